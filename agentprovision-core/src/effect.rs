@@ -1,0 +1,83 @@
+//! What commits together with a change: [`Effects`].
+//!
+//! A service describes audit records, usage, events and quota operations as data; the backend applies them inside the
+//! transaction of the change, in the order guards, quota, audit, usage, events. The first refusal rolls back all.
+
+use crate::audit::AuditRecord;
+use crate::event::PlatformEvent;
+use crate::id::ReservationId;
+use crate::usage::{BudgetKey, Demand, UsageEvent};
+
+/// A condition that is checked inside the transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Guard {
+    /// The tenant is active; otherwise `tenant_suspended`, or `not_found` when it is deleted.
+    TenantActive,
+}
+
+/// A change of budgets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QuotaOp {
+    /// Sets or removes a limit, as [`QuotaGate::define`](crate::usage::QuotaGate::define).
+    Define(BudgetKey, Option<i64>),
+    /// Holds room, all or nothing.
+    Reserve(ReservationId, Demand),
+    /// Replaces what is held by what was used; harmless when repeated.
+    Settle(ReservationId, Demand),
+}
+
+/// What the backend applies in the transaction of a change.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effects {
+    /// Conditions, checked first.
+    pub guards: Vec<Guard>,
+    /// Budget changes.
+    pub quota: Vec<QuotaOp>,
+    /// Records for the tenant's audit log.
+    pub audit: Vec<AuditRecord>,
+    /// Usage.
+    pub usage: Vec<UsageEvent>,
+    /// Events, delivered from the outbox at least once.
+    pub events: Vec<PlatformEvent>,
+}
+
+impl Effects {
+    /// Nothing but the change.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The usual effects of a change: the tenant must be active, one audit record.
+    pub fn audited(record: AuditRecord) -> Self {
+        Self { guards: vec![Guard::TenantActive], audit: vec![record], ..Self::default() }
+    }
+
+    /// The same effects with an event.
+    #[must_use]
+    pub fn event(mut self, event: PlatformEvent) -> Self {
+        self.events.push(event);
+        self
+    }
+
+    /// The same effects with a budget change.
+    #[must_use]
+    pub fn quota(mut self, op: QuotaOp) -> Self {
+        self.quota.push(op);
+        self
+    }
+
+    /// Whether there is nothing to apply.
+    pub fn is_empty(&self) -> bool {
+        self == &Self::default()
+    }
+}
+
+/// The effects of an operator's change: those within the tenant, and records for the platform log.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OperatorEffects {
+    /// Effects within the tenant the change is about.
+    pub tenant: Effects,
+    /// Records for the platform log.
+    pub platform: Vec<AuditRecord>,
+}

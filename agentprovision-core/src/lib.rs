@@ -1,0 +1,33 @@
+//! Contracts, vocabulary and the run engine of AgentProvision.
+//!
+//! This crate knows no database and, with default features, no HTTP client. Stores, models, tools and transports are
+//! small traits; `MemoryDb` implements every store contract in memory and is the executable
+//! model the SQL stores are tested against. Start with [`Context`], [`Error`] and `run::RunStore`.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+// pub mod agent;
+pub mod audit;
+pub mod authz;
+pub mod canonical;
+pub mod clock;
+pub mod context;
+pub mod effect;
+pub mod error;
+pub mod event;
+pub mod http;
+pub mod id;
+pub mod identity;
+pub mod model;
+pub mod money;
+pub mod page;
+// pub mod run;
+pub mod tenant;
+pub mod text;
+pub mod tool;
+pub mod usage;
+
+pub use clock::{Clock, Entropy, Env, Timestamp};
+pub use context::{Context, ContextIssuer, OperatorContext};
+pub use effect::Effects;
+pub use error::{Error, ErrorKind, Result, Retry};

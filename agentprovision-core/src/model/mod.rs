@@ -1,0 +1,310 @@
+//! The contract of chat models and the vocabulary of a conversation with one.
+//!
+//! [`ChatModel`] is what the run engine calls and what every layer wraps. A streamed answer is a sequence of
+//! [`ChatEvent`]s; [`ChatAssembler`] puts them together into the [`ChatResponse`] a non-streamed call would have given.
+
+mod assemble;
+mod price;
+
+pub use assemble::ChatAssembler;
+pub use price::ModelPrice;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use futures_core::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::error::Result;
+
+/// What a model is and can do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// The name agents use.
+    pub name: String,
+    /// The provider that serves it.
+    pub provider: String,
+    /// Longest input and output together, in tokens; absent when unknown.
+    pub context_window: Option<u64>,
+    /// Longest output in tokens; absent when unknown.
+    pub max_output_tokens: Option<u64>,
+    /// The price; absent when unknown, and unknown is never zero.
+    pub price: Option<ModelPrice>,
+}
+
+/// A piece of a user's message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Content {
+    /// Text.
+    Text {
+        /// The text.
+        text: String,
+    },
+}
+
+/// A tool call as a model asked for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolRequest {
+    /// The provider's id of the call, which the result names.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// The exact argument bytes the model sent.
+    pub arguments: String,
+    /// Whether the arguments are whole: a call cut off in the middle is never executed.
+    pub complete: bool,
+}
+
+impl ToolRequest {
+    /// The arguments as JSON; an empty text is an empty object, as several providers send it. `None` when they are no JSON.
+    pub fn json(&self) -> Option<Value> {
+        if self.arguments.trim().is_empty() {
+            return Some(Value::Object(serde_json::Map::new()));
+        }
+        serde_json::from_str(&self.arguments).ok()
+    }
+}
+
+/// One message of a conversation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "role", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Message {
+    /// Instructions.
+    System {
+        /// The text.
+        text: String,
+    },
+    /// What the user said.
+    User {
+        /// The pieces, in order.
+        content: Vec<Content>,
+    },
+    /// What the model answered.
+    Assistant {
+        /// The text; may be empty.
+        text: String,
+        /// The tool calls it asked for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tool_calls: Vec<ToolRequest>,
+    },
+    /// The result of a tool call.
+    Tool {
+        /// The id of the call.
+        call_id: String,
+        /// The tool.
+        name: String,
+        /// The result as text: JSON, or the message of an error.
+        content: String,
+        /// Whether the tool failed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_error: bool,
+    },
+}
+
+impl Message {
+    /// Instructions.
+    pub fn system(text: impl Into<String>) -> Self {
+        Self::System { text: text.into() }
+    }
+
+    /// A user's text.
+    pub fn user(text: impl Into<String>) -> Self {
+        Self::User { content: vec![Content::Text { text: text.into() }] }
+    }
+
+    /// A model's text.
+    pub fn assistant(text: impl Into<String>) -> Self {
+        Self::Assistant { text: text.into(), tool_calls: Vec::new() }
+    }
+}
+
+/// A tool as a model sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolDefinition {
+    /// The name the model calls it by.
+    pub name: String,
+    /// What it does, for the model.
+    pub description: String,
+    /// JSON Schema of its input.
+    pub input_schema: Value,
+}
+
+/// Which tools a model may call.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ToolChoice {
+    /// The model decides.
+    #[default]
+    Auto,
+    /// None.
+    None,
+    /// At least one.
+    Required,
+    /// This one.
+    Tool(String),
+}
+
+/// A request to a chat model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ChatRequest {
+    /// The model's name.
+    pub model: String,
+    /// The conversation so far.
+    pub messages: Vec<Message>,
+    /// Tools the model may call.
+    pub tools: Vec<ToolDefinition>,
+    /// Which of them.
+    pub tool_choice: ToolChoice,
+    /// Sampling temperature; the provider's default where absent.
+    pub temperature: Option<f64>,
+    /// Longest answer in tokens; the provider's default where absent.
+    pub max_tokens: Option<u64>,
+    /// JSON Schema the answer must match.
+    pub output_schema: Option<Value>,
+    /// Sequences that end the answer.
+    pub stop: Vec<String>,
+    /// Seed for repeatable sampling, where the provider has it.
+    pub seed: Option<i64>,
+    /// Fields of the provider's own wire format, passed through unchanged.
+    pub extra: serde_json::Map<String, Value>,
+}
+
+impl ChatRequest {
+    /// A request of these messages to `model`.
+    pub fn new(model: impl Into<String>, messages: Vec<Message>) -> Self {
+        Self { model: model.into(), messages, ..Self::default() }
+    }
+}
+
+/// Token counts as the provider reported them; a field that was not reported is absent, never invented as zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Prompt tokens, including cache reads and writes.
+    pub input_tokens: Option<u64>,
+    /// Those of the prompt tokens that were read from the provider's cache.
+    pub cache_read_tokens: Option<u64>,
+    /// Those of the prompt tokens that were written to the provider's cache.
+    pub cache_write_tokens: Option<u64>,
+    /// Billable completion tokens, including reasoning.
+    pub output_tokens: Option<u64>,
+    /// Those of the completion tokens that were reasoning.
+    pub reasoning_tokens: Option<u64>,
+}
+
+impl Usage {
+    /// Input and output tokens together.
+    pub fn total(&self) -> u64 {
+        self.input_tokens.unwrap_or(0).saturating_add(self.output_tokens.unwrap_or(0))
+    }
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FinishReason {
+    /// The model was done.
+    Stop,
+    /// The token limit was reached.
+    Length,
+    /// The model asks for tools.
+    ToolCalls,
+    /// The provider's content policy cut the answer.
+    ContentFilter,
+    /// A reason this version does not know; the provider's word is in `finish_raw`.
+    Other,
+}
+
+/// A whole answer of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChatResponse {
+    /// The provider's id of the answer.
+    pub id: Option<String>,
+    /// The model that answered, as the provider names it.
+    pub model: Option<String>,
+    /// The text.
+    #[serde(default)]
+    pub text: String,
+    /// Reasoning the provider showed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reasoning: String,
+    /// A refusal, in the model's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+    /// Tool calls, in the order of the answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolRequest>,
+    /// Why it ended.
+    pub finish: FinishReason,
+    /// The provider's word for it.
+    pub finish_raw: Option<String>,
+    /// Token counts; absent when the provider sent none.
+    pub usage: Option<Usage>,
+}
+
+/// A piece of a streamed answer.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ChatEvent {
+    /// The provider's id and model of the answer; may come more than once.
+    Started {
+        /// The id of the answer.
+        id: Option<String>,
+        /// The model that answers.
+        model: Option<String>,
+    },
+    /// More text.
+    Text(String),
+    /// More reasoning.
+    Reasoning(String),
+    /// More of a refusal.
+    Refusal(String),
+    /// More of the tool call at `index`: the id and name when it begins, argument text as it comes.
+    ToolCall {
+        /// Which call of this answer, in the order they began.
+        index: usize,
+        /// The id, on its first piece.
+        id: Option<String>,
+        /// The tool, on its first piece.
+        name: Option<String>,
+        /// More argument text.
+        arguments: String,
+    },
+    /// Token counts so far; the last one holds.
+    Usage(Usage),
+    /// The answer is complete; only usage may follow.
+    Finished {
+        /// Why it ended.
+        reason: FinishReason,
+        /// The provider's word for it.
+        raw: Option<String>,
+    },
+}
+
+impl ChatEvent {
+    /// Whether the event carries a piece of the answer: from the first such event on, no other model may take over.
+    pub fn is_content(&self) -> bool {
+        matches!(self, Self::Text(_) | Self::Reasoning(_) | Self::Refusal(_) | Self::ToolCall { .. })
+    }
+}
+
+/// A stream of the pieces of an answer. Dropping it ends the request.
+pub type ChatStream = BoxStream<'static, Result<ChatEvent>>;
+
+/// Answers conversations. Providers implement it, layers wrap it.
+#[async_trait]
+pub trait ChatModel: fmt::Debug + Send + Sync + 'static {
+    /// What the model is and can do.
+    fn info(&self) -> &ModelInfo;
+    /// A whole answer.
+    async fn complete(&self, ctx: &Context, request: ChatRequest) -> Result<ChatResponse>;
+    /// The answer in pieces. A stream that ends without [`ChatEvent::Finished`] was cut off.
+    async fn stream(&self, ctx: &Context, request: ChatRequest) -> Result<ChatStream>;
+}
