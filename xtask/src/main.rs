@@ -1,0 +1,57 @@
+//! The workspace's own commands, run as `cargo xtask <command>`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program talks to its terminal")]
+
+mod bench;
+mod debian;
+mod fresh;
+mod guard;
+mod postgres;
+mod report;
+mod run;
+mod suites;
+
+use std::process::ExitCode;
+
+use crate::run::{Result, Workspace};
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  test           format, lints, documentation, tests and examples; the last line is `N passed, N failed`
+  test --fresh   the same, from a fresh clone in a minimal Debian root (root user, Debian host)
+  services       start a throw-away PostgreSQL, print its URL, stop it on Enter
+  bench [NAME]   run the benchmarks and collect their ratios
+
+environment:
+  AGENTPROVISION_CONFORMANCE        folder of conformance data; without it what reads the folder is skipped
+  AGENTPROVISION_TEST_POSTGRES_URL  use this PostgreSQL server instead of starting one";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = Workspace::find().and_then(|workspace| dispatch(&workspace, &arguments));
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `Ok(false)` is a failure that has already been reported, where nothing may follow on the terminal.
+fn dispatch(workspace: &Workspace, arguments: &[&str]) -> Result<bool> {
+    match arguments {
+        ["test"] => suites::test(workspace),
+        ["test", "--fresh"] => fresh::test(workspace),
+        ["services"] => postgres::serve().map(|()| true),
+        ["bench"] => bench::bench(workspace, None).map(|()| true),
+        ["bench", name] if !name.starts_with('-') => bench::bench(workspace, Some(name)).map(|()| true),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(true)
+        }
+        _ => Err(USAGE.into()),
+    }
+}
