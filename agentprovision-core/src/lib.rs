@@ -6,9 +6,10 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// pub mod agent;
+pub mod agent;
 pub mod audit;
 pub mod authz;
+pub mod backend;
 pub mod canonical;
 pub mod clock;
 pub mod context;
@@ -21,7 +22,7 @@ pub mod identity;
 pub mod model;
 pub mod money;
 pub mod page;
-// pub mod run;
+pub mod run;
 pub mod tenant;
 pub mod text;
 pub mod tool;

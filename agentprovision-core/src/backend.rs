@@ -1,0 +1,51 @@
+//! The bundle of stores a platform runs on.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::agent::AgentStore;
+use crate::audit::AuditReader;
+use crate::error::Result;
+use crate::event::EventLog;
+use crate::identity::{ApiKeyStore, UserStore};
+use crate::run::{RunIndex, RunStore, SessionStore};
+use crate::tenant::TenantStore;
+use crate::usage::{QuotaGate, UsageReader};
+
+/// Hands out the stores of one database. Effects commit with their change, so a backend is replaced whole.
+#[async_trait]
+pub trait Backend: fmt::Debug + Send + Sync + 'static {
+    /// Every store. Cheap: handles over shared state.
+    fn stores(&self) -> Stores;
+    /// Finishes what was accepted, then closes; later calls fail with `closed`.
+    async fn close(&self) -> Result<()>;
+}
+
+/// The stores of a backend.
+#[derive(Clone, Debug)]
+pub struct Stores {
+    /// Tenants.
+    pub tenants: Arc<dyn TenantStore>,
+    /// Users.
+    pub users: Arc<dyn UserStore>,
+    /// API keys.
+    pub keys: Arc<dyn ApiKeyStore>,
+    /// Agents.
+    pub agents: Arc<dyn AgentStore>,
+    /// Runs, for workers.
+    pub runs: Arc<dyn RunStore>,
+    /// Runs, for callers.
+    pub index: Arc<dyn RunIndex>,
+    /// Sessions.
+    pub sessions: Arc<dyn SessionStore>,
+    /// The audit log.
+    pub audit: Arc<dyn AuditReader>,
+    /// Usage.
+    pub usage: Arc<dyn UsageReader>,
+    /// Budgets.
+    pub quota: Arc<dyn QuotaGate>,
+    /// Events.
+    pub events: Arc<dyn EventLog>,
+}
