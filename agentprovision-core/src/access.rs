@@ -87,14 +87,14 @@ impl Access {
     /// Whether the principal may do this: for every operation that changes something.
     ///
     /// # Errors
-    /// `permission_denied`; `tenant_suspended` or `not_found` where the authorizer knows that the tenant is suspended or
-    /// gone; and those of [`Access::context`].
+    /// `permission_denied`; `tenant_suspended`, `not_found` or `unauthenticated` where the authorizer knows that the
+    /// tenant is suspended or gone, or the credential revoked; and those of [`Access::context`].
     pub async fn check(&self, ctx: &Context, permission: Permission, resource: Resource) -> Result<()> {
         self.issuer.check(ctx)?;
         let denial = match self.authorizer.decide(ctx, permission, &resource).await {
             Ok(Decision::Allow) => return Ok(()),
             Ok(Decision::Deny(reason)) => Error::denied(reason),
-            Err(error) if matches!(error.kind(), ErrorKind::TenantSuspended | ErrorKind::NotFound) => error,
+            Err(error) if PASSED_ON.contains(&error.kind()) => error,
             Err(error) => {
                 tracing::warn!(tenant = %ctx.tenant(), ?permission, error = ?error, "the authorizer failed");
                 Error::denied("whether this is permitted could not be decided").with_source(error)
@@ -126,6 +126,9 @@ impl Access {
         self.check(ctx, permission, Resource::all(kind)).await
     }
 }
+
+/// Errors of an authorizer that say more than that it failed.
+const PASSED_ON: [ErrorKind; 3] = [ErrorKind::TenantSuspended, ErrorKind::NotFound, ErrorKind::Unauthenticated];
 
 /// The `not_found` of a resource kind, named in the plural of the permissions.
 fn no_such(kind: &'static str) -> Error {

@@ -5,7 +5,7 @@
 
 use crate::audit::AuditRecord;
 use crate::event::PlatformEvent;
-use crate::id::ReservationId;
+use crate::id::{ReservationId, UserId};
 use crate::usage::{BudgetKey, Demand, UsageEvent};
 
 /// A condition that is checked inside the transaction.
@@ -14,6 +14,9 @@ use crate::usage::{BudgetKey, Demand, UsageEvent};
 pub enum Guard {
     /// The tenant is active; otherwise `tenant_suspended`, or `not_found` when it is deleted.
     TenantActive,
+    /// The user may stop being an admin: either the user is no active `tenant_admin` at the moment, or another user of
+    /// the tenant is one; otherwise `conflict`. So a tenant never loses its last admin, however many changes race.
+    AdminRemains(UserId),
 }
 
 /// A change of budgets.
