@@ -1,0 +1,232 @@
+//! Every store contract in memory: `memory://`, and the executable model that SQL stores are compared with.
+//!
+//! All tables are ordered maps behind one mutex. A change is first planned against the state as it is, then carried out
+//! by code that cannot fail, so a refused call leaves nothing behind. Under one mutex the order of commits is the order
+//! of the logs: audit records and events get their places when they are written, and readers have nothing to wait for.
+
+mod agents;
+mod audit;
+mod events;
+mod identity;
+mod runs;
+mod sessions;
+mod tenants;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use crate::audit::AuditRecord;
+use crate::backend::{Backend, Stores};
+use crate::clock::Env;
+use crate::effect::{Effects, Guard};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::PlatformEvent;
+use crate::id::{AgentId, ApiKeyId, RunId, SessionId, TenantId, UsageId, UserId};
+use crate::identity::{ApiKey, User};
+use crate::page::{Cursor, Page, PageRequest};
+use crate::run::SessionRecord;
+use crate::tenant::{Tenant, TenantState};
+use crate::usage::UsageEvent;
+
+/// A backend in memory. Cheap to clone: every clone is the same database, which ends with the last of them.
+#[derive(Clone)]
+pub struct MemoryDb {
+    env: Env,
+    state: Arc<Mutex<State>>,
+}
+
+impl MemoryDb {
+    /// An empty database. Its time is the clock of `env`.
+    pub fn new(env: Env) -> Self {
+        Self { env, state: Arc::default() }
+    }
+
+    /// The state, locked; `closed` after [`Backend::close`].
+    fn open(&self) -> Result<MutexGuard<'_, State>> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.closed { Err(Error::closed("the store is closed")) } else { Ok(state) }
+    }
+}
+
+impl fmt::Debug for MemoryDb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Content stays out of logs.
+        f.debug_struct("MemoryDb").field("env", &self.env).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Backend for MemoryDb {
+    fn stores(&self) -> Stores {
+        let db = Arc::new(self.clone());
+        Stores {
+            tenants: db.clone(),
+            users: db.clone(),
+            keys: db.clone(),
+            agents: db.clone(),
+            runs: db.clone(),
+            index: db.clone(),
+            sessions: db.clone(),
+            audit: db.clone(),
+            usage: db.clone(),
+            quota: db.clone(),
+            events: db,
+        }
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.open()?.closed = true;
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct State {
+    closed: bool,
+    tenants: BTreeMap<TenantId, Tenant>,
+    /// What goes when a tenant is deleted.
+    data: BTreeMap<TenantId, TenantData>,
+    /// What stays.
+    logs: BTreeMap<TenantId, audit::Log>,
+    platform: audit::Log,
+    /// Stands for the data of a tenant that has none.
+    nothing: TenantData,
+}
+
+#[derive(Default)]
+struct TenantData {
+    users: BTreeMap<UserId, User>,
+    keys: BTreeMap<ApiKeyId, ApiKey>,
+    agents: BTreeMap<AgentId, agents::Agent>,
+    sessions: BTreeMap<SessionId, SessionRecord>,
+    runs: BTreeMap<RunId, runs::Run>,
+    /// Runs by agent and idempotency key.
+    started: BTreeMap<(AgentId, String), RunId>,
+    /// Leases of the runs that are not over.
+    leases: BTreeMap<RunId, runs::LeaseRow>,
+    budgets: usage::Budgets,
+    usage: BTreeMap<UsageId, UsageEvent>,
+    /// The outbox; an event's number is its place, from 1.
+    events: Vec<events::Outgoing>,
+}
+
+/// Effects that nothing refuses any more.
+struct Accepted {
+    budgets: Option<usage::Budgets>,
+    audit: Vec<Vec<u8>>,
+    platform: Vec<Vec<u8>>,
+    usage: Vec<UsageEvent>,
+    events: Vec<PlatformEvent>,
+}
+
+impl State {
+    /// The data of a tenant, to read.
+    fn of(&self, tenant: TenantId) -> &TenantData {
+        self.data.get(&tenant).unwrap_or(&self.nothing)
+    }
+
+    /// The data of a tenant, to write.
+    fn of_mut(&mut self, tenant: TenantId) -> &mut TenantData {
+        self.data.entry(tenant).or_default()
+    }
+
+    /// Makes one change of a tenant, all or nothing: the guards, the change's own checks, the effects, in this order.
+    ///
+    /// `plan` checks against the state as it is, and returns what carries the change out.
+    fn change<T, C>(
+        &mut self,
+        tenant: TenantId,
+        effects: Effects,
+        platform: &[AuditRecord],
+        plan: impl FnOnce(&Self) -> Result<C>,
+    ) -> Result<T>
+    where
+        C: FnOnce(&mut Self) -> T,
+    {
+        effects.guards.iter().try_for_each(|guard| self.guard(tenant, *guard))?;
+        let change = plan(self)?;
+        let accepted = self.accept(tenant, effects, platform)?;
+        // Nothing fails from here on.
+        if let Some(budgets) = accepted.budgets {
+            self.of_mut(tenant).budgets = budgets;
+        }
+        let result = change(self);
+        self.logs.entry(tenant).or_default().append(accepted.audit);
+        self.platform.append(accepted.platform);
+        let data = self.of_mut(tenant);
+        for event in accepted.usage {
+            data.usage.entry(event.id).or_insert(event);
+        }
+        data.events.extend(accepted.events.into_iter().map(events::Outgoing::new));
+        Ok(result)
+    }
+
+    /// As [`State::change`], for a change of nothing but the tenant's data.
+    fn change_in<T, C>(
+        &mut self,
+        tenant: TenantId,
+        effects: Effects,
+        plan: impl FnOnce(&TenantData) -> Result<C>,
+    ) -> Result<T>
+    where
+        C: FnOnce(&mut TenantData) -> T,
+    {
+        self.change(tenant, effects, &[], |state| {
+            let change = plan(state.of(tenant))?;
+            Ok(move |state: &mut Self| change(state.of_mut(tenant)))
+        })
+    }
+
+    fn guard(&self, tenant: TenantId, guard: Guard) -> Result<()> {
+        match guard {
+            Guard::TenantActive => match self.tenants.get(&tenant).map(|tenant| tenant.state) {
+                Some(TenantState::Active) => Ok(()),
+                Some(TenantState::Suspended) => {
+                    Err(Error::new(ErrorKind::TenantSuspended, "the tenant is suspended"))
+                }
+                Some(TenantState::Deleted) | None => Err(Error::not_found("no such tenant")),
+            },
+            Guard::AdminRemains(user) => self.of(tenant).check_admin_remains(user),
+        }
+    }
+
+    fn accept(&self, tenant: TenantId, effects: Effects, platform: &[AuditRecord]) -> Result<Accepted> {
+        let Effects { guards: _, quota, audit, usage, events } = effects;
+        let budgets = if quota.is_empty() {
+            None
+        } else {
+            let mut budgets = self.of(tenant).budgets.clone();
+            quota.iter().try_for_each(|op| budgets.apply(op))?;
+            Some(budgets)
+        };
+        let bytes =
+            |records: &[AuditRecord]| records.iter().map(AuditRecord::to_bytes).collect::<Result<Vec<_>>>();
+        Ok(Accepted { budgets, audit: bytes(&audit)?, platform: bytes(platform)?, usage, events })
+    }
+}
+
+/// A page of `items`, ordered by `position`.
+fn page<'a, T: Clone + 'a>(
+    items: impl Iterator<Item = &'a T>,
+    request: PageRequest,
+    position: impl Fn(&T) -> Cursor,
+) -> Result<Page<T>> {
+    let request = request.checked()?;
+    let mut found: Vec<&T> =
+        items.filter(|item| request.after.is_none_or(|after| position(item) > after)).collect();
+    found.sort_unstable_by_key(|item| position(item));
+    let overfull = found.into_iter().take(request.limit as usize + 1).cloned().collect();
+    Ok(Page::from_overfull(overfull, request.limit, position))
+}
+
+/// What of `items` comes after the first `skip`, at most `limit` of it, each with its place from 0.
+fn slice<T>(items: &[T], skip: u64, limit: u32) -> impl Iterator<Item = (u64, &T)> {
+    let start = usize::try_from(skip).unwrap_or(usize::MAX);
+    (skip..).zip(items.iter().skip(start).take(limit as usize))
+}
