@@ -48,10 +48,9 @@ impl Postgres {
         }
         let programs = programs()?;
         let account = if debian::is_root() { Some(account()?) } else { None };
+        let (password, port) = (random_password()?, free_port()?.to_string());
         let dir = make_temp("postgres")?;
-        let password = random_password()?;
         std::fs::write(dir.join("password"), &password)?;
-        let port = free_port()?.to_string();
         let mut shell = Command::new("sh");
         shell.args(["-c", SCRIPT, "postgres"]).arg(&dir).arg(&programs).arg(&port).env("LC_ALL", "C");
         if let Some((user, group)) = account {
