@@ -1,0 +1,79 @@
+//! Whole answers. A message is turned into the events a stream would have given, so that both ways agree.
+
+use agentprovision_core::model::{ChatAssembler, ChatEvent, ChatResponse, FinishReason};
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+
+use super::classify;
+use super::stream::{Calls, events_of};
+use super::usage::usage;
+use crate::wire::{Category, ProviderError};
+
+pub(super) fn decode(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<ChatResponse, ProviderError> {
+    if !status.is_success() {
+        return Err(classify::classify(status, headers, body));
+    }
+    let body: Value = serde_json::from_slice(body).map_err(|error| {
+        ProviderError::new(
+            Category::Malformed,
+            format!("a success status with a body that is not JSON: {error}"),
+        )
+    })?;
+    let mut assembler = ChatAssembler::new();
+    for event in whole(&body)? {
+        assembler.push(&event);
+    }
+    assembler.finish().map_err(|error| ProviderError::new(Category::Incomplete, error.to_string()))
+}
+
+/// The events of a whole answer.
+pub(super) fn whole(body: &Value) -> Result<Vec<ChatEvent>, ProviderError> {
+    if let Some(error) = classify::embedded(body) {
+        return Err(error);
+    }
+    let choices = body.get("choices").and_then(Value::as_array);
+    let Some(choice) = choices.and_then(|choices| choices.first()) else {
+        return Err(ProviderError::new(Category::Malformed, "a success status with a body without choices"));
+    };
+    if let Some(error) = classify::embedded(choice) {
+        return Err(error);
+    }
+    let Some(message) = choice.get("message").filter(|message| message.is_object()) else {
+        return Err(ProviderError::new(
+            Category::Malformed,
+            "a success status with a choice without a message",
+        ));
+    };
+    let mut out = Vec::new();
+    let text =
+        |name| body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+    out.push(ChatEvent::Started { id: text("id"), model: text("model") });
+    events_of(message, &mut Calls::default(), &mut out);
+    out.extend(body.get("usage").and_then(usage).map(ChatEvent::Usage));
+    let raw = choice.get("finish_reason").and_then(Value::as_str).filter(|raw| !raw.is_empty());
+    out.push(finished(raw)?);
+    Ok(out)
+}
+
+/// The event of a finish reason.
+pub(super) fn finished(raw: Option<&str>) -> Result<ChatEvent, ProviderError> {
+    let reason = match raw {
+        Some("stop" | "eos" | "eos_token" | "end_turn" | "stop_sequence") => FinishReason::Stop,
+        Some("length" | "max_tokens" | "max_output_tokens" | "model_length") => FinishReason::Length,
+        Some("tool_calls" | "function_call" | "tool_use") => FinishReason::ToolCalls,
+        Some("content_filter" | "safety") => FinishReason::ContentFilter,
+        // These end the stream, not the answer.
+        Some(raw @ ("error" | "abort" | "aborted")) => {
+            return Err(ProviderError::new(Category::ServerError, format!("the answer ended with `{raw}`")));
+        }
+        Some(raw @ "insufficient_system_resource") => {
+            return Err(ProviderError::new(Category::Overloaded, format!("the answer ended with `{raw}`")));
+        }
+        _ => FinishReason::Other,
+    };
+    Ok(ChatEvent::Finished { reason, raw: raw.map(str::to_owned) })
+}

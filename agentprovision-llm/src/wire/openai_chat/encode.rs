@@ -1,0 +1,348 @@
+//! Requests.
+
+use agentprovision_core::model::{ChatRequest, Content, Message, ToolChoice, ToolRequest};
+use agentprovision_core::{Error, Result};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+use serde_json::{Map, Value, json};
+
+use super::TokenLimitField;
+use crate::clip;
+use crate::wire::{Delivery, WireRequest};
+
+/// Fields that `extra` may not set, because the rest of the platform relies on them: `n` bills answers nobody reads,
+/// `stream_options` would lose the usage, the others have a field of their own.
+const OWNED: [&str; 7] = ["model", "messages", "stream", "stream_options", "tools", "tool_choice", "n"];
+
+pub(super) fn encode(
+    request: &ChatRequest,
+    delivery: Delivery,
+    limit: TokenLimitField,
+) -> Result<WireRequest> {
+    if request.model.is_empty() {
+        return Err(Error::invalid("a request must name a model"));
+    }
+    if request.messages.is_empty() {
+        return Err(Error::invalid("a request needs at least one message"));
+    }
+    let mut body = Map::new();
+    body.insert("model".into(), json!(request.model));
+    body.insert("messages".into(), request.messages.iter().map(message).collect::<Result<Value>>()?);
+    tools(request, &mut body)?;
+    if let Some(temperature) = request.temperature {
+        // JSON has no word for infinity; serde_json would send null.
+        if !temperature.is_finite() {
+            return Err(Error::invalid("the temperature must be a finite number"));
+        }
+        body.insert("temperature".into(), json!(temperature));
+    }
+    if let Some(tokens) = request.max_tokens {
+        if tokens == 0 {
+            return Err(Error::invalid("the token limit must be at least 1"));
+        }
+        let field = match limit {
+            TokenLimitField::MaxCompletionTokens => "max_completion_tokens",
+            TokenLimitField::MaxTokens => "max_tokens",
+        };
+        body.insert(field.into(), json!(tokens));
+    }
+    if let Some(schema) = &request.output_schema {
+        if !schema.is_object() {
+            return Err(Error::invalid("the output schema must be a JSON object"));
+        }
+        let format = json!({"name": "answer", "schema": schema, "strict": is_strict(schema)});
+        body.insert("response_format".into(), json!({"type": "json_schema", "json_schema": format}));
+    }
+    if !request.stop.is_empty() {
+        body.insert("stop".into(), json!(request.stop));
+    }
+    if let Some(seed) = request.seed {
+        body.insert("seed".into(), json!(seed));
+    }
+    if delivery == Delivery::Streamed {
+        body.insert("stream".into(), json!(true));
+        // Without it a streamed answer has no usage, and its cost would be unknown.
+        body.insert("stream_options".into(), json!({"include_usage": true}));
+    }
+    for (name, value) in &request.extra {
+        if OWNED.contains(&name.as_str()) || body.contains_key(name) {
+            return Err(Error::invalid(format!("extra fields may not set `{}`", clip(name))));
+        }
+        body.insert(name.clone(), value.clone());
+    }
+    let body = serde_json::to_vec(&body)
+        .map_err(|error| Error::internal("the request cannot be written as JSON").with_source(error))?;
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        ACCEPT,
+        HeaderValue::from_static(match delivery {
+            Delivery::Whole => "application/json",
+            Delivery::Streamed => "text/event-stream",
+        }),
+    );
+    Ok(WireRequest { path: "/chat/completions".into(), headers, body: body.into() })
+}
+
+fn message(message: &Message) -> Result<Value> {
+    Ok(match message {
+        Message::System { text } => json!({"role": "system", "content": text}),
+        Message::User { content } => json!({"role": "user", "content": user_content(content)?}),
+        Message::Assistant { text, tool_calls } if tool_calls.is_empty() => {
+            json!({"role": "assistant", "content": text})
+        }
+        Message::Assistant { text, tool_calls } => {
+            let content = if text.is_empty() { Value::Null } else { json!(text) };
+            let calls: Vec<Value> = tool_calls.iter().map(tool_call).collect();
+            json!({"role": "assistant", "content": content, "tool_calls": calls})
+        }
+        Message::Tool { call_id, content, .. } => {
+            json!({"role": "tool", "tool_call_id": call_id, "content": content})
+        }
+        _ => {
+            return Err(Error::unsupported(
+                "the chat completions format has no form for this kind of message",
+            ));
+        }
+    })
+}
+
+fn user_content(content: &[Content]) -> Result<Value> {
+    let mut parts = Vec::with_capacity(content.len());
+    for part in content {
+        match part {
+            Content::Text { text } => parts.push(text.as_str()),
+            _ => {
+                return Err(Error::unsupported(
+                    "the chat completions format has no form for this kind of content",
+                ));
+            }
+        }
+    }
+    Ok(match parts.as_slice() {
+        [] => return Err(Error::invalid("a user's message needs content")),
+        // One text goes as a plain string, which every server of this format reads.
+        [text] => json!(text),
+        texts => texts.iter().map(|text| json!({"type": "text", "text": text})).collect(),
+    })
+}
+
+fn tool_call(call: &ToolRequest) -> Value {
+    // Servers refuse a history with half an argument list; the tool's result says what happened to the call.
+    let whole = !call.arguments.trim().is_empty() && call.json().is_some();
+    let arguments = if whole { call.arguments.as_str() } else { "{}" };
+    json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}})
+}
+
+fn tools(request: &ChatRequest, body: &mut Map<String, Value>) -> Result<()> {
+    let choice = match &request.tool_choice {
+        ToolChoice::Auto => None,
+        ToolChoice::None => Some(json!("none")),
+        ToolChoice::Required => Some(json!("required")),
+        ToolChoice::Tool(name) => {
+            if !request.tools.iter().any(|tool| tool.name == *name) {
+                return Err(Error::invalid(format!(
+                    "the chosen tool `{}` is not among the tools",
+                    clip(name)
+                )));
+            }
+            Some(json!({"type": "function", "function": {"name": name}}))
+        }
+        _ => return Err(Error::unsupported("the chat completions format has no form for this tool choice")),
+    };
+    if request.tools.is_empty() {
+        // Servers refuse `tool_choice` without tools.
+        return match request.tool_choice {
+            ToolChoice::Required => Err(Error::invalid("a tool call is required but there are no tools")),
+            _ => Ok(()),
+        };
+    }
+    let tools: Vec<Value> = request
+        .tools
+        .iter()
+        .map(|tool| {
+            let mut function = json!({"name": tool.name, "parameters": tool.input_schema});
+            if let (Some(function), false) = (function.as_object_mut(), tool.description.is_empty()) {
+                function.insert("description".into(), json!(tool.description));
+            }
+            json!({"type": "function", "function": function})
+        })
+        .collect();
+    body.insert("tools".into(), json!(tools));
+    if let Some(choice) = choice {
+        body.insert("tool_choice".into(), choice);
+    }
+    Ok(())
+}
+
+/// Whether a schema keeps the rules of strict output: every object closed, every property required. Asking for strict
+/// output with another schema is refused by OpenAI.
+fn is_strict(schema: &Value) -> bool {
+    match schema {
+        Value::Object(fields) => {
+            let object = fields.get("type") == Some(&json!("object")) || fields.contains_key("properties");
+            let closed = || {
+                let required: Vec<&Value> =
+                    fields.get("required").and_then(Value::as_array).into_iter().flatten().collect();
+                fields.get("additionalProperties") == Some(&Value::Bool(false))
+                    && fields
+                        .get("properties")
+                        .and_then(Value::as_object)
+                        .into_iter()
+                        .flat_map(Map::keys)
+                        .all(|name| required.iter().any(|required| *required == name))
+            };
+            (!object || closed()) && fields.values().all(is_strict)
+        }
+        Value::Array(items) => items.iter().all(is_strict),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agentprovision_core::ErrorKind;
+    use agentprovision_core::model::ToolDefinition;
+
+    use super::*;
+
+    fn body(request: &ChatRequest, delivery: Delivery) -> Value {
+        let wire = encode(request, delivery, TokenLimitField::MaxCompletionTokens).unwrap();
+        assert_eq!(wire.path, "/chat/completions");
+        serde_json::from_slice(&wire.body).unwrap()
+    }
+
+    fn refused(change: impl FnOnce(&mut ChatRequest)) -> Error {
+        let mut request = ChatRequest::new("m", vec![Message::user("hi")]);
+        change(&mut request);
+        encode(&request, Delivery::Whole, TokenLimitField::MaxTokens).unwrap_err()
+    }
+
+    #[test]
+    fn a_small_request_says_nothing_more_than_it_must() {
+        let request = ChatRequest::new("m", vec![Message::user("hi")]);
+        let expected = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
+        assert_eq!(body(&request, Delivery::Whole), expected);
+        let wire = encode(&request, Delivery::Streamed, TokenLimitField::MaxTokens).unwrap();
+        assert_eq!(wire.headers.get(ACCEPT).unwrap(), "text/event-stream");
+    }
+
+    #[test]
+    fn a_full_request_has_every_field_in_its_place() {
+        let mut request = ChatRequest::new(
+            "m",
+            vec![
+                Message::system("be brief"),
+                Message::User {
+                    content: vec![Content::Text { text: "a".into() }, Content::Text { text: "b".into() }],
+                },
+                Message::Assistant {
+                    text: String::new(),
+                    tool_calls: vec![
+                        ToolRequest {
+                            id: "c1".into(),
+                            name: "t".into(),
+                            arguments: "{\"x\": 1}".into(),
+                            complete: true,
+                        },
+                        ToolRequest {
+                            id: "c2".into(),
+                            name: "t".into(),
+                            arguments: String::new(),
+                            complete: true,
+                        },
+                        ToolRequest {
+                            id: "c3".into(),
+                            name: "t".into(),
+                            arguments: "{\"x".into(),
+                            complete: false,
+                        },
+                    ],
+                },
+                Message::Tool {
+                    call_id: "c1".into(),
+                    name: "t".into(),
+                    content: "2".into(),
+                    is_error: false,
+                },
+                Message::assistant("done"),
+            ],
+        );
+        let schema = json!({"type": "object", "properties": {"x": {"type": "integer"}}});
+        request.tools = vec![ToolDefinition {
+            name: "t".into(),
+            description: "adds".into(),
+            input_schema: schema.clone(),
+        }];
+        request.tool_choice = ToolChoice::Tool("t".into());
+        request.temperature = Some(0.5);
+        request.max_tokens = Some(100);
+        request.output_schema = Some(json!({
+            "type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": false
+        }));
+        request.stop = vec!["END".into()];
+        request.seed = Some(-7);
+        request.extra.insert("reasoning_effort".into(), json!("low"));
+        let call = |id: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": "t", "arguments": arguments}});
+        let expected = json!({
+            "model": "m",
+            "messages": [
+                {"role": "system", "content": "be brief"},
+                {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+                {"role": "assistant", "content": null, "tool_calls":
+                    [call("c1", "{\"x\": 1}"), call("c2", "{}"), call("c3", "{}")]},
+                {"role": "tool", "tool_call_id": "c1", "content": "2"},
+                {"role": "assistant", "content": "done"},
+            ],
+            "tools": [{"type": "function", "function": {"name": "t", "description": "adds", "parameters": schema}}],
+            "tool_choice": {"type": "function", "function": {"name": "t"}},
+            "temperature": 0.5,
+            "max_completion_tokens": 100,
+            "response_format": {"type": "json_schema", "json_schema":
+                {"name": "answer", "schema": request.output_schema, "strict": true}},
+            "stop": ["END"],
+            "seed": -7,
+            "stream": true,
+            "stream_options": {"include_usage": true},
+            "reasoning_effort": "low",
+        });
+        assert_eq!(body(&request, Delivery::Streamed), expected);
+    }
+
+    #[test]
+    fn strict_output_is_asked_for_only_where_the_schema_allows_it() {
+        let closed = json!({"type": "object", "properties": {}, "additionalProperties": false});
+        assert!(is_strict(&closed));
+        assert!(!is_strict(&json!({"type": "object", "properties": {}})));
+        assert!(!is_strict(&json!({"type": "array", "items": {"type": "object"}})));
+        let optional =
+            json!({"properties": {"a": closed, "b": {}}, "required": ["a"], "additionalProperties": false});
+        assert!(!is_strict(&optional));
+    }
+
+    #[test]
+    fn what_cannot_be_said_is_refused_with_a_reason() {
+        assert_eq!(refused(|r| r.model.clear()).to_string(), "a request must name a model");
+        assert!(refused(|r| r.messages.clear()).is(ErrorKind::InvalidInput));
+        assert!(
+            refused(|r| r.messages = vec![Message::User { content: Vec::new() }]).is(ErrorKind::InvalidInput)
+        );
+        assert!(refused(|r| r.temperature = Some(f64::NAN)).is(ErrorKind::InvalidInput));
+        assert!(refused(|r| r.max_tokens = Some(0)).is(ErrorKind::InvalidInput));
+        assert!(refused(|r| r.output_schema = Some(json!(true))).is(ErrorKind::InvalidInput));
+        assert!(refused(|r| r.tool_choice = ToolChoice::Required).is(ErrorKind::InvalidInput));
+        let error = refused(|r| r.tool_choice = ToolChoice::Tool("x`\n".repeat(60)));
+        assert!(error.message().len() < 300 && !error.message().contains('\n'), "{error}");
+        for name in OWNED {
+            let error = refused(|r| {
+                r.extra.insert(name.into(), json!(2));
+            });
+            assert_eq!(error.to_string(), format!("extra fields may not set `{name}`"));
+        }
+        let error = refused(|r| {
+            r.seed = Some(1);
+            r.extra.insert("seed".into(), json!(2));
+        });
+        assert_eq!(error.to_string(), "extra fields may not set `seed`");
+    }
+}

@@ -1,0 +1,315 @@
+//! Streamed answers.
+
+use agentprovision_core::model::{ChatEvent, Usage};
+use serde_json::Value;
+
+use super::usage::{merge, usage};
+use super::{classify, decode};
+use crate::wire::sse::{SseEvent, SseParser};
+use crate::wire::{Category, ProviderError, StreamDecoder};
+
+/// What kind of body it turned out to be.
+#[derive(Debug)]
+enum Body {
+    /// Only white space so far.
+    Unknown,
+    /// Server-sent events.
+    Events(SseParser),
+    /// One JSON document: an error with a success status, or a server that knows no streaming.
+    Document(Vec<u8>),
+}
+
+#[derive(Debug)]
+pub(super) struct Decoder {
+    body: Body,
+    id: Option<String>,
+    model: Option<String>,
+    calls: Calls,
+    usage: Option<Usage>,
+    finished: bool,
+    done: bool,
+    any_data: bool,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self {
+            body: Body::Unknown,
+            id: None,
+            model: None,
+            calls: Calls::default(),
+            usage: None,
+            finished: false,
+            done: false,
+            any_data: false,
+        }
+    }
+}
+
+impl StreamDecoder for Decoder {
+    fn push(&mut self, mut bytes: &[u8], out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+        if matches!(self.body, Body::Unknown) {
+            bytes = bytes.trim_ascii_start();
+            self.body = match bytes.first() {
+                None => return Ok(()),
+                Some(b'{' | b'[') => Body::Document(Vec::new()),
+                Some(_) => Body::Events(SseParser::default()),
+            };
+        }
+        let mut events = Vec::new();
+        let parsed = match &mut self.body {
+            Body::Unknown => Ok(()),
+            Body::Events(parser) => parser.push(bytes, &mut events),
+            Body::Document(document) => {
+                if document.len().saturating_add(bytes.len()) > SseParser::LIMIT {
+                    return Err(ProviderError::new(Category::AnswerTooLarge, "the answer passes the limit"));
+                }
+                document.extend_from_slice(bytes);
+                Ok(())
+            }
+        };
+        for event in events {
+            self.event(event, out)?;
+        }
+        parsed
+    }
+
+    fn finish(&mut self, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+        let mut events = Vec::new();
+        let mut stray = false;
+        match &mut self.body {
+            Body::Unknown => {}
+            Body::Events(parser) => {
+                stray = parser.stray();
+                parser.finish(&mut events)?;
+            }
+            Body::Document(document) => {
+                let document = std::mem::take(document);
+                return self.document(&document, out);
+            }
+        }
+        for event in events {
+            match event {
+                // An event that was cut off was never sent.
+                SseEvent::Data { data, .. }
+                    if data != "[DONE]" && serde_json::from_str::<Value>(&data).is_err() => {}
+                event => self.event(event, out)?,
+            }
+        }
+        if self.finished {
+            Ok(())
+        } else if stray && !self.any_data {
+            Err(ProviderError::new(
+                Category::Malformed,
+                "a success status with a body that is no event stream",
+            ))
+        } else {
+            Err(ProviderError::new(Category::Incomplete, "the stream ended before its finish reason"))
+        }
+    }
+}
+
+impl Decoder {
+    fn document(&mut self, document: &[u8], out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+        match serde_json::from_slice::<Value>(document) {
+            Ok(body) => {
+                out.extend(decode::whole(&body)?);
+                self.finished = true;
+                Ok(())
+            }
+            Err(error) if error.is_eof() => {
+                Err(ProviderError::new(Category::Incomplete, "the answer ended in the middle of its body"))
+            }
+            Err(error) => Err(ProviderError::new(
+                Category::Malformed,
+                format!("a success status with a body that is no event stream: {error}"),
+            )),
+        }
+    }
+
+    fn event(&mut self, event: SseEvent, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+        match event {
+            SseEvent::ErrorField(text) => {
+                let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+                Err(classify::error_value(&value))
+            }
+            _ if self.done => Ok(()),
+            SseEvent::Data { data, .. } if data.trim_ascii() == "[DONE]" => {
+                self.done = true;
+                Ok(())
+            }
+            SseEvent::Data { data, .. } if data.trim_ascii().is_empty() => Ok(()),
+            SseEvent::Data { event, data } => {
+                let failed = event.as_deref() == Some("error");
+                match serde_json::from_str::<Value>(&data) {
+                    Ok(chunk) if failed => Err(classify::error_value(&chunk)),
+                    Ok(chunk) => self.chunk(&chunk, out),
+                    Err(_) if failed => Err(classify::error_value(&Value::String(data))),
+                    Err(error) => Err(ProviderError::new(
+                        Category::Malformed,
+                        format!("an event of the stream is not JSON: {error}"),
+                    )),
+                }
+            }
+        }
+    }
+
+    fn chunk(&mut self, chunk: &Value, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+        self.any_data = true;
+        self.started(chunk, out);
+        let choices = chunk.get("choices").and_then(Value::as_array).into_iter().flatten();
+        // Only the first choice is used; a choice without an index is the first.
+        let choice =
+            choices.into_iter().find(|choice| choice.get("index").and_then(Value::as_u64).unwrap_or(0) == 0);
+        if let Some(delta) = choice.and_then(|choice| choice.get("delta")) {
+            events_of(delta, &mut self.calls, out);
+        }
+        let usages = [chunk.get("usage"), chunk.get("x_groq").and_then(|groq| groq.get("usage"))];
+        if let Some(counts) = usages.into_iter().flatten().find_map(usage) {
+            let counts = merge(self.usage, counts);
+            self.usage = Some(counts);
+            out.push(ChatEvent::Usage(counts));
+        }
+        if let Some(error) = classify::embedded(chunk).or_else(|| choice.and_then(classify::embedded)) {
+            return Err(error);
+        }
+        let raw = choice.and_then(|choice| choice.get("finish_reason")).and_then(Value::as_str);
+        if let Some(raw) = raw.filter(|raw| !raw.is_empty() && !self.finished) {
+            out.push(decode::finished(Some(raw))?);
+            self.finished = true;
+        }
+        Ok(())
+    }
+
+    fn started(&mut self, chunk: &Value, out: &mut Vec<ChatEvent>) {
+        let mut learned = false;
+        for (slot, name) in [(&mut self.id, "id"), (&mut self.model, "model")] {
+            if slot.is_none() {
+                *slot = chunk
+                    .get(name)
+                    .and_then(Value::as_str)
+                    .filter(|text| !text.is_empty())
+                    .map(str::to_owned);
+                learned |= slot.is_some();
+            }
+        }
+        if learned {
+            out.push(ChatEvent::Started { id: self.id.clone(), model: self.model.clone() });
+        }
+    }
+}
+
+/// The content events of a message or of a delta, which have the same fields.
+pub(super) fn events_of(delta: &Value, calls: &mut Calls, out: &mut Vec<ChatEvent>) {
+    // Some servers send the same reasoning under both names.
+    let reasoning = ["reasoning_content", "reasoning"]
+        .into_iter()
+        .filter_map(|name| delta.get(name).and_then(Value::as_str))
+        .find(|text| !text.is_empty());
+    push_text(reasoning, ChatEvent::Reasoning, out);
+    match delta.get("content") {
+        Some(Value::String(text)) => push_text(Some(text), ChatEvent::Text, out),
+        Some(Value::Array(parts)) => parts.iter().for_each(|part| content_part(part, out)),
+        _ => {}
+    }
+    push_text(delta.get("refusal").and_then(Value::as_str), ChatEvent::Refusal, out);
+    for call in delta.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
+        out.extend(calls.piece(call));
+    }
+}
+
+fn push_text(text: Option<&str>, event: fn(String) -> ChatEvent, out: &mut Vec<ChatEvent>) {
+    if let Some(text) = text.filter(|text| !text.is_empty()) {
+        out.push(event(text.to_owned()));
+    }
+}
+
+/// A part of a content list: text, a refusal, or thinking, whose text may be a list of parts again.
+fn content_part(part: &Value, out: &mut Vec<ChatEvent>) {
+    let text = |name| part.get(name).and_then(Value::as_str);
+    match (text("type"), part.get("thinking")) {
+        (_, Some(Value::Array(parts))) => {
+            for part in parts {
+                push_text(part.get("text").and_then(Value::as_str), ChatEvent::Reasoning, out);
+            }
+        }
+        (_, Some(Value::String(thinking))) => push_text(Some(thinking), ChatEvent::Reasoning, out),
+        (Some("refusal"), _) => push_text(text("refusal"), ChatEvent::Refusal, out),
+        (Some("text" | "output_text") | None, _) => push_text(text("text"), ChatEvent::Text, out),
+        _ => {}
+    }
+}
+
+/// The tool calls of one answer, numbered in the order they begin. The index on the wire is only a hint: servers leave
+/// it out, begin at 1, or use one index for several calls.
+#[derive(Debug, Default)]
+pub(super) struct Calls(Vec<Call>);
+
+#[derive(Debug)]
+struct Call {
+    wire_index: Option<u64>,
+    id: String,
+    name: String,
+    arguments: String,
+}
+
+impl Calls {
+    /// The event of one element of `tool_calls`.
+    fn piece(&mut self, piece: &Value) -> Option<ChatEvent> {
+        let wire_index = piece.get("index").and_then(Value::as_u64);
+        let id = piece.get("id").and_then(Value::as_str).unwrap_or_default();
+        let function = piece.get("function");
+        let name = function.and_then(|f| f.get("name")).and_then(Value::as_str).unwrap_or_default();
+        let arguments = match function.and_then(|f| f.get("arguments")) {
+            Some(Value::String(text)) => text.clone(),
+            // Some servers send the arguments as an object instead of as its text.
+            Some(object @ Value::Object(_)) => object.to_string(),
+            _ => String::new(),
+        };
+        let index = match self.find(wire_index, id, name) {
+            Some(index) => index,
+            // Nothing that could be called, and nothing it could belong to.
+            None if id.is_empty() && name.is_empty() && arguments.is_empty() => return None,
+            None => {
+                let call =
+                    Call { wire_index, id: String::new(), name: String::new(), arguments: String::new() };
+                self.0.push(call);
+                self.0.len() - 1
+            }
+        };
+        let call = self.0.get_mut(index)?;
+        let new_id = (call.id.is_empty() && !id.is_empty()).then(|| id.to_owned());
+        // The name comes once; a server that repeats it with every piece means the same call.
+        let new_name = (call.name.is_empty() && !name.is_empty()).then(|| name.to_owned());
+        call.id.push_str(new_id.as_deref().unwrap_or_default());
+        call.name.push_str(new_name.as_deref().unwrap_or_default());
+        call.arguments.push_str(&arguments);
+        Some(ChatEvent::ToolCall { index, id: new_id, name: new_name, arguments })
+    }
+
+    /// The call a piece goes on with; `None` when it begins a new one.
+    fn find(&self, wire_index: Option<u64>, id: &str, name: &str) -> Option<usize> {
+        let last = |matches: &dyn Fn(&Call) -> bool| self.0.iter().rposition(matches);
+        if !id.is_empty()
+            && let Some(known) =
+                last(&|call| call.id == id && (wire_index.is_none() || call.wire_index == wire_index))
+        {
+            return Some(known);
+        }
+        let index = match wire_index {
+            Some(_) => last(&|call| call.wire_index == wire_index)?,
+            // Without an index a name begins a call and anything else goes on with the last one.
+            None if !name.is_empty() => return None,
+            None => self.0.len().checked_sub(1)?,
+        };
+        let call = self.0.get(index)?;
+        let another_id = !id.is_empty() && !call.id.is_empty() && id != call.id;
+        let again = id.is_empty() && !call.name.is_empty() && whole(&call.arguments);
+        (name.is_empty() || !(another_id || again)).then_some(index)
+    }
+}
+
+/// Whether an argument text is one whole JSON object, after which a name can only begin another call.
+fn whole(arguments: &str) -> bool {
+    arguments.trim_end().ends_with('}') && serde_json::from_str::<serde::de::IgnoredAny>(arguments).is_ok()
+}
