@@ -122,7 +122,7 @@ pub struct ProviderError {
     /// The provider's words, at most 2000 characters.
     pub message: String,
     /// The provider's error object, unchanged; it may quote the conversation.
-    pub details: Option<Value>,
+    pub details: Option<Box<Value>>,
     /// Every hint about when to retry, the most trustworthy first.
     pub hints: Vec<RetryHint>,
 }
@@ -234,7 +234,8 @@ mod tests {
         let mut error = ProviderError::new(Category::Authentication, "incorrect API key provided: sk-secret");
         error.status = Some(401);
         error.provider_code = Some("code-sk-secret".into());
-        error.details = Some(serde_json::json!({"message": "incorrect API key provided: sk-secret"}));
+        error.details =
+            Some(Box::new(serde_json::json!({"message": "incorrect API key provided: sk-secret"})));
         let out = Error::from(error.clone());
         assert_eq!(out.kind(), ErrorKind::ProviderError);
         assert_eq!(out.to_string(), "the model provider refused the platform's credential");

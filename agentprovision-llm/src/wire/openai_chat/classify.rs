@@ -60,7 +60,7 @@ fn build(status: Option<u16>, headers: &HeaderMap, body: &Value) -> ProviderErro
     error.hints = hints(headers, object, &message);
     error = ProviderError { status, provider_code: code, provider_type: kind, ..error };
     error.message = ProviderError::new(error.category, message).message;
-    error.details = (!object.is_null()).then(|| object.clone());
+    error.details = (!object.is_null()).then(|| Box::new(object.clone()));
     error
 }
 

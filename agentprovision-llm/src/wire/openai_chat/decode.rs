@@ -17,14 +17,16 @@ pub(super) fn decode(
     if !status.is_success() {
         return Err(classify::classify(status, headers, body));
     }
-    let body: Value = serde_json::from_slice(body).map_err(|error| {
-        ProviderError::new(
-            Category::Malformed,
-            format!("a success status with a body that is not JSON: {error}"),
-        )
-    })?;
+    let malformed =
+        |words: String| ProviderError::new(Category::Malformed, format!("HTTP {} {words}", status.as_u16()));
+    let body: Value = serde_json::from_slice(body)
+        .map_err(|error| malformed(format!("whose body is not JSON: {error}")))?;
     let mut assembler = ChatAssembler::new();
-    for event in whole(&body)? {
+    let events = whole(&body).map_err(|error| match error.category {
+        Category::Malformed => malformed(error.message),
+        _ => error,
+    })?;
+    for event in events {
         assembler.push(&event);
     }
     assembler.finish().map_err(|error| ProviderError::new(Category::Incomplete, error.to_string()))
@@ -37,24 +39,25 @@ pub(super) fn whole(body: &Value) -> Result<Vec<ChatEvent>, ProviderError> {
     }
     let choices = body.get("choices").and_then(Value::as_array);
     let Some(choice) = choices.and_then(|choices| choices.first()) else {
-        return Err(ProviderError::new(Category::Malformed, "a success status with a body without choices"));
+        return Err(ProviderError::new(Category::Malformed, "JSON without choices"));
     };
     if let Some(error) = classify::embedded(choice) {
         return Err(error);
     }
-    let Some(message) = choice.get("message").filter(|message| message.is_object()) else {
-        return Err(ProviderError::new(
-            Category::Malformed,
-            "a success status with a choice without a message",
-        ));
-    };
+    let message = choice.get("message").filter(|message| message.is_object());
+    let raw = choice.get("finish_reason").and_then(Value::as_str).filter(|raw| !raw.is_empty());
+    // A content filter may leave nothing but the reason.
+    if message.is_none() && raw.is_none() {
+        return Err(ProviderError::new(Category::Malformed, "JSON without a message in its first choice"));
+    }
     let mut out = Vec::new();
     let text =
         |name| body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
     out.push(ChatEvent::Started { id: text("id"), model: text("model") });
-    events_of(message, &mut Calls::default(), &mut out);
+    if let Some(message) = message {
+        events_of(message, &mut Calls::default(), &mut out);
+    }
     out.extend(body.get("usage").and_then(usage).map(ChatEvent::Usage));
-    let raw = choice.get("finish_reason").and_then(Value::as_str).filter(|raw| !raw.is_empty());
     out.push(finished(raw)?);
     Ok(out)
 }
