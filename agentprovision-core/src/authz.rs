@@ -219,6 +219,14 @@ impl PermissionRegistry {
         })
     }
 
+    /// The set of the permissions with these names.
+    ///
+    /// # Errors
+    /// As [`PermissionRegistry::get`].
+    pub fn set(&self, names: &[String]) -> Result<PermissionSet> {
+        names.iter().map(|name| self.get(name)).collect()
+    }
+
     /// The name of a permission.
     pub fn name(&self, permission: Permission) -> Option<&str> {
         self.names.get(usize::from(permission.0)).map(|name| &**name)

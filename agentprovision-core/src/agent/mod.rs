@@ -1,16 +1,16 @@
 //! Agents: the specification, its immutable versions, the definition lifecycle and the service.
 
 pub mod lifecycle;
-// mod service;
+mod service;
 mod spec;
-// mod validate;
+mod validate;
 
 pub use lifecycle::AgentState;
-// pub use service::{AgentPatch, Agents};
+pub use service::Agents;
 pub use spec::{
     AgentSpec, Behaviour, Budget, BudgetLimits, Interface, KNOWN_TYPES, Limits, SecuritySpec, VersionHash,
 };
-// pub use validate::{Problem, Severity, Validation};
+pub use validate::{Problem, Severity, Validation, validate};
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -308,3 +308,12 @@ pub trait ChatModel: fmt::Debug + Send + Sync + 'static {
     /// The answer in pieces. A stream that ends without [`ChatEvent::Finished`] was cut off.
     async fn stream(&self, ctx: &Context, request: ChatRequest) -> Result<ChatStream>;
 }
+
+/// Finds models by the names agents use.
+pub trait ModelResolver: fmt::Debug + Send + Sync + 'static {
+    /// The model with this name.
+    ///
+    /// # Errors
+    /// `not_found`, naming the models there are.
+    fn resolve(&self, name: &str) -> Result<std::sync::Arc<dyn ChatModel>>;
+}

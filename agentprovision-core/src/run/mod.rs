@@ -3,14 +3,29 @@
 //! [`RunMachine`] is pure: journal entries in, commands out. [`LocalEngine`] carries the commands out and journals what
 //! happened, before and after. [`RunStore`] is for workers, [`RunIndex`] for callers, [`Runs`] is the service.
 
+pub mod budget;
+mod chain;
+mod driver;
+mod engine;
+mod events;
+mod feed;
+mod history;
 mod journal;
+mod machine;
+mod service;
 mod signal;
+mod step;
 mod store;
 
+pub use chain::{Chain, ChainStep, ChainSummary};
+pub use engine::{Engine, EngineOptions, EngineParts, LocalEngine};
+pub use events::{EventCursor, RunEvent, RunEventKind, RunEvents};
 pub use journal::{
     ChainHash, DoneOutcome, JournalEntry, JournalRow, PayloadHash, RunTotals, STATE_VERSION, Salt, StepError, StepKind,
     decode_entry, encode_entry, idempotency_key, link, payload_hash,
 };
+pub use machine::{Command, Input, OpenStep, Quote, RunMachine};
+pub use service::{Answer, MAX_INPUT, Outcome, Run, RunInput, Runs, Session, Sessions};
 pub use signal::Signal;
 pub use store::{
     Created, Fence, JournalBatch, Lease, NewRun, Payload, Release, RunIndex, RunPatch, RunQuery, RunRecord, RunStatus,

@@ -7,6 +7,7 @@ mod set;
 
 pub use function::{FnTool, tool};
 pub use set::ToolSet;
+pub(crate) use set::{check, compile};
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,0 +1,303 @@
+//! The engine that drives runs in this process.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::driver::Driver;
+use super::feed::Feeds;
+use super::journal::{DoneOutcome, JournalEntry, STATE_VERSION, StepKind};
+use super::machine::OpenStep;
+use super::store::Lease;
+use crate::access::{Access, Principals};
+use crate::agent::{AgentSpec, VersionHash};
+use crate::audit::AuditRecord;
+use crate::authz::PermissionRegistry;
+use crate::backend::Stores;
+use crate::clock::Env;
+use crate::context::Context;
+use crate::effect::Effects;
+use crate::error::Result;
+use crate::id::{AgentId, RunId, TenantId, WorkerId};
+use crate::model::ModelResolver;
+use crate::tool::ToolSet;
+use crate::usage::{Meter, UsageEvent};
+
+/// Settings of a [`LocalEngine`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EngineOptions {
+    /// How long a run is held without being renewed; default 30 s. It is renewed after a third of it.
+    pub lease: Duration,
+    /// Runs that are driven at the same time; default 256.
+    pub max_runs: usize,
+    /// How often runs that nobody holds are looked for; default 1 s.
+    pub poll: Duration,
+    /// The longest a model may be silent; default 120 s.
+    pub model_idle: Duration,
+    /// How long a cancelled tool may take to end; default 2 s.
+    pub cancel_grace: Duration,
+    /// How long [`Engine::close`] waits for steps under way; default 10 s.
+    pub close_grace: Duration,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(30),
+            max_runs: 256,
+            poll: Duration::from_secs(1),
+            model_idle: Duration::from_secs(120),
+            cancel_grace: Duration::from_secs(2),
+            close_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Drives runs. What it does is in the journal, so another engine can go on where this one stopped.
+#[async_trait]
+pub trait Engine: fmt::Debug + Send + Sync + 'static {
+    /// Takes over a run that its starter holds.
+    fn submit(&self, lease: Lease);
+    /// Something was said to a run.
+    fn wake(&self, run: RunId);
+    /// Stops taking up runs, lets steps under way end for a while, and gives every run back.
+    async fn close(&self);
+}
+
+/// What an engine works with.
+#[derive(Clone, Debug)]
+pub struct EngineParts {
+    /// The stores.
+    pub stores: Stores,
+    /// The tools.
+    pub tools: Arc<ToolSet>,
+    /// The models.
+    pub models: Arc<dyn ModelResolver>,
+    /// Current grants.
+    pub principals: Arc<dyn Principals>,
+    /// The check at the door.
+    pub access: Access,
+    /// Names of permissions.
+    pub permissions: Arc<PermissionRegistry>,
+    /// Settings.
+    pub options: EngineOptions,
+}
+
+/// What the engine, its drivers and the service share.
+pub(super) struct Shared {
+    pub(super) stores: Stores,
+    pub(super) tools: Arc<ToolSet>,
+    pub(super) models: Arc<dyn ModelResolver>,
+    pub(super) principals: Arc<dyn Principals>,
+    pub(super) access: Access,
+    pub(super) permissions: Arc<PermissionRegistry>,
+    pub(super) options: EngineOptions,
+    pub(super) env: Env,
+    pub(super) worker: WorkerId,
+    pub(super) feeds: Feeds,
+    pub(super) closing: CancellationToken,
+    wakes: Mutex<HashMap<RunId, Arc<Notify>>>,
+    look: Notify,
+    specs: moka::sync::Cache<(TenantId, VersionHash), Arc<AgentSpec>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("worker", &self.worker).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// The specification behind a version; versions never change, so they are kept.
+    pub(super) async fn spec(&self, ctx: &Context, agent: AgentId, version: VersionHash) -> Result<Arc<AgentSpec>> {
+        let key = (ctx.tenant(), version);
+        if let Some(spec) = self.specs.get(&key) {
+            return Ok(spec);
+        }
+        let stored = self.stores.agents.version(ctx, agent, version).await?;
+        let spec: AgentSpec = serde_json::from_str(&stored.canonical).map_err(|error| {
+            crate::Error::corrupt("the agent's specification cannot be read").with_source(error)
+        })?;
+        let spec = Arc::new(spec);
+        self.specs.insert(key, spec.clone());
+        Ok(spec)
+    }
+
+    /// Registers who listens for what is said to a run.
+    pub(super) fn listen(&self, run: RunId) -> Arc<Notify> {
+        let notify = Arc::new(Notify::new());
+        self.wakes.lock().unwrap_or_else(PoisonError::into_inner).insert(run, notify.clone());
+        notify
+    }
+
+    /// Nobody listens for this run any more.
+    pub(super) fn deaf(&self, run: RunId) {
+        self.wakes.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
+    }
+
+    /// Looks for runs at once.
+    pub(super) fn look(&self) {
+        self.look.notify_one();
+    }
+
+    /// Usage and audit of a step that ended.
+    pub(super) fn done_effects(
+        &self,
+        ctx: &Context,
+        agent: AgentId,
+        run: RunId,
+        step: &OpenStep,
+        entry: &JournalEntry,
+    ) -> Effects {
+        let JournalEntry::Done { outcome, usage, cost, model, started, at, .. } = entry else { return Effects::none() };
+        let mut effects = Effects::none();
+        let mut count = |meter: Meter, quantity: u64, cost| {
+            effects.usage.push(UsageEvent {
+                id: self.env.id(),
+                meter,
+                quantity,
+                at: *at,
+                user: Some(ctx.principal().user()),
+                agent: Some(agent),
+                run: Some(run),
+                model: model.clone(),
+                cost,
+            });
+        };
+        match step.kind {
+            StepKind::Model => {
+                if matches!(outcome, DoneOutcome::Ok { .. }) || usage.is_some() {
+                    count(Meter::LlmRequests, 1, *cost);
+                }
+                if let Some(usage) = usage {
+                    for (meter, tokens) in
+                        [(Meter::LlmTokensInput, usage.input_tokens), (Meter::LlmTokensOutput, usage.output_tokens)]
+                    {
+                        if let Some(tokens) = tokens.filter(|tokens| *tokens > 0) {
+                            count(meter, tokens, None);
+                        }
+                    }
+                }
+            }
+            StepKind::Tool => {
+                let millis = u64::try_from(at.since(*started).as_millis()).unwrap_or(u64::MAX);
+                count(Meter::ComputeMs, millis, None);
+                let record = AuditRecord::of(ctx, &self.env, "tools.call", "tools", &step.name)
+                    .with("run", run.to_string())
+                    .with("step", step.step);
+                effects.audit.push(match outcome {
+                    DoneOutcome::Ok { .. } => record,
+                    DoneOutcome::Failed { error } => record.failed(&error.clone().into()),
+                    DoneOutcome::Uncertain => record.failed(&super::events::uncertain().into()),
+                });
+            }
+        }
+        effects
+    }
+}
+
+/// The default engine: tokio tasks over the store's journal.
+#[derive(Clone, Debug)]
+pub struct LocalEngine {
+    shared: Arc<Shared>,
+    drivers: TaskTracker,
+    room: Arc<Semaphore>,
+}
+
+impl LocalEngine {
+    /// Starts an engine. It looks for runs that nobody holds, at once and then at every poll, so runs that a crash left
+    /// go on.
+    pub fn start(parts: EngineParts) -> Self {
+        let EngineParts { stores, tools, models, principals, access, permissions, options } = parts;
+        let env = access.env().clone();
+        let room = Arc::new(Semaphore::new(options.max_runs.clamp(1, Semaphore::MAX_PERMITS)));
+        let shared = Arc::new(Shared {
+            stores,
+            tools,
+            models,
+            principals,
+            access,
+            permissions,
+            options,
+            worker: env.id(),
+            env,
+            feeds: Feeds::default(),
+            closing: CancellationToken::new(),
+            wakes: Mutex::default(),
+            look: Notify::new(),
+            specs: moka::sync::Cache::new(1024),
+        });
+        let engine = Self { shared, drivers: TaskTracker::new(), room };
+        let looking = engine.clone();
+        engine.drivers.spawn(async move { looking.look_for_runs().await });
+        engine
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    async fn look_for_runs(&self) {
+        let shared = &self.shared;
+        loop {
+            let room = self.room.available_permits().min(64);
+            if room > 0 {
+                let until = shared.env.now().after(shared.options.lease);
+                match shared.stores.runs.claim(shared.worker, until, room, STATE_VERSION).await {
+                    Ok(leases) => {
+                        let full = leases.len() == room;
+                        for lease in leases {
+                            tracing::debug!(run = %lease.fence.run, epoch = lease.fence.epoch, "a run was taken up");
+                            self.submit(lease);
+                        }
+                        if full && !shared.closing.is_cancelled() {
+                            tokio::task::yield_now().await;
+                            continue;
+                        }
+                    }
+                    Err(error) => tracing::warn!(error = ?error, "runs could not be looked for"),
+                }
+            }
+            tokio::select! {
+                biased;
+                () = shared.closing.cancelled() => return,
+                () = shared.look.notified() => {}
+                () = shared.env.sleep(shared.options.poll) => {}
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for LocalEngine {
+    fn submit(&self, lease: Lease) {
+        let shared = self.shared.clone();
+        let room = self.room.clone();
+        self.drivers.spawn(async move {
+            // Runs that were started here wait for room in line; the claims above take no more than there is.
+            let Ok(_room) = room.acquire().await else { return };
+            Driver::drive(shared, lease).await;
+        });
+    }
+
+    fn wake(&self, run: RunId) {
+        let notify = self.shared.wakes.lock().unwrap_or_else(PoisonError::into_inner).get(&run).cloned();
+        match notify {
+            Some(notify) => notify.notify_one(),
+            None => self.shared.look(),
+        }
+    }
+
+    async fn close(&self) {
+        self.shared.closing.cancel();
+        self.drivers.close();
+        self.drivers.wait().await;
+    }
+}

@@ -1,0 +1,616 @@
+//! The service for runs and sessions: starts them, finds them, and says things to them.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::budget;
+use super::chain::Chain;
+use super::driver::{quote, reservation};
+use super::engine::{Engine, LocalEngine, Shared};
+use super::events::{EventCursor, RunEvents, follow};
+use super::journal::{
+    ChainHash, JournalEntry, JournalRow, PayloadHash, RunTotals, STATE_VERSION, decode_entry, encode_entry, payload_hash,
+};
+use super::machine::{Command, Input, RunMachine};
+use super::signal::Signal;
+use super::store::{Created, NewRun, Payload, RunQuery, RunRecord, RunStatus, SessionRecord};
+use crate::agent::{AgentRecord, AgentSpec, AgentState, LIVE, VersionHash};
+use crate::audit::AuditRecord;
+use crate::authz::{Permission, Resource};
+use crate::canonical;
+use crate::clock::Timestamp;
+use crate::context::Context;
+use crate::effect::{Effects, QuotaOp};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::PlatformEvent;
+use crate::id::{AgentId, ApprovalId, Id, RunId, SessionId, SignalId};
+use crate::model::ChatResponse;
+use crate::page::{Page, PageRequest};
+use crate::text;
+
+/// The longest input, in bytes.
+pub const MAX_INPUT: usize = 4 << 20;
+
+/// What a run is started with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RunInput {
+    /// Text or JSON.
+    pub input: Input,
+    /// A second start of the same agent with the same key and input gives the same run.
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
+    /// The session the run is a turn of.
+    #[serde(default)]
+    pub session: Option<SessionId>,
+    /// When it must be over, if before what the agent allows.
+    #[serde(default)]
+    pub deadline: Option<Timestamp>,
+    /// Another user the caller acts for, as the host says; recorded with the run.
+    #[serde(default)]
+    pub on_behalf_of: Option<String>,
+}
+
+impl RunInput {
+    /// Text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::new(Input::Text(text.into()))
+    }
+
+    /// JSON that matches the agent's input schema.
+    pub fn json(value: Value) -> Self {
+        Self::new(Input::Json(value))
+    }
+
+    fn new(input: Input) -> Self {
+        Self { input, idempotency_key: None, session: None, deadline: None, on_behalf_of: None }
+    }
+
+    /// The same input under an idempotency key, at most 255 characters.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// The same input as a turn of a session.
+    #[must_use]
+    pub fn session(mut self, session: SessionId) -> Self {
+        self.session = Some(session);
+        self
+    }
+
+    /// The same input with a deadline.
+    #[must_use]
+    pub fn deadline(mut self, at: Timestamp) -> Self {
+        self.deadline = Some(at);
+        self
+    }
+
+    /// The same input on another user's behalf.
+    #[must_use]
+    pub fn on_behalf_of(mut self, user: impl Into<String>) -> Self {
+        self.on_behalf_of = Some(user.into());
+        self
+    }
+}
+
+/// Starts runs, finds them, and says things to them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    shared: Arc<Shared>,
+    engine: Arc<dyn Engine>,
+}
+
+impl Runs {
+    /// The service over an engine.
+    pub fn new(engine: &LocalEngine) -> Self {
+        Self { shared: engine.shared().clone(), engine: Arc::new(engine.clone()) }
+    }
+
+    /// Starts a run of an agent's live version.
+    ///
+    /// # Behavior
+    /// The run, what it holds of its agent's budget, its audit record and its event commit together before this
+    /// returns. Dropping the handle does not stop it.
+    ///
+    /// # Errors
+    /// `permission_denied` without `agents:run`, or `not_found` where the caller may not see the agent either;
+    /// `conflict` unless the agent is running, or when the session has a turn under way; `invalid_input` when the input
+    /// does not match; `budget_exceeded`, `price_unknown`; `idempotency_mismatch`; `tenant_suspended`.
+    pub async fn start(&self, ctx: &Context, agent: AgentId, input: RunInput) -> Result<Run> {
+        let shared = &self.shared;
+        let (record, spec) = self.runnable(ctx, agent).await?;
+        let new = self.prepare(ctx, &record, &spec, input)?;
+        let id = new.record.id;
+        let mut effects = Effects::audited(
+            AuditRecord::of(ctx, &shared.env, "runs.start", "runs", id)
+                .with("agent", agent.to_string())
+                .with("version", new.record.version.to_string()),
+        )
+        .event(PlatformEvent::of(ctx, &shared.env, "run.started", id, serde_json::json!({ "agent": agent })));
+        let demand = budget::demand(&spec, agent);
+        if !demand.is_empty() {
+            effects = effects.quota(QuotaOp::Reserve(reservation(id), demand));
+        }
+        let id = match shared.stores.runs.create(ctx, new, effects).await? {
+            Created::New(lease) => {
+                self.engine.submit(lease);
+                id
+            }
+            Created::Existing(id) => id,
+        };
+        Ok(self.handle(ctx, id))
+    }
+
+    /// The agent and the specification of its live version, when the caller may run it.
+    async fn runnable(&self, ctx: &Context, agent: AgentId) -> Result<(AgentRecord, Arc<AgentSpec>)> {
+        let shared = &self.shared;
+        let resource = Resource::one("agents", agent);
+        if let Err(error) = shared.access.check(ctx, Permission::AGENTS_RUN, resource.clone()).await {
+            shared.access.read(ctx, Permission::AGENTS_READ, resource).await?;
+            return Err(error);
+        }
+        let record = shared.stores.agents.get(ctx, agent).await?;
+        if record.state != AgentState::Running {
+            return Err(Error::conflict(format!("the agent is {}; runs start on a running agent", record.state)));
+        }
+        let spec = shared.spec(ctx, agent, live(&record)?).await?;
+        Ok((record, spec))
+    }
+
+    fn prepare(&self, ctx: &Context, agent: &AgentRecord, spec: &Arc<AgentSpec>, input: RunInput) -> Result<NewRun> {
+        let shared = &self.shared;
+        let RunInput { input, idempotency_key, session, deadline, on_behalf_of } = input;
+        check_input(spec, &input)?;
+        let idem_key = idempotency_key.map(|key| text::name("idempotency_key", &key)).transpose()?;
+        let on_behalf_of = on_behalf_of.map(|user| text::name("on_behalf_of", &user)).transpose()?;
+        let models = quote(shared, spec);
+        if spec.budget.per_run.cost_usd.is_some() && models.price.is_none() {
+            return Err(budget::price_unknown(&spec.model));
+        }
+        let version = live(agent)?;
+        let input_bytes = canonical::to_bytes(&input)?;
+        let idem_hash = idem_key.as_ref().map(|_| {
+            canonical::sha256(&[agent.id.uuid().as_bytes(), session.map_or([0; 16], |id| *id.uuid().as_bytes()).as_slice(), &input_bytes])
+        });
+        let now = shared.env.now();
+        let limit = now.after(std::time::Duration::from_millis(spec.limits.timeout_ms));
+        let deadline = [deadline, ctx.deadline()].into_iter().flatten().fold(limit, Timestamp::min);
+        let salt = shared.env.random();
+        let input = Payload { hash: payload_hash(&salt, &input_bytes), bytes: input_bytes };
+        let created = JournalEntry::Created {
+            v: STATE_VERSION,
+            agent: agent.id,
+            version,
+            user: ctx.principal().user(),
+            input: input.hash,
+            session,
+            deadline,
+            at: now,
+        };
+        let mut entries = vec![encode_entry(&created)?];
+        if session.is_none() {
+            // The first intent shares the commit of the start. A turn's waits until what was said before is read.
+            let mut machine = RunMachine::new(spec.clone(), shared.tools.clone(), salt, Vec::new());
+            machine.apply(&created, Some(&input.bytes))?;
+            if let Command::Journal(first) = machine.next(now, &models, || shared.env.id()) {
+                for entry in first {
+                    if let JournalEntry::Finished { outcome: super::DoneOutcome::Failed { error }, .. } = &entry {
+                        return Err(error.clone().into());
+                    }
+                    entries.push(encode_entry(&entry)?);
+                }
+            }
+        }
+        let id = shared.env.id();
+        let record = RunRecord {
+            id,
+            tenant: ctx.tenant(),
+            agent: agent.id,
+            version,
+            user: ctx.principal().user(),
+            project_id: agent.project_id,
+            session_id: session,
+            parent_run: None,
+            idem_key,
+            idem_hash,
+            on_behalf_of,
+            region: None,
+            status: RunStatus::Running,
+            state_version: STATE_VERSION,
+            salt,
+            seq: 0,
+            head: ChainHash::START,
+            deadline,
+            totals: RunTotals::default(),
+            output: None,
+            error: None,
+            created_at: now,
+            updated_at: now,
+            finished_at: None,
+        };
+        let lease_until = now.after(shared.options.lease);
+        Ok(NewRun { record, entries, payloads: vec![input], worker: shared.worker, lease_until })
+    }
+
+    fn handle(&self, ctx: &Context, id: RunId) -> Run {
+        Run { runs: self.clone(), ctx: ctx.clone(), id }
+    }
+
+    /// A handle on a run.
+    ///
+    /// # Errors
+    /// `not_found`, also without `runs:read`.
+    pub async fn get(&self, ctx: &Context, id: RunId) -> Result<Run> {
+        self.record(ctx, id).await?;
+        Ok(self.handle(ctx, id))
+    }
+
+    /// The record of a run.
+    ///
+    /// # Errors
+    /// `not_found`, also without `runs:read`.
+    pub async fn record(&self, ctx: &Context, id: RunId) -> Result<RunRecord> {
+        self.shared.access.read(ctx, Permission::RUNS_READ, Resource::one("runs", id)).await?;
+        self.shared.stores.index.get(ctx, id).await
+    }
+
+    /// The runs of a query, oldest first.
+    ///
+    /// # Errors
+    /// `permission_denied` without `runs:read`; `invalid_input` for a bad page.
+    pub async fn list(&self, ctx: &Context, query: RunQuery) -> Result<Page<RunRecord>> {
+        self.shared.access.list(ctx, Permission::RUNS_READ, "runs").await?;
+        self.shared.stores.index.list(ctx, query).await
+    }
+
+    /// The events of a run after a place; from the beginning with the default cursor.
+    ///
+    /// # Errors
+    /// `not_found`, also without `runs:read`.
+    pub async fn events(&self, ctx: &Context, id: RunId, after: EventCursor) -> Result<RunEvents> {
+        self.record(ctx, id).await?;
+        let shared = &self.shared;
+        Ok(follow(shared.stores.index.clone(), shared.feeds.clone(), shared.env.clone(), ctx.clone(), id, after))
+    }
+
+    /// The execution chain of a run so far.
+    ///
+    /// # Errors
+    /// `not_found`, also without `runs:read`; `corrupt` when the journal does not verify.
+    pub async fn chain(&self, ctx: &Context, id: RunId) -> Result<Chain> {
+        let (record, rows) = self.journal(ctx, id).await?;
+        Chain::from_journal(id, record.status, &rows)
+    }
+
+    /// The verified journal of a run.
+    ///
+    /// # Errors
+    /// `not_found`, also without `runs:read`; `corrupt` when it does not verify.
+    pub async fn journal(&self, ctx: &Context, id: RunId) -> Result<(RunRecord, Vec<JournalRow>)> {
+        let record = self.record(ctx, id).await?;
+        let mut rows: Vec<JournalRow> = Vec::new();
+        while (rows.len() as u64) < record.seq {
+            let more = self.shared.stores.index.journal(ctx, id, rows.len() as u64, 500).await?;
+            if more.is_empty() {
+                break;
+            }
+            rows.extend(more);
+        }
+        // Rows that were committed after the record was read are not part of what it vouches for.
+        rows.truncate(usize::try_from(record.seq).unwrap_or(usize::MAX));
+        JournalRow::verify(&record.salt, &rows, &record.head)?;
+        Ok((record, rows))
+    }
+
+    /// Asks for a run to end. What is under way is stopped; the run ends as cancelled.
+    ///
+    /// # Errors
+    /// `permission_denied` without `runs:cancel`, `not_found` without `runs:read` too; `conflict` when it is over.
+    pub async fn cancel(&self, ctx: &Context, id: RunId) -> Result<()> {
+        self.writable(ctx, Permission::RUNS_CANCEL, id).await?;
+        let by = ctx.principal().user();
+        self.signal(ctx, id, self.shared.env.id(), Signal::Cancel { by }, "runs.cancel").await
+    }
+
+    /// Answers an approval that a run waits for. `args_hash` is the one the request named: an answer to other arguments
+    /// is refused. A second answer to the same approval does nothing.
+    ///
+    /// # Errors
+    /// `permission_denied` without `runs:approve`, `not_found` without `runs:read` too, or for an approval the run never
+    /// asked for; `conflict` for other arguments, or when the run is over.
+    pub async fn approve(
+        &self,
+        ctx: &Context,
+        id: RunId,
+        approval: ApprovalId,
+        args_hash: PayloadHash,
+        answer: Answer,
+    ) -> Result<()> {
+        self.writable(ctx, Permission::RUNS_APPROVE, id).await?;
+        let (_, rows) = self.journal(ctx, id).await?;
+        let mut asked = None;
+        for row in &rows {
+            if let JournalEntry::ApprovalAsked { approval: found, args_hash, .. } = decode_entry(&row.body)?
+                && found == approval
+            {
+                asked = Some(args_hash);
+            }
+        }
+        let asked = asked.ok_or_else(|| Error::not_found("no such approval"))?;
+        if asked != args_hash {
+            return Err(Error::conflict("the approval is for other arguments than those that were answered"));
+        }
+        let approved = answer == Answer::Approve;
+        let by = ctx.principal().user();
+        let signal = Signal::Approval { approval, args_hash, approved, by };
+        // One signal per approval: whoever answers first has answered.
+        let signal_id = SignalId::from_uuid_unchecked(approval.uuid());
+        self.signal(ctx, id, signal_id, signal, if approved { "runs.approve" } else { "runs.deny" }).await
+    }
+
+    async fn writable(&self, ctx: &Context, permission: Permission, id: RunId) -> Result<()> {
+        let resource = Resource::one("runs", id);
+        if let Err(error) = self.shared.access.check(ctx, permission, resource.clone()).await {
+            self.shared.access.read(ctx, Permission::RUNS_READ, resource).await?;
+            return Err(error);
+        }
+        self.shared.stores.index.get(ctx, id).await.map(|_| ())
+    }
+
+    async fn signal(&self, ctx: &Context, run: RunId, id: SignalId, signal: Signal, action: &str) -> Result<()> {
+        let effects = Effects::audited(AuditRecord::of(ctx, &self.shared.env, action, "runs", run));
+        self.shared.stores.index.signal(ctx, run, id, signal, effects).await?;
+        self.engine.wake(run);
+        Ok(())
+    }
+}
+
+/// A person's answer to an approval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// The call goes ahead.
+    Approve,
+    /// It does not.
+    Deny,
+}
+
+/// The version an agent's runs start on.
+fn live(agent: &AgentRecord) -> Result<VersionHash> {
+    let live = agent.aliases.get(LIVE).copied();
+    live.ok_or_else(|| Error::conflict(format!("the agent has no alias `{LIVE}`; deploy it first")))
+}
+
+fn check_input(spec: &AgentSpec, input: &Input) -> Result<()> {
+    match (input, &spec.input_schema) {
+        (Input::Text(text), None) => text::content("input", text, MAX_INPUT).map(|_| ()),
+        (Input::Text(_), Some(_)) => Err(Error::invalid("the agent takes JSON that matches its input schema, not text")),
+        (Input::Json(value), schema) => {
+            text::json("input", value, MAX_INPUT)?;
+            let Some(schema) = schema else { return Ok(()) };
+            let schema = crate::tool::compile("the input schema", schema)?;
+            crate::tool::check("the input", &schema, value)
+        }
+    }
+}
+
+/// A handle on a run. Cheap to clone; dropping it does nothing to the run.
+#[derive(Clone)]
+pub struct Run {
+    runs: Runs,
+    ctx: Context,
+    id: RunId,
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Run").field(&self.id).finish()
+    }
+}
+
+impl Run {
+    /// The id.
+    pub fn id(&self) -> RunId {
+        self.id
+    }
+
+    /// Where the run stands.
+    ///
+    /// # Errors
+    /// As [`Runs::record`].
+    pub async fn record(&self) -> Result<RunRecord> {
+        self.runs.record(&self.ctx, self.id).await
+    }
+
+    /// Its events from the beginning, up to its end.
+    pub fn events(&self) -> RunEvents {
+        self.events_after(EventCursor::default())
+    }
+
+    /// Its events after a place, up to its end. Without `runs:read` the stream's first item is the error.
+    pub fn events_after(&self, after: EventCursor) -> RunEvents {
+        let run = self.clone();
+        Box::pin(
+            futures_util::stream::once(async move { run.runs.events(&run.ctx, run.id, after).await }).try_flatten(),
+        )
+    }
+
+    /// Waits for its end. Dropping the future does nothing to the run.
+    ///
+    /// # Errors
+    /// As [`Runs::record`]; a run that failed is an outcome, not an error.
+    pub async fn wait(&self) -> Result<Outcome> {
+        let mut events = self.events();
+        while events.try_next().await?.is_some() {}
+        let (record, rows) = self.runs.journal(&self.ctx, self.id).await?;
+        let chain = Chain::from_journal(self.id, record.status, &rows)?;
+        let answer = match record.output {
+            Some(output) => {
+                let bytes = self.runs.shared.stores.index.payloads(&self.ctx, self.id, &[output]).await?;
+                let answer: ChatResponse = bytes
+                    .first()
+                    .and_then(|bytes| serde_json::from_slice(bytes).ok())
+                    .ok_or_else(|| Error::corrupt("the run's output cannot be read"))?;
+                Some(answer.text)
+            }
+            None => None,
+        };
+        Ok(Outcome { record, chain, answer })
+    }
+
+    /// Asks for the run to end; see [`Runs::cancel`].
+    ///
+    /// # Errors
+    /// As [`Runs::cancel`].
+    pub async fn cancel(&self) -> Result<()> {
+        self.runs.cancel(&self.ctx, self.id).await
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    record: RunRecord,
+    chain: Chain,
+    answer: Option<String>,
+}
+
+impl Outcome {
+    /// The record of the run.
+    pub fn record(&self) -> &RunRecord {
+        &self.record
+    }
+
+    /// How it ended.
+    pub fn status(&self) -> RunStatus {
+        self.record.status
+    }
+
+    /// The answer, of a completed run.
+    ///
+    /// # Errors
+    /// The error the run ended with.
+    pub fn text(&self) -> Result<&str> {
+        match (&self.answer, &self.record.error) {
+            (Some(answer), _) => Ok(answer),
+            (None, Some(error)) => Err(error.clone().into()),
+            (None, None) => Err(Error::new(ErrorKind::Incomplete, "the run has no output")),
+        }
+    }
+
+    /// The answer of a completed run as a value, for an agent with an output schema.
+    ///
+    /// # Errors
+    /// The error the run ended with; `invalid_input` when the answer does not have this form.
+    pub fn output<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_str(self.text()?)
+            .map_err(|error| Error::invalid(format!("the answer does not have the asked form: {error}")))
+    }
+
+    /// Every step: what, how long, tokens, cost.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+}
+
+impl IntoFuture for Run {
+    type Output = Result<Outcome>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.wait().await })
+    }
+}
+
+/// Opens sessions and takes turns in them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    runs: Runs,
+}
+
+impl Sessions {
+    /// The service beside the one for runs.
+    pub fn new(runs: Runs) -> Self {
+        Self { runs }
+    }
+
+    /// Opens a session with an agent.
+    ///
+    /// # Errors
+    /// As [`Runs::start`], for the agent.
+    pub async fn open(&self, ctx: &Context, agent: AgentId) -> Result<Session> {
+        let shared = &self.runs.shared;
+        self.runs.runnable(ctx, agent).await?;
+        let record = SessionRecord {
+            id: shared.env.id(),
+            agent,
+            user: ctx.principal().user(),
+            active_run: None,
+            created_at: shared.env.now(),
+        };
+        let audit = AuditRecord::of(ctx, &shared.env, "sessions.open", "sessions", record.id)
+            .with("agent", agent.to_string());
+        shared.stores.sessions.open(ctx, record.clone(), Effects::audited(audit)).await?;
+        Ok(Session { runs: self.runs.clone(), ctx: ctx.clone(), record })
+    }
+
+    /// A session of the caller.
+    ///
+    /// # Errors
+    /// `not_found`, also without `runs:read` and for another user's session.
+    pub async fn get(&self, ctx: &Context, id: SessionId) -> Result<Session> {
+        let shared = &self.runs.shared;
+        shared.access.read(ctx, Permission::RUNS_READ, Resource::one("sessions", id)).await?;
+        let record = shared.stores.sessions.get(ctx, id).await?;
+        if record.user != ctx.principal().user() {
+            return Err(Error::not_found("no such session"));
+        }
+        Ok(Session { runs: self.runs.clone(), ctx: ctx.clone(), record })
+    }
+
+    /// The sessions of the tenant, oldest first.
+    ///
+    /// # Errors
+    /// `permission_denied` without `runs:read`; `invalid_input` for a bad page.
+    pub async fn list(&self, ctx: &Context, page: PageRequest) -> Result<Page<SessionRecord>> {
+        let shared = &self.runs.shared;
+        shared.access.list(ctx, Permission::RUNS_READ, "sessions").await?;
+        shared.stores.sessions.list(ctx, page).await
+    }
+}
+
+/// A conversation with an agent: each turn sees what was said before.
+#[derive(Clone, Debug)]
+pub struct Session {
+    runs: Runs,
+    ctx: Context,
+    record: SessionRecord,
+}
+
+impl Session {
+    /// The id.
+    pub fn id(&self) -> SessionId {
+        self.record.id
+    }
+
+    /// The session as it was when this handle was made.
+    pub fn record(&self) -> &SessionRecord {
+        &self.record
+    }
+
+    /// Takes a turn.
+    ///
+    /// # Errors
+    /// `conflict` while another turn is under way; otherwise as [`Runs::start`].
+    pub async fn send(&self, input: RunInput) -> Result<Run> {
+        self.runs.start(&self.ctx, self.record.agent, input.session(self.record.id)).await
+    }
+}

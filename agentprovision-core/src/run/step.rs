@@ -1,0 +1,381 @@
+//! Carries out one step: asks a model, or calls a tool.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::engine::Shared;
+use super::feed::Feed;
+use super::journal::{
+    DoneOutcome, JournalEntry, Salt, StepError, encode_entry, idempotency_key, payload_hash,
+};
+use super::machine::OpenStep;
+use super::store::{Fence, JournalBatch, Payload};
+use crate::agent::AgentSpec;
+use crate::authz::{Permission, Resource};
+use crate::canonical;
+use crate::clock::Timestamp;
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::id::AgentId;
+use crate::model::{ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ToolRequest, Usage};
+use crate::money::NanoUsd;
+use crate::tool::{Effect, Tool, ToolCall, timed_out};
+
+/// How often a model call is tried, over the model and its fallbacks together.
+const MAX_ATTEMPTS: u32 = 4;
+
+/// What every step of a run knows.
+#[derive(Clone)]
+pub(super) struct StepScope {
+    pub(super) shared: Arc<Shared>,
+    pub(super) fence: Fence,
+    pub(super) agent: AgentId,
+    pub(super) spec: Arc<AgentSpec>,
+    pub(super) ctx: Context,
+    pub(super) salt: Salt,
+    pub(super) deadline: Timestamp,
+    pub(super) feed: Feed,
+}
+
+/// How a step ended.
+#[derive(Debug)]
+pub(super) struct StepEnd {
+    /// Its number.
+    pub(super) step: OpenStep,
+    /// The entry that ends it.
+    pub(super) entry: JournalEntry,
+    /// The output it names.
+    pub(super) payload: Option<Payload>,
+    /// The number of the entry's row, when the step's own transaction journaled it.
+    pub(super) committed: Option<u64>,
+}
+
+impl StepScope {
+    fn now(&self) -> Timestamp {
+        self.shared.env.now()
+    }
+
+    fn output(&self, bytes: Vec<u8>) -> (DoneOutcome, Option<Payload>) {
+        let hash = payload_hash(&self.salt, &bytes);
+        (DoneOutcome::Ok { output: hash }, Some(Payload { hash, bytes }))
+    }
+
+    /// Asks the model, then its fallbacks, until one answers or no attempt is left.
+    pub(super) async fn model(self, step: OpenStep, request: ChatRequest, cancel: CancellationToken) -> StepEnd {
+        let mut spent = Spent::default();
+        let mut attempt = 0;
+        let mut started;
+        let names: Vec<&String> = std::iter::once(&self.spec.model).chain(&self.spec.fallbacks).collect();
+        let result = loop {
+            let name = names.get(attempt as usize % names.len().max(1)).map_or("", |name| name.as_str());
+            attempt += 1;
+            started = self.now();
+            self.feed.begin(step.step, attempt);
+            let outcome = tokio::select! {
+                biased;
+                () = cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the model call was cancelled")),
+                outcome = self.ask(name, request.clone(), &mut spent) => outcome,
+            };
+            let error = match outcome {
+                Ok(answer) => break Ok(answer),
+                Err(error) => error,
+            };
+            tracing::debug!(run = %self.fence.run, model = name, attempt, kind = %error.kind(), "a model call failed");
+            let more = match error.kind() {
+                ErrorKind::Cancelled | ErrorKind::InvalidInput | ErrorKind::ContentPolicy => false,
+                // Another model may know the name, have the key or the window; the same one will not.
+                _ if names.len() > 1 => (attempt as usize) < names.len() || matches!(error.retry(), Retry::After(_)),
+                _ => matches!(error.retry(), Retry::After(_)),
+            };
+            if !more || attempt >= MAX_ATTEMPTS {
+                break Err(error);
+            }
+            // Once every model was tried there is nothing to do but wait.
+            if attempt as usize >= names.len() {
+                let hint = if let Retry::After(hint) = error.retry() { hint } else { Duration::ZERO };
+                let backoff = Duration::from_millis(500 << attempt.min(4)).min(Duration::from_secs(8));
+                let wait = hint.max(backoff);
+                if self.now().after(wait) >= self.deadline {
+                    break Err(error);
+                }
+                tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => break Err(Error::new(ErrorKind::Cancelled, "the model call was cancelled")),
+                    () = self.shared.env.sleep(wait) => {}
+                }
+            }
+        };
+        let model = result.as_ref().ok().map(|(_, model)| model.clone());
+        let (outcome, payload) = match result.and_then(|(answer, _)| canonical::to_bytes(&answer)) {
+            Ok(bytes) => self.output(bytes),
+            Err(error) => (DoneOutcome::Failed { error: StepError::from(&error) }, None),
+        };
+        let entry = JournalEntry::Done {
+            step: step.step,
+            outcome,
+            usage: spent.usage,
+            cost: spent.cost(),
+            model,
+            attempts: attempt,
+            started,
+            at: self.now(),
+        };
+        StepEnd { step, entry, payload, committed: None }
+    }
+
+    /// One attempt at one model.
+    async fn ask(&self, name: &str, mut request: ChatRequest, spent: &mut Spent) -> Result<(ChatResponse, String)> {
+        let model = self.shared.models.resolve(name)?;
+        request.model = name.to_owned();
+        let mut assembler = ChatAssembler::new();
+        let result = self.read(&*model, &request, &mut assembler).await;
+        let usage = assembler.usage();
+        let answered = result.is_ok();
+        let written = match &result {
+            Ok(()) => 0,
+            Err(_) => assembler.clone().finish().map_or(0, |answer| answer.text.len()),
+        };
+        let answer = result.and_then(|()| assembler.finish());
+        let bytes = serde_json::to_vec(&request).map_or(0, |bytes| bytes.len());
+        let text = answer.as_ref().map_or(written, |answer| answer.text.len());
+        spent.add(&*model, usage, answered, bytes, text);
+        let answer = answer?;
+        let name = model.info().name.clone();
+        Ok((answer, name))
+    }
+
+    async fn read(&self, model: &dyn ChatModel, request: &ChatRequest, assembler: &mut ChatAssembler) -> Result<()> {
+        let idle = self.shared.options.model_idle;
+        let silent = || {
+            Error::new(ErrorKind::DeadlineExceeded, "the model was silent for too long")
+                .with_retry(Retry::After(Duration::ZERO))
+        };
+        let env = &self.shared.env;
+        let mut stream = env.timeout(idle, model.stream(&self.ctx, request.clone())).await.ok_or_else(silent)??;
+        while let Some(event) = env.timeout(idle, stream.next()).await.ok_or_else(silent)? {
+            let event = event?;
+            if let ChatEvent::Text(text) = &event {
+                self.feed.text(text);
+            }
+            assembler.push(&event);
+        }
+        if assembler.is_finished() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Incomplete, "the model's answer ended before it was complete")
+            .with_retry(Retry::After(Duration::ZERO)))
+    }
+
+    /// Calls a tool, under its time limit and the run's deadline, and takes a panic as a failure of the call.
+    pub(super) async fn tool(self, step: OpenStep, request: ToolRequest, cancel: CancellationToken) -> StepEnd {
+        let started = self.now();
+        let found = self.shared.tools.get(&step.name).cloned();
+        let result = match (found, request.json()) {
+            (Some(tool), Some(input)) => match self.permitted(&*tool).await {
+                Ok(ctx) if step.effect == Effect::Transactional => {
+                    return self.transactional(step, tool, ctx, input, cancel, started).await;
+                }
+                Ok(ctx) => {
+                    let call = self.call(&step, &*tool, ctx, &cancel, None);
+                    self.run(&step, tool, call, input, &cancel).await
+                }
+                Err(error) => Err(Some(error)),
+            },
+            (None, _) => Err(Some(Error::not_found(format!("the tool `{}` is not there any more", step.name)))),
+            (_, None) => Err(Some(Error::invalid("the arguments are not JSON"))),
+        };
+        let (outcome, payload) = match result {
+            Ok(value) => self.output(canonical::json_bytes(&value)),
+            Err(Some(error)) => (DoneOutcome::Failed { error: StepError::from(&error) }, None),
+            Err(None) => (DoneOutcome::Uncertain, None),
+        };
+        let entry = self.done(&step, outcome, started);
+        StepEnd { step, entry, payload, committed: None }
+    }
+
+    /// Grants are read again before each tool: what was revoked since the run began counts.
+    async fn permitted(&self, tool: &dyn Tool) -> Result<Context> {
+        let shared = &self.shared;
+        let tenant = self.fence.tenant;
+        let current = match shared.principals.context(tenant, self.ctx.principal().user()).await {
+            Ok(ctx) => ctx.with_info(self.ctx.info().clone()),
+            // The intent was journaled while the tenant was active; the next one will not be.
+            Err(error) if error.is(ErrorKind::TenantSuspended) => self.ctx.clone(),
+            Err(error) => return Err(Error::denied("the caller may not run agents any more").with_source(error)),
+        };
+        shared.access.check(&current, Permission::AGENTS_RUN, Resource::one("agents", self.agent)).await?;
+        let capabilities = shared.permissions.set(&self.spec.capabilities)?;
+        if let Some(name) = &tool.spec().permission {
+            let permission = shared.permissions.get(name)?;
+            if !capabilities.contains(permission) {
+                return Err(Error::denied(format!("the agent lacks the capability `{name}`")));
+            }
+            shared.access.check(&current, permission, Resource::all("tools")).await?;
+        }
+        Ok(current.for_agent(self.agent, &capabilities))
+    }
+
+    fn call(
+        &self,
+        step: &OpenStep,
+        tool: &dyn Tool,
+        ctx: Context,
+        cancel: &CancellationToken,
+        tx: Option<crate::tool::TxHandle>,
+    ) -> ToolCall {
+        let key = idempotency_key(self.fence.tenant, self.fence.run, step.step);
+        let deadline = self.deadline.min(self.now().after(tool.spec().timeout()));
+        ToolCall::new(ctx, self.fence.run, step.step, key, deadline, cancel.clone(), tx)
+    }
+
+    /// `Err(None)` when an unsafe tool did not end: nobody knows what it did.
+    async fn run(
+        &self,
+        step: &OpenStep,
+        tool: Arc<dyn Tool>,
+        call: ToolCall,
+        input: Value,
+        cancel: &CancellationToken,
+    ) -> Result<Value, Option<Error>> {
+        let env = &self.shared.env;
+        let limit = call.deadline().since(env.now());
+        let name = tool.spec().name.clone();
+        let late = timed_out(tool.spec());
+        // A task of its own, so that a tool that blocks its thread cannot hold up its run.
+        let mut task = tokio::spawn(async move {
+            AssertUnwindSafe(async { tool.call(&call, input).await }).catch_unwind().await
+        });
+        let ended = |joined: std::result::Result<std::thread::Result<Result<Value>>, tokio::task::JoinError>| match joined {
+            Ok(Ok(result)) => result.map_err(Some),
+            Ok(Err(_)) | Err(_) => Err(Some(Error::internal(format!("the tool `{name}` panicked")))),
+        };
+        let stopped = tokio::select! {
+            biased;
+            joined = &mut task => return ended(joined),
+            () = cancel.cancelled() => Error::new(ErrorKind::Cancelled, format!("the tool `{name}` was cancelled")),
+            () = env.sleep(limit) => late,
+        };
+        cancel.cancel();
+        // A tool that listens to its token may still end well; one that does not is left behind.
+        if let Some(joined) = env.timeout(self.shared.options.cancel_grace, &mut task).await {
+            return ended(joined);
+        }
+        task.abort();
+        Err(if step.effect == Effect::Unsafe { None } else { Some(stopped) })
+    }
+
+    /// A transactional tool: what it writes, its result and the effects commit together.
+    async fn transactional(
+        self,
+        step: OpenStep,
+        tool: Arc<dyn Tool>,
+        ctx: Context,
+        input: Value,
+        cancel: CancellationToken,
+        started: Timestamp,
+    ) -> StepEnd {
+        let failed = |scope: &Self, error: &Error| {
+            scope.done(&step, DoneOutcome::Failed { error: StepError::from(error) }, started)
+        };
+        let tx = match self.shared.stores.runs.begin(&self.fence).await {
+            Ok(tx) => tx,
+            Err(error) => {
+                let entry = failed(&self, &error);
+                return StepEnd { step, entry, payload: None, committed: None };
+            }
+        };
+        let call = self.call(&step, &*tool, ctx, &cancel, Some(tx.handle()));
+        let result = self.run(&step, tool, call, input, &cancel).await;
+        let value = match result {
+            Ok(value) => value,
+            Err(error) => {
+                let error = error.unwrap_or_else(|| Error::internal("the tool did not end"));
+                // A rollback that fails is one the store does by itself when the handle is dropped.
+                if let Err(error) = tx.rollback().await {
+                    tracing::warn!(run = %self.fence.run, error = ?error, "a rollback failed");
+                }
+                let entry = failed(&self, &error);
+                return StepEnd { step, entry, payload: None, committed: None };
+            }
+        };
+        let (outcome, payload) = self.output(canonical::json_bytes(&value));
+        let entry = self.done(&step, outcome, started);
+        let effects = self.shared.done_effects(&self.ctx, self.agent, self.fence.run, &step, &entry);
+        let batch = encode_entry(&entry).map(|body| JournalBatch {
+            entries: vec![body],
+            payloads: payload.iter().cloned().collect(),
+            ..JournalBatch::default()
+        });
+        let committed = match batch {
+            Ok(batch) => tx.commit(batch, effects).await,
+            Err(error) => Err(error),
+        };
+        match committed {
+            Ok(seq) => StepEnd { step, entry, payload, committed: Some(seq) },
+            Err(error) => {
+                let entry = failed(&self, &error);
+                StepEnd { step, entry, payload: None, committed: None }
+            }
+        }
+    }
+
+    fn done(&self, step: &OpenStep, outcome: DoneOutcome, started: Timestamp) -> JournalEntry {
+        JournalEntry::Done {
+            step: step.step,
+            outcome,
+            usage: None,
+            cost: None,
+            model: None,
+            attempts: 1,
+            started,
+            at: self.now(),
+        }
+    }
+}
+
+/// What the attempts of a model call used, together: each is paid, whether it answered or not.
+#[derive(Default)]
+struct Spent {
+    usage: Option<Usage>,
+    cost: NanoUsd,
+    billed: bool,
+    unpriced: bool,
+}
+
+impl Spent {
+    fn add(&mut self, model: &dyn ChatModel, usage: Option<Usage>, answered: bool, request: usize, answer: usize) {
+        if usage.is_none() && !answered {
+            return;
+        }
+        self.billed = true;
+        if let Some(usage) = usage {
+            let sum = self.usage.get_or_insert_default();
+            let plus = |a: Option<u64>, b: Option<u64>| match (a, b) {
+                (None, None) => None,
+                (a, b) => Some(a.unwrap_or(0).saturating_add(b.unwrap_or(0))),
+            };
+            sum.input_tokens = plus(sum.input_tokens, usage.input_tokens);
+            sum.cache_read_tokens = plus(sum.cache_read_tokens, usage.cache_read_tokens);
+            sum.cache_write_tokens = plus(sum.cache_write_tokens, usage.cache_write_tokens);
+            sum.output_tokens = plus(sum.output_tokens, usage.output_tokens);
+            sum.reasoning_tokens = plus(sum.reasoning_tokens, usage.reasoning_tokens);
+        }
+        match (model.info().price, usage) {
+            (Some(price), Some(usage)) => self.cost = self.cost + price.cost(&usage),
+            // An answer without counts is paid by an estimate from above, so that a cost budget still holds.
+            (Some(price), None) => {
+                self.cost = self.cost + price.at_most((request as u64).div_ceil(3), (answer as u64).div_ceil(3));
+            }
+            (None, _) => self.unpriced = true,
+        }
+    }
+
+    fn cost(&self) -> Option<NanoUsd> {
+        (self.billed && !self.unpriced).then_some(self.cost)
+    }
+}
