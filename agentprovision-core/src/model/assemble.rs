@@ -78,6 +78,13 @@ impl ChatAssembler {
             // A call cut off by the token limit has half its arguments; half an argument list must not be executed.
             call.complete = call.json().is_some() && !call.name.is_empty();
         }
+        if matches!(finish, FinishReason::Length | FinishReason::ContentFilter)
+            && let Some(last) = self.tool_calls.last_mut()
+            && last.arguments.trim().is_empty()
+        {
+            // Cut off before its arguments began; elsewhere no arguments are an empty object.
+            last.complete = false;
+        }
         Ok(ChatResponse {
             id: self.id,
             model: self.model,

@@ -59,7 +59,12 @@ pub(crate) fn hints(headers: &HeaderMap, error: &Value, message: &str) -> Vec<Re
             add(source, text(reset).and_then(|value| duration(value).or_else(|| seconds(value, 1.0))));
         }
     }
-    add(HintSource::Message, in_message(message));
+    add(HintSource::Message, in_message(message, &["try again in "]));
+    if hints.is_empty() {
+        // These words repeat, rounded, what other providers also say in a header or a field.
+        let after = in_message(message, &["retry in ", "retry after "]);
+        hints.extend(after.map(|after| RetryHint { after, source: HintSource::Message }));
+    }
     hints
 }
 
@@ -111,10 +116,9 @@ fn leading_duration(mut text: &str) -> Option<(Duration, &str)> {
 }
 
 /// The hint in sentences such as `Please try again in 1m2.5s.` or `Try again in 12 seconds.`.
-fn in_message(message: &str) -> Option<Duration> {
+fn in_message(message: &str, phrases: &[&str]) -> Option<Duration> {
     let lower = message.to_ascii_lowercase();
-    let (_, rest) =
-        ["try again in ", "retry in ", "retry after "].iter().find_map(|words| lower.split_once(words))?;
+    let (_, rest) = phrases.iter().find_map(|words| lower.split_once(words))?;
     if let Some((value, _)) = leading_duration(rest) {
         return Some(value);
     }
@@ -194,7 +198,7 @@ mod tests {
     fn retry_info_is_read_from_the_error() {
         let error =
             serde_json::json!({"details": [{"@type": "x"}, {"@type": "y.RetryInfo", "retryDelay": "48s"}]});
-        let hints = hints(&HeaderMap::new(), &error, "");
+        let hints = hints(&HeaderMap::new(), &error, "please retry in 48.9s.");
         assert_eq!(hints, [RetryHint { after: Duration::from_secs(48), source: HintSource::RetryInfo }]);
     }
 }

@@ -8,6 +8,8 @@ mod classify;
 mod decode;
 mod encode;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 use agentprovision_core::Result;
