@@ -95,6 +95,8 @@ struct State {
     /// What stays.
     logs: BTreeMap<TenantId, audit::Log>,
     platform: audit::Log,
+    /// The number of the last event.
+    event_numbers: BTreeMap<TenantId, u64>,
     /// Stands for the data of a tenant that has none.
     nothing: TenantData,
 }
@@ -112,8 +114,8 @@ struct TenantData {
     leases: BTreeMap<RunId, runs::LeaseRow>,
     budgets: usage::Budgets,
     usage: BTreeMap<UsageId, UsageEvent>,
-    /// The outbox; an event's number is its place, from 1.
-    events: Vec<events::Outgoing>,
+    /// By number.
+    events: BTreeMap<u64, events::Outgoing>,
 }
 
 /// Effects that nothing refuses any more.
@@ -163,7 +165,7 @@ impl State {
         for event in accepted.usage {
             data.usage.entry(event.id).or_insert(event);
         }
-        data.events.extend(accepted.events.into_iter().map(events::Outgoing::new));
+        self.append_events(tenant, accepted.events);
         Ok(result)
     }
 
