@@ -127,7 +127,7 @@ pub struct ApiKey {
     pub user: UserId,
     /// What it is for, in the user's words.
     pub name: String,
-    /// HMAC-SHA-256 of the secret under the host's pepper.
+    /// HMAC-SHA-256 of tenant, key id and secret under the host's pepper.
     pub digest: [u8; 32],
     /// What it is limited to, as permission names; everything the user may where absent.
     pub scopes: Option<Vec<String>>,

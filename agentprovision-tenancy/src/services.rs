@@ -1,0 +1,117 @@
+//! The services of this crate over one bundle of stores: [`Tenancy`].
+
+use std::sync::Arc;
+
+use agentprovision_core::access::Access;
+use agentprovision_core::authz::Authorizer;
+use agentprovision_core::backend::Stores;
+use agentprovision_core::context::ContextIssuer;
+
+use crate::identity::{ApiKeyAuthenticator, ApiKeys, Contexts, Pepper, Users};
+use crate::rbac::{RbacAuthorizer, Roles};
+use crate::tenant::Tenants;
+
+/// Tenants, users, keys and contexts that share one issuer, one registry of roles and one authorizer. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tenancy {
+    access: Access,
+    roles: Arc<Roles>,
+    authorizer: Arc<RbacAuthorizer>,
+    tenants: Tenants,
+    users: Users,
+    keys: ApiKeys,
+    contexts: Contexts,
+}
+
+impl Tenancy {
+    /// The services over `stores`, with decisions by role alone.
+    pub fn new(issuer: ContextIssuer, stores: &Stores, roles: Roles, pepper: Pepper) -> Self {
+        Self::with_authorizer(issuer, stores, roles, pepper, |rbac| rbac)
+    }
+
+    /// The services over `stores`, with decisions by what `authorizer` makes of those by role: an authorizer of the
+    /// host's asks the given one first, so that a change of roles counts at once.
+    pub fn with_authorizer(
+        issuer: ContextIssuer,
+        stores: &Stores,
+        roles: Roles,
+        pepper: Pepper,
+        authorizer: impl FnOnce(Arc<RbacAuthorizer>) -> Arc<dyn Authorizer>,
+    ) -> Self {
+        let roles = Arc::new(roles);
+        let rbac = Arc::new(RbacAuthorizer::new(roles.clone()));
+        let access = Access::new(issuer.clone(), authorizer(rbac.clone()));
+        let authenticator = ApiKeyAuthenticator {
+            env: issuer.env().clone(),
+            stores: stores.clone(),
+            roles: roles.clone(),
+            pepper: pepper.clone(),
+        };
+        Self {
+            tenants: Tenants {
+                access: access.clone(),
+                stores: stores.clone(),
+                roles: roles.clone(),
+                authorizer: rbac.clone(),
+            },
+            users: Users {
+                access: access.clone(),
+                stores: stores.clone(),
+                roles: roles.clone(),
+                authorizer: rbac.clone(),
+            },
+            keys: ApiKeys {
+                access: access.clone(),
+                stores: stores.clone(),
+                roles: roles.clone(),
+                authorizer: rbac.clone(),
+                pepper,
+            },
+            contexts: Contexts {
+                issuer,
+                stores: stores.clone(),
+                roles: roles.clone(),
+                authorizer: rbac.clone(),
+                authenticator: Arc::new(authenticator),
+            },
+            access,
+            roles,
+            authorizer: rbac,
+        }
+    }
+
+    /// The check at the door, for the other services of the platform.
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// The roles and permissions.
+    pub fn roles(&self) -> &Roles {
+        &self.roles
+    }
+
+    /// What every user may do at the moment.
+    pub fn authorizer(&self) -> &Arc<RbacAuthorizer> {
+        &self.authorizer
+    }
+
+    /// The tenants.
+    pub fn tenants(&self) -> &Tenants {
+        &self.tenants
+    }
+
+    /// The users of tenants.
+    pub fn users(&self) -> &Users {
+        &self.users
+    }
+
+    /// The API keys of users.
+    pub fn keys(&self) -> &ApiKeys {
+        &self.keys
+    }
+
+    /// Where contexts come from.
+    pub fn contexts(&self) -> &Contexts {
+        &self.contexts
+    }
+}
