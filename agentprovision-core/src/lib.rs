@@ -26,6 +26,8 @@ pub mod money;
 pub mod page;
 pub mod run;
 pub mod tenant;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod text;
 pub mod tool;
 pub mod usage;

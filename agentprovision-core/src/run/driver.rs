@@ -60,6 +60,7 @@ pub(super) struct Driver {
     running: JoinSet<StepEnd>,
     tokens: HashMap<u32, CancellationToken>,
     pending: Pending,
+    closing: bool,
 }
 
 /// Why driving ended.
@@ -152,6 +153,7 @@ impl Driver {
             running: JoinSet::new(),
             tokens: HashMap::new(),
             pending: Pending::default(),
+            closing: false,
         };
         // Epoch 1 is the starter itself, which journaled its first intent a moment ago; nothing of it is in doubt.
         if lease.fence.epoch > 1 {
@@ -211,17 +213,16 @@ impl Driver {
         let env = &shared.env;
         let third = shared.options.lease / 3;
         let mut renew_at = env.monotonic();
-        let mut closing = false;
         loop {
             if env.monotonic() >= renew_at {
                 self.renew().await?;
                 renew_at = env.monotonic().saturating_add(third);
             }
-            if closing && self.running.is_empty() {
+            if self.closing && self.running.is_empty() {
                 self.give_back().await?;
                 return Ok(Stop::Done);
             }
-            if !closing {
+            if !self.closing {
                 match self.machine.next(env.now(), &self.quote, || env.id()) {
                     Command::Journal(entries) => {
                         for entry in entries {
@@ -268,13 +269,13 @@ impl Driver {
             tokio::select! {
                 biased;
                 Some(end) = self.running.join_next() => self.joined(end)?,
-                () = shared.closing.cancelled(), if !closing => {
-                    closing = true;
+                () = shared.closing.cancelled(), if !self.closing => {
+                    self.closing = true;
                     self.stop_later(shared.options.close_grace);
                 }
                 () = self.wake.notified() => renew_at = env.monotonic(),
                 () = env.clock().sleep_until(renew_at) => {}
-                () = env.sleep(deadline), if !aborting && !closing => {}
+                () = env.sleep(deadline), if !aborting && !self.closing => {}
             }
         }
     }
@@ -339,6 +340,12 @@ impl Driver {
     fn joined(&mut self, end: std::result::Result<StepEnd, tokio::task::JoinError>) -> Result<()> {
         let end = end.map_err(|error| Error::internal("a step's task was lost").with_source(error))?;
         self.tokens.remove(&end.step.step);
+        if self.closing
+            && matches!(&end.entry, JournalEntry::Done { outcome: DoneOutcome::Failed { error }, .. } if error.kind == ErrorKind::Cancelled)
+        {
+            // Stopped by the engine's end, not the run's: whoever takes the run up carries the step out again.
+            return Ok(());
+        }
         self.ended(end)
     }
 

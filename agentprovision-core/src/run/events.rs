@@ -230,6 +230,13 @@ impl Follower {
             if !self.ready.is_empty() || self.over {
                 continue;
             }
+            if live.is_none() {
+                // Nothing follows the terminal event, whoever asks for it.
+                let record = self.index.get(&self.ctx, self.run).await?;
+                if record.status.is_terminal() && record.seq <= self.cursor.row {
+                    return Ok(None);
+                }
+            }
             if let Some(live) = &mut live {
                 let state = live.borrow_and_update().clone();
                 if state.seq <= self.cursor.row && self.speak(&state.step) {
