@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::model::ChatModel;
+use agentprovision_core::model::{ChatModel, ModelResolver};
 use agentprovision_core::{Error, Result};
 use http::Uri;
 
@@ -170,5 +170,11 @@ impl Models {
         let providers = self.0.providers.iter().map(|provider| format!("`{}/…`", clip(provider.name())));
         let all: Vec<String> = models.chain(providers).collect();
         if all.is_empty() { "none".into() } else { all.join(", ") }
+    }
+}
+
+impl ModelResolver for Models {
+    fn resolve(&self, name: &str) -> Result<Arc<dyn ChatModel>> {
+        self.get(name)
     }
 }

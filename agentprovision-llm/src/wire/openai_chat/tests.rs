@@ -211,7 +211,8 @@ fn a_stream_is_complete_from_its_finish_reason_on() {
         assert!(!events.iter().any(|event| matches!(event, ChatEvent::Usage(_))));
     }
     // What comes after the end marker is nobody's.
-    let late = [all.clone(), b"data: [DONE]\n\n".to_vec(), sse(&[delta(json!({"content": "late"}))])].concat();
+    let late =
+        [all.clone(), b"data: [DONE]\n\n".to_vec(), sse(&[delta(json!({"content": "late"}))])].concat();
     assert_eq!(run(&late), run(&all));
     // Half a usage event does no harm.
     let usage = [all.clone(), b"data: {\"choices\":[],\"usage\":{\"prompt".to_vec()].concat();
@@ -252,7 +253,10 @@ fn errors_inside_a_successful_answer_are_errors_after_what_came_before() {
         (sse(&[in_choice]), Category::ServerError),
         (b"event: error\ndata: {\"message\": \"overloaded\"}\n\n".to_vec(), Category::Overloaded),
         (b"event: error\ndata: oh no\n\n".to_vec(), Category::ServerError),
-        (b"error: {\"error\": {\"message\": \"x\", \"type\": \"rate_limit_error\"}}\n".to_vec(), Category::RateLimit),
+        (
+            b"error: {\"error\": {\"message\": \"x\", \"type\": \"rate_limit_error\"}}\n".to_vec(),
+            Category::RateLimit,
+        ),
         (b"data: {nonsense\n\n".to_vec(), Category::Malformed),
     ] {
         let (events, outcome) = run(&[hi.clone(), tail].concat());
