@@ -132,7 +132,7 @@ const PASSED_ON: [ErrorKind; 3] = [ErrorKind::TenantSuspended, ErrorKind::NotFou
 
 /// The `not_found` of a resource kind, named in the plural of the permissions.
 fn no_such(kind: &'static str) -> Error {
-    Error::not_found(format!("no such {}", kind.strip_suffix('s').unwrap_or(kind)))
+    Error::not_found(format!("no such {}", kind.strip_suffix('s').unwrap_or(kind).replace('_', " ")))
 }
 
 /// Makes contexts with the grants of this moment, for work that goes on after its request: the run engine reads them

@@ -105,7 +105,7 @@ impl ApiKeys {
                 Ok(key)
             }
             found => {
-                self.access.read(ctx, Permission::USERS_READ, Resource::one("API key", id)).await?;
+                self.access.read(ctx, Permission::USERS_READ, Resource::one("api_keys", id)).await?;
                 found
             }
         }
