@@ -1,6 +1,6 @@
 //! What a Debian host offers: packages, its release and where its packages come from.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::run::{Result, output, succeed};
 
@@ -20,7 +20,8 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     succeed(
         apt_get(&["install", "--yes", "-qq", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0"])
             .args(packages)
-            .env("RUNLEVEL", "1"),
+            .env("RUNLEVEL", "1")
+            .stdout(Stdio::null()),
     )
 }
 

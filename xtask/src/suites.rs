@@ -48,7 +48,7 @@ fn dependency_policy(workspace: &Workspace) -> Plan {
         return Plan::Skip("cargo-deny is not installed".into());
     }
     // Not the advisories: what the day's news says does not depend on the change.
-    Plan::Run(vec![workspace.cargo(["deny", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"])])
+    Plan::Run(vec![workspace.cargo("deny check --hide-inclusion-graph licenses bans sources".split(' '))])
 }
 
 /// As a newcomer runs it, which also builds the default features.
