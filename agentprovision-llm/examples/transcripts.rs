@@ -38,11 +38,11 @@ fn dialect(api: &str) -> Option<Box<dyn Dialect>> {
 }
 
 #[derive(Default)]
-struct Options {
-    folder: PathBuf,
-    api: Option<String>,
-    provider: Option<String>,
-    self_test: bool,
+pub(crate) struct Options {
+    pub(crate) folder: PathBuf,
+    pub(crate) api: Option<String>,
+    pub(crate) provider: Option<String>,
+    pub(crate) self_test: bool,
 }
 
 fn options() -> Outcome<Options> {
@@ -67,7 +67,7 @@ fn options() -> Outcome<Options> {
 }
 
 fn main() -> ExitCode {
-    match run() {
+    match options().and_then(|options| run(&options)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -77,8 +77,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Outcome<bool> {
-    let options = options()?;
+/// Checks the selected cases and prints the result; whether all passed.
+pub(crate) fn run(options: &Options) -> Outcome<bool> {
     let read = |name: &str| -> Outcome<Value> {
         let path = options.folder.join(name);
         let text = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -105,8 +105,7 @@ fn run() -> Outcome<bool> {
             continue;
         };
         let cost = costs.get("cases").and_then(|cases| cases.get(id));
-        let result = check(&options, case, cost, dialect.as_ref(), &mut alterations);
-        match result {
+        match check(options, case, cost, dialect.as_ref(), &mut alterations) {
             Ok(()) => passed += 1,
             Err(reason) => {
                 failed += 1;

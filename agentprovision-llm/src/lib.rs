@@ -7,8 +7,38 @@
 //! - [`catalog`] knows context windows and prices, in integers.
 //! - [`Models`] is the set of models of a platform: it resolves a name to a model.
 //!
+//! ```
+//! # #[cfg(not(feature = "openai"))]
+//! # fn main() {}
+//! # #[cfg(feature = "openai")]
+//! # fn main() -> agentprovision_core::Result<()> {
+//! use std::sync::Arc;
+//! use agentprovision_core::http::{ReqwestOptions, ReqwestTransport};
+//! use agentprovision_llm::providers::{OpenAi, OpenAiCompatible};
+//! use agentprovision_llm::Models;
+//!
+//! // Talks to nobody it was not told of.
+//! let transport = ReqwestTransport::new(&ReqwestOptions::default())?;
+//! let models = Models::builder()
+//!     .transport(Arc::new(transport.clone()))
+//!     .provider(Arc::new(OpenAi::new("sk-your-key".into())?))
+//!     .provider(Arc::new(OpenAiCompatible::new("local", "http://localhost:11434/v1")?))
+//!     .build()?;
+//! for url in models.base_urls() {
+//!     transport.allow(&url)?;
+//! }
+//!
+//! let model = models.get("gpt-4o-mini")?;
+//! assert_eq!(model.info().provider, "openai");
+//! assert_eq!(model.info().context_window, Some(128_000));
+//! assert_eq!(models.get("local/qwen3")?.info().price, None); // unknown, not zero
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Features
 //! - `openai` (default): OpenAI and any OpenAI-compatible endpoint.
+//! - `replay`: record conversations with providers and replay them over real HTTP.
 //! - `http-reqwest`: passes `http-reqwest` on to the core.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -17,6 +47,8 @@ pub mod catalog;
 mod http_model;
 pub mod providers;
 mod registry;
+#[cfg(feature = "replay")]
+pub mod replay;
 pub mod wire;
 
 pub use catalog::{Catalog, CatalogEntry};

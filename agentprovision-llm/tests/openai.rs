@@ -1,5 +1,13 @@
 //! OpenAI over real HTTP on the loopback: what is sent, what comes back, and what must never leave.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests, outside a test function"
+)]
+
+#[cfg(test)]
 #[path = "support/mod.rs"]
 mod support;
 

@@ -205,6 +205,8 @@ fn mentions(value: &Value, secret: &str) -> bool {
     }
 }
 
+/// The kind and the message are those of the category. A retry is advised where the policy allows it on the same target,
+/// after the longest hint, or after zero (the caller's own backoff) where the provider gave none.
 impl From<ProviderError> for Error {
     fn from(error: ProviderError) -> Self {
         let retry = if error.policy().retry_same_target {

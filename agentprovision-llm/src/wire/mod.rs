@@ -4,6 +4,7 @@
 //! key and never retries; [`HttpModel`](crate::HttpModel) does the talking.
 
 mod error;
+#[cfg_attr(not(feature = "openai"), expect(dead_code, reason = "only dialects look for hints"))]
 mod hint;
 #[cfg(feature = "openai")]
 pub mod openai_chat;

@@ -248,7 +248,7 @@ fn errors_inside_a_successful_answer_are_errors_after_what_came_before() {
     in_choice["choices"][0]["error"] = json!({"message": "gone", "code": 502});
     let hi = sse(&[hi]);
     for (tail, category) in [
-        (sse(&[error.clone()]), Category::RateLimit),
+        (sse(std::slice::from_ref(&error)), Category::RateLimit),
         (sse(&[beside]), Category::ServerError),
         (sse(&[in_choice]), Category::ServerError),
         (b"event: error\ndata: {\"message\": \"overloaded\"}\n\n".to_vec(), Category::Overloaded),
