@@ -10,6 +10,7 @@
 pub mod identity;
 pub mod rbac;
 mod services;
+pub mod store;
 pub mod tenant;
 
 pub use services::Tenancy;

@@ -1,0 +1,83 @@
+//! Where everything is kept: [`connect`] opens a backend by URL.
+//!
+//! `memory://` is gone with the process, `sqlite://path` is one file for one process or a few on one machine.
+
+#[cfg(feature = "store-sqlite")]
+mod sql;
+
+use std::sync::Arc;
+
+use agentprovision_core::backend::Backend;
+use agentprovision_core::memory_store::MemoryDb;
+use agentprovision_core::{Env, Error, Result};
+
+#[cfg(feature = "store-sqlite")]
+pub use sql::SqlBackend;
+
+/// The URL schemes and what stands behind them.
+pub const SCHEMES: &[(&str, &str)] = &[
+    ("memory", "memory://, in the memory of the process"),
+    ("sqlite", "sqlite://path/to/file.db, one file"),
+];
+
+/// Opens the store at `url`; a file that is not there yet is made.
+///
+/// # Errors
+/// `invalid_input` for a URL that names no store, and for a file of another application; `unsupported` for a store this
+/// build does not have; `corrupt` for a file that is no database; `schema_too_new` for one of a newer version;
+/// `read_only` for one that would have to be changed and cannot be; `unavailable` when it cannot be opened.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> agentprovision_core::Result<()> {
+/// use agentprovision_core::Env;
+/// let backend = agentprovision_tenancy::store::connect("memory://", Env::default()).await?;
+/// backend.close().await?;
+/// # Ok(()) }
+/// ```
+pub async fn connect(url: &str, env: Env) -> Result<Arc<dyn Backend>> {
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| {
+        Error::invalid(format!("`{}` is not a store URL; known are {}", shown(url), known()))
+    })?;
+    if let Some((_, query)) = rest.split_once('?') {
+        let name = query.split(['=', '&']).next().unwrap_or(query);
+        return Err(Error::invalid(format!("a store URL has no option `{}`", shown(name))));
+    }
+    match scheme {
+        "memory" if rest.is_empty() => Ok(Arc::new(MemoryDb::new(env))),
+        "memory" => Err(Error::invalid(format!("`memory://` has no path, not `{}`", shown(rest)))),
+        "sqlite" => sqlite(rest, env).await,
+        "postgres" | "postgresql" => Err(Error::unsupported(format!(
+            "there is no `{scheme}` store in this version; there is {}",
+            known()
+        ))),
+        _ => Err(Error::invalid(format!("unknown store `{}`; known are {}", shown(scheme), known()))),
+    }
+}
+
+#[cfg(feature = "store-sqlite")]
+async fn sqlite(path: &str, env: Env) -> Result<Arc<dyn Backend>> {
+    if path.contains(":memory:") {
+        return Err(Error::invalid("`sqlite://` is a file; for a store in memory use `memory://`"));
+    }
+    if path.is_empty() || path.contains('\0') {
+        return Err(Error::invalid("`sqlite://` is followed by the path of a file"));
+    }
+    Ok(Arc::new(SqlBackend::open(path.as_ref(), env).await?))
+}
+
+#[cfg(not(feature = "store-sqlite"))]
+async fn sqlite(_: &str, _: Env) -> Result<Arc<dyn Backend>> {
+    Err(Error::unsupported("this build has no `sqlite` store: switch on the feature `store-sqlite`"))
+}
+
+fn known() -> String {
+    let forms: Vec<&str> = SCHEMES.iter().map(|(_, form)| *form).collect();
+    forms.join("; ")
+}
+
+/// A part of a URL as a message may show it: a password never stands in it, and it is not long.
+fn shown(text: &str) -> String {
+    let end = text.find('@').map_or(0, |at| at + 1);
+    text.get(end..).unwrap_or_default().chars().take(80).collect()
+}

@@ -1,0 +1,116 @@
+//! Statements over many rows at once.
+
+use std::sync::OnceLock;
+
+use agentprovision_core::Result;
+
+use super::conn::Conn;
+use super::value::{Row, Value};
+
+/// Sizes of one statement, as powers of two: up to 256 rows.
+const SIZES: usize = 9;
+
+/// A statement around a list of rows. Its text is made once for each power of two of rows, so that few texts are
+/// prepared; the places of values carry no numbers, because the database looks a number up by going through all of them.
+#[derive(Debug)]
+pub(super) struct Multi {
+    head: &'static str,
+    width: usize,
+    tail: &'static str,
+    texts: [OnceLock<String>; SIZES],
+}
+
+impl Multi {
+    /// The text before the rows, the number of columns, the text behind them. The first column of a row is its tenant's
+    /// id, or its log's.
+    pub(super) const fn new(head: &'static str, width: usize, tail: &'static str) -> Self {
+        Self { head, width, tail, texts: [const { OnceLock::new() }; SIZES] }
+    }
+
+    pub(super) const fn width(&self) -> usize {
+        self.width
+    }
+
+    fn text(&'static self, power: usize) -> Option<&'static str> {
+        let text = self.texts.get(power)?.get_or_init(|| {
+            let row = format!("({})", vec!["?"; self.width].join(","));
+            format!("{}{}{}", self.head, vec![row; 1 << power].join(","), self.tail)
+        });
+        Some(text)
+    }
+
+    /// The parts the rows are cut into: a text and its values.
+    fn parts(&'static self, values: Vec<Value>) -> Vec<(&'static str, Vec<Value>)> {
+        let mut rows = values.len() / self.width;
+        let mut values = values.into_iter();
+        let mut parts = Vec::new();
+        while let Some(power) = rows.checked_ilog2() {
+            let power = (power as usize).min(SIZES - 1);
+            let Some(text) = self.text(power) else { break };
+            parts.push((text, values.by_ref().take(self.width << power).collect()));
+            rows -= 1 << power;
+        }
+        parts
+    }
+
+    /// Runs the statement over the rows whose values stand one after the other.
+    pub(super) async fn execute(&'static self, conn: &mut Conn, values: Vec<Value>) -> Result<u64> {
+        let mut changed = 0;
+        for (text, values) in self.parts(values) {
+            changed += conn.execute(text, values).await?;
+        }
+        Ok(changed)
+    }
+
+    pub(super) async fn rows(&'static self, conn: &mut Conn, values: Vec<Value>) -> Result<Vec<Row>> {
+        let mut found = Vec::new();
+        for (text, values) in self.parts(values) {
+            found.extend(conn.rows(text, values).await?);
+        }
+        Ok(found)
+    }
+}
+
+/// Rows of a journal.
+pub(super) static JOURNAL: Multi =
+    Multi::new("INSERT INTO journal (tenant_id, run_id, seq, body, hash) VALUES ", 5, "");
+/// Payloads; one that is there stays.
+pub(super) static PAYLOADS: Multi = Multi::new(
+    "INSERT INTO payloads (tenant_id, run_id, hash, bytes) VALUES ",
+    4,
+    " ON CONFLICT (tenant_id, run_id, hash) DO NOTHING",
+);
+/// Usage; an event that is there stays.
+pub(super) static USAGE: Multi = Multi::new(
+    "INSERT INTO usage_events (tenant_id, id, meter, quantity, at, user_id, agent_id, run_id, model, cost) VALUES ",
+    10,
+    " ON CONFLICT (tenant_id, id) DO NOTHING",
+);
+/// Audit records on their way into a log.
+pub(super) static AUDIT_PENDING: Multi =
+    Multi::new("INSERT INTO audit_pending (log_id, bytes) VALUES ", 2, "");
+/// Records of a log.
+pub(super) static AUDIT_LOG: Multi =
+    Multi::new("INSERT INTO audit_log (log_id, seq, leaf, bytes) VALUES ", 4, "");
+/// Events that have no number yet.
+pub(super) static OUTBOX: Multi = Multi::new("INSERT INTO outbox (tenant_id, bytes) VALUES ", 2, "");
+/// Events with their numbers.
+pub(super) static EVENTS: Multi =
+    Multi::new("INSERT INTO events (tenant_id, seq, bytes, published) VALUES ", 4, "");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_into_powers_of_two() {
+        for rows in [0, 1, 2, 3, 7, 255, 256, 257, 1023] {
+            let parts = JOURNAL.parts(vec![Value::Null; rows * 5]);
+            assert_eq!(parts.iter().map(|(_, values)| values.len()).sum::<usize>(), rows * 5);
+            for (text, values) in parts {
+                assert_eq!(text.matches('?').count(), values.len());
+                assert!((values.len() / 5).is_power_of_two());
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Runs as workers see them: [`RunStore`].
+
+use agentprovision_core::context::Context;
+use agentprovision_core::effect::Effects;
+use agentprovision_core::id::{RunId, SessionId, SignalId, TenantId, WorkerId};
+use agentprovision_core::run::{
+    ChainHash, Created, Fence, JournalBatch, Lease, NewRun, Payload, Release, RunRecord, RunStatus, RunStore,
+    RunTx, Salt, Signal, link,
+};
+use agentprovision_core::{Error, ErrorKind, Result, Timestamp};
+use async_trait::async_trait;
+
+use super::conn::{SystemTx, TenantTx};
+use super::multi::{JOURNAL, PAYLOADS};
+use super::value::{Row, Value, system_sql, tenant_sql, to_json, values};
+use super::{SqlStore, agents, effects, index, merge, run_tx, sessions};
+
+pub(super) fn fenced() -> Error {
+    Error::fenced("the run is not held by this worker any more")
+}
+
+pub(super) fn over() -> Error {
+    Error::conflict("the run is over")
+}
+
+/// Numbers and links rows behind (`seq`, `head`), which move on to the last of them. Gives the values of the rows behind
+/// their tenant.
+pub(super) fn chain(
+    run: RunId,
+    salt: &Salt,
+    (seq, head): (&mut u64, &mut ChainHash),
+    entries: Vec<Vec<u8>>,
+) -> impl Iterator<Item = Vec<Value>> {
+    entries.into_iter().map(move |body| {
+        *seq += 1;
+        *head = link(salt, head, *seq, &body);
+        values![run, *seq, body, *head]
+    })
+}
+
+pub(super) fn payload_row(run: RunId, payload: Payload) -> Vec<Value> {
+    values![run, payload.hash, payload.bytes]
+}
+
+/// Where a run stands, as far as a commit has to know.
+struct Standing {
+    salt: Salt,
+    seq: u64,
+    head: ChainHash,
+    session: Option<SessionId>,
+}
+
+/// The run, if the fence's worker may write to it.
+async fn writable(tx: &mut TenantTx<'_>, fence: &Fence) -> Result<Standing> {
+    let sql = tenant_sql!(
+        "SELECT r.status, l.epoch, l.lease_until, r.salt, r.seq, r.head, r.session_id FROM runs r \
+         LEFT JOIN run_leases l ON l.tenant_id = r.tenant_id AND l.run_id = r.id WHERE r.tenant_id = $1 AND r.id = $2"
+    );
+    let mut row = tx.row(sql, values![fence.run]).await?.ok_or_else(fenced)?;
+    if index::status(&mut row)?.is_terminal() {
+        return Err(over());
+    }
+    let (epoch, until): (Option<u64>, Option<Timestamp>) = (row.next()?, row.next()?);
+    if epoch != Some(fence.epoch) || until.is_none() {
+        return Err(fenced());
+    }
+    Ok(Standing { salt: row.next()?, seq: row.next()?, head: row.next()?, session: row.next()? })
+}
+
+/// Whether the fence's worker holds the run.
+pub(super) async fn held(tx: &mut TenantTx<'_>, fence: &Fence) -> Result<()> {
+    let sql = tenant_sql!(
+        "SELECT 1 FROM run_leases WHERE tenant_id = $1 AND run_id = $2 AND epoch = $3 AND lease_until IS NOT NULL"
+    );
+    match tx.exists(sql, values![fence.run, fence.epoch]).await? {
+        true => Ok(()),
+        false => Err(fenced()),
+    }
+}
+
+/// Journals a batch, whatever it holds.
+pub(super) async fn commit(
+    tx: &mut TenantTx<'_>,
+    fence: Fence,
+    batch: JournalBatch,
+    all: Effects,
+) -> Result<u64> {
+    let mut run = writable(tx, &fence).await?;
+    effects::guard(tx, &all).await?;
+    let now = tx.env.now();
+    let JournalBatch { entries, payloads, consumed, patch } = batch;
+    let rows = chain(fence.run, &run.salt, (&mut run.seq, &mut run.head), entries).flatten().collect();
+    tx.multi(&JOURNAL, rows).await?;
+    tx.multi(&PAYLOADS, payloads.into_iter().flat_map(|payload| payload_row(fence.run, payload)).collect())
+        .await?;
+    let over = patch.status.is_some_and(RunStatus::is_terminal);
+    let sql = tenant_sql!(
+        "UPDATE runs SET seq = $3, head = $4, updated_at = $5, status = coalesce($6, status), \
+         totals = coalesce($7, totals), output = coalesce($8, output), error = coalesce($9, error), \
+         finished_at = coalesce($10, finished_at) WHERE tenant_id = $1 AND id = $2"
+    );
+    let changed = values![
+        fence.run,
+        run.seq,
+        run.head,
+        now,
+        patch.status.map(RunStatus::name),
+        patch.totals.as_ref().map(to_json).transpose()?,
+        patch.output,
+        patch.error.as_ref().map(to_json).transpose()?,
+        over.then_some(now),
+    ];
+    tx.execute(sql, changed).await?;
+    for signal in consumed {
+        let sql = tenant_sql!("DELETE FROM signals WHERE tenant_id = $1 AND run_id = $2 AND id = $3");
+        tx.execute(sql, values![fence.run, signal]).await?;
+    }
+    if over {
+        finish(tx, fence.run, run.session).await?;
+    } else if let Some(release) = patch.release {
+        let sql = tenant_sql!(
+            "UPDATE run_leases SET lease_until = NULL, ready_at = CASE WHEN $4 = 1 OR EXISTS \
+             (SELECT 1 FROM signals WHERE tenant_id = $1 AND run_id = $2) THEN $3 END WHERE tenant_id = $1 AND run_id = $2"
+        );
+        tx.execute(sql, values![fence.run, now, release == Release::Ready]).await?;
+    }
+    effects::apply(tx, all).await?;
+    Ok(run.seq)
+}
+
+/// Ends the lease of a run that is over, its signals and the turn of its session.
+async fn finish(tx: &mut TenantTx<'_>, run: RunId, session: Option<SessionId>) -> Result<()> {
+    tx.execute(tenant_sql!("DELETE FROM run_leases WHERE tenant_id = $1 AND run_id = $2"), values![run])
+        .await?;
+    tx.execute(tenant_sql!("DELETE FROM signals WHERE tenant_id = $1 AND run_id = $2"), values![run]).await?;
+    if let Some(session) = session {
+        let sql = tenant_sql!(
+            "UPDATE sessions SET active_run = NULL WHERE tenant_id = $1 AND id = $2 AND active_run = $3"
+        );
+        tx.execute(sql, values![session, run]).await?;
+    }
+    Ok(())
+}
+
+/// The run with this idempotency key, if the key was used with the same input.
+async fn started_before(tx: &mut TenantTx<'_>, run: &RunRecord) -> Result<Option<RunId>> {
+    let Some(key) = &run.idem_key else { return Ok(None) };
+    let sql = tenant_sql!(
+        "SELECT id, idem_hash FROM runs WHERE tenant_id = $1 AND agent_id = $2 AND idem_key = $3"
+    );
+    let Some(mut row) = tx.row(sql, values![run.agent, &**key]).await? else { return Ok(None) };
+    let id = row.next()?;
+    if row.next::<Option<[u8; 32]>>()? == run.idem_hash {
+        Ok(Some(id))
+    } else {
+        let message = "the idempotency key was used with another input";
+        Err(Error::new(ErrorKind::IdempotencyMismatch, message))
+    }
+}
+
+async fn check_new_run(tx: &mut TenantTx<'_>, run: &RunRecord) -> Result<()> {
+    if !agents::exists(tx, run.agent).await? {
+        return Err(agents::missing());
+    }
+    if let Some(id) = run.session_id {
+        let session = sessions::get(tx, id).await?;
+        if session.agent != run.agent {
+            return Err(sessions::missing());
+        }
+        if session.active_run.is_some() {
+            return Err(Error::conflict("the session has a turn under way"));
+        }
+    }
+    let taken = tenant_sql!("SELECT 1 FROM runs WHERE tenant_id = $1 AND id = $2");
+    if tx.exists(taken, values![run.id]).await? {
+        return Err(Error::already_exists("the id of the run is taken"));
+    }
+    Ok(())
+}
+
+async fn create(tx: &mut TenantTx<'_>, tenant: TenantId, run: NewRun, all: Effects) -> Result<Created> {
+    let NewRun { mut record, entries, payloads, worker, lease_until } = run;
+    if let Some(existing) = started_before(tx, &record).await? {
+        return Ok(Created::Existing(existing));
+    }
+    effects::guard(tx, &all).await?;
+    check_new_run(tx, &record).await?;
+    (record.tenant, record.seq, record.head) = (tenant, 0, ChainHash::START);
+    let rows =
+        chain(record.id, &record.salt, (&mut record.seq, &mut record.head), entries).flatten().collect();
+    index::insert(tx, &record).await?;
+    tx.multi(&JOURNAL, rows).await?;
+    let rows = payloads.into_iter().flat_map(|payload| payload_row(record.id, payload)).collect();
+    tx.multi(&PAYLOADS, rows).await?;
+    let sql = tenant_sql!(
+        "INSERT INTO run_leases (tenant_id, run_id, ready_at, lease_until, epoch, state_version, worker_id) \
+         VALUES ($1, $2, $3, $4, 1, $5, $6)"
+    );
+    tx.execute(sql, values![record.id, tx.env.now(), lease_until, record.state_version, worker]).await?;
+    if let Some(session) = record.session_id {
+        let sql = tenant_sql!("UPDATE sessions SET active_run = $3 WHERE tenant_id = $1 AND id = $2");
+        tx.execute(sql, values![session, record.id]).await?;
+    }
+    effects::apply(tx, all).await?;
+    let fence = Fence { tenant, run: record.id, epoch: 1 };
+    Ok(Created::New(Lease { fence, until: lease_until, run: record }))
+}
+
+/// Runs that may be taken up, oldest first.
+async fn ready(tx: &mut SystemTx<'_>, limit: usize, state_version: u32) -> Result<Vec<Row>> {
+    let sql = system_sql!(
+        "SELECT l.tenant_id, l.run_id, l.epoch FROM run_leases l JOIN tenants t ON t.tenant_id = l.tenant_id \
+         WHERE l.ready_at IS NOT NULL AND (l.lease_until IS NULL OR l.lease_until <= $1) AND l.state_version <= $2 \
+         AND t.state = 'active' ORDER BY l.ready_at, l.run_id, l.tenant_id LIMIT $3"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    tx.rows(sql, values![tx.env.now(), state_version, limit]).await
+}
+
+async fn claim(
+    tx: &mut SystemTx<'_>,
+    worker: WorkerId,
+    until: Timestamp,
+    limit: usize,
+    state_version: u32,
+) -> Result<Vec<Lease>> {
+    let mut leases = Vec::new();
+    for mut row in ready(tx, limit, state_version).await? {
+        let (tenant, run): (TenantId, RunId) = (row.next()?, row.next()?);
+        let epoch = row.next::<u64>()? + 1;
+        let mut tx = tx.tenant(tenant);
+        let sql = tenant_sql!(
+            "UPDATE run_leases SET epoch = $3, lease_until = $4, worker_id = $5 WHERE tenant_id = $1 AND run_id = $2"
+        );
+        tx.execute(sql, values![run, epoch, until, worker]).await?;
+        let record = index::get(&mut tx, tenant, run).await?;
+        leases.push(Lease { fence: Fence { tenant, run, epoch }, until, run: record });
+    }
+    Ok(leases)
+}
+
+async fn renew(tx: &mut TenantTx<'_>, fence: Fence, until: Timestamp) -> Result<Vec<(SignalId, Signal)>> {
+    held(tx, &fence).await?;
+    let sql = tenant_sql!("UPDATE run_leases SET lease_until = $3 WHERE tenant_id = $1 AND run_id = $2");
+    tx.execute(sql, values![fence.run, until]).await?;
+    let sql = tenant_sql!("SELECT id, body FROM signals WHERE tenant_id = $1 AND run_id = $2 ORDER BY pos");
+    let rows = tx.rows(sql, values![fence.run]).await?;
+    rows.into_iter().map(|mut row| Ok((row.next()?, row.json()?))).collect()
+}
+
+#[async_trait]
+impl RunStore for SqlStore {
+    async fn create(&self, ctx: &Context, run: NewRun, all: Effects) -> Result<Created> {
+        let tenant = ctx.tenant();
+        self.write(tenant, move |mut tx| Box::pin(async move { create(&mut tx, tenant, run, all).await }))
+            .await
+    }
+
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        until: Timestamp,
+        limit: usize,
+        state_version: u32,
+    ) -> Result<Vec<Lease>> {
+        // Workers ask often, and mostly there is nothing: asking takes no turn of the writer.
+        let some = self
+            .read_system(move |mut tx| {
+                Box::pin(async move { ready(&mut tx, limit.min(1), state_version).await })
+            })
+            .await?;
+        if some.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.write_system(move |mut tx| {
+            Box::pin(async move { claim(&mut tx, worker, until, limit, state_version).await })
+        })
+        .await
+    }
+
+    async fn renew(&self, fence: &Fence, until: Timestamp) -> Result<Vec<(SignalId, Signal)>> {
+        let fence = *fence;
+        self.write(fence.tenant, move |mut tx| Box::pin(async move { renew(&mut tx, fence, until).await }))
+            .await
+    }
+
+    async fn commit(&self, fence: &Fence, batch: JournalBatch, all: Effects) -> Result<u64> {
+        let fence = *fence;
+        if merge::mergeable(&batch, &all) {
+            return self.merge(fence, batch, all).await;
+        }
+        self.write(fence.tenant, move |mut tx| {
+            Box::pin(async move { commit(&mut tx, fence, batch, all).await })
+        })
+        .await
+    }
+
+    async fn begin(&self, fence: &Fence) -> Result<Box<dyn RunTx>> {
+        let tx = run_tx::begin(self, *fence).await?;
+        Ok(Box::new(tx))
+    }
+}

@@ -1,0 +1,327 @@
+//! Values, rows and statements: the small vocabulary between the stores and a database driver.
+
+use agentprovision_core::audit::merkle::TreeHash;
+use agentprovision_core::id::{
+    AgentId, ApiKeyId, Id, ProjectId, ReservationId, RunId, SessionId, SignalId, TenantId, UsageId, UserId,
+    WorkerId,
+};
+use agentprovision_core::{Error, Result, Timestamp};
+use uuid::Uuid;
+
+/// What is bound to a statement, or read from a row.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    Null,
+    Int(i64),
+    Real(f64),
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+/// A statement on the tables of one tenant: `$1` is always that tenant's id (or its log's).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TenantSql(&'static str);
+
+impl TenantSql {
+    /// Refuses, when the crate is compiled, a text that does not name the tenant and `$1`.
+    pub(super) const fn new(text: &'static str) -> Self {
+        assert!(
+            contains(text, "tenant_id") || contains(text, "log_id"),
+            "a tenant statement names its tenant"
+        );
+        assert!(contains(text, "$1"), "a tenant statement binds its tenant as $1");
+        Self(text)
+    }
+
+    pub(super) const fn text(self) -> &'static str {
+        self.0
+    }
+}
+
+/// A statement on system tables.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SystemSql(&'static str);
+
+impl SystemSql {
+    pub(super) const fn new(text: &'static str) -> Self {
+        Self(text)
+    }
+
+    pub(super) const fn text(self) -> &'static str {
+        self.0
+    }
+}
+
+/// `str::contains`, for constants.
+const fn contains(text: &str, part: &str) -> bool {
+    let (mut text, part) = (text.as_bytes(), part.as_bytes());
+    while text.len() >= part.len() {
+        if starts_with(text, part) {
+            return true;
+        }
+        let Some((_, rest)) = text.split_first() else { return false };
+        text = rest;
+    }
+    false
+}
+
+const fn starts_with(mut text: &[u8], mut part: &[u8]) -> bool {
+    while let Some((expected, part_rest)) = part.split_first() {
+        match text.split_first() {
+            Some((byte, text_rest)) if *byte == *expected => (text, part) = (text_rest, part_rest),
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// A statement on the tables of one tenant, checked when the crate is compiled.
+macro_rules! tenant_sql {
+    ($text:expr) => {
+        const { $crate::store::sql::value::TenantSql::new($text) }
+    };
+}
+
+/// A statement on system tables.
+macro_rules! system_sql {
+    ($text:expr) => {
+        const { $crate::store::sql::value::SystemSql::new($text) }
+    };
+}
+
+/// The values of a statement.
+macro_rules! values {
+    ($($value:expr),* $(,)?) => { vec![$($crate::store::sql::value::Value::from($value)),*] };
+}
+
+pub(super) use {system_sql, tenant_sql, values};
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Self::Int(value)
+    }
+}
+
+impl From<u32> for Value {
+    fn from(value: u32) -> Self {
+        Self::Int(value.into())
+    }
+}
+
+impl From<u64> for Value {
+    /// The same 64 bits; numbers and counters stay far below 2^63.
+    fn from(value: u64) -> Self {
+        Self::Int(value.cast_signed())
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Int(value.into())
+    }
+}
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::Text(value.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(value: String) -> Self {
+        Self::Text(value)
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(value: Vec<u8>) -> Self {
+        Self::Bytes(value)
+    }
+}
+
+impl From<&[u8]> for Value {
+    fn from(value: &[u8]) -> Self {
+        Self::Bytes(value.to_vec())
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Value {
+    fn from(value: [u8; N]) -> Self {
+        Self::Bytes(value.to_vec())
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Value {
+    fn from(value: &[u8; N]) -> Self {
+        Self::Bytes(value.to_vec())
+    }
+}
+
+impl From<Timestamp> for Value {
+    fn from(value: Timestamp) -> Self {
+        Self::Int(value.micros())
+    }
+}
+
+impl From<Uuid> for Value {
+    fn from(value: Uuid) -> Self {
+        Self::Bytes(value.into_bytes().to_vec())
+    }
+}
+
+impl<T> From<Option<T>> for Value
+where
+    Value: From<T>,
+{
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Self::from)
+    }
+}
+
+/// A row, read from its first column to its last.
+#[derive(Debug)]
+pub(super) struct Row(std::vec::IntoIter<Value>);
+
+impl Row {
+    pub(super) fn new(values: Vec<Value>) -> Self {
+        Self(values.into_iter())
+    }
+
+    /// The next column.
+    ///
+    /// # Errors
+    /// `corrupt` when it is not what the schema says.
+    pub(super) fn next<T: FromValue>(&mut self) -> Result<T> {
+        self.0.next().and_then(T::from_value).ok_or_else(|| Error::corrupt("a stored row cannot be read"))
+    }
+
+    /// The next column, as JSON.
+    pub(super) fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T> {
+        from_json(&self.next::<String>()?)
+    }
+
+    pub(super) fn into_values(self) -> Vec<Value> {
+        self.0.collect()
+    }
+}
+
+pub(super) fn to_json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| Error::internal("JSON could not be written").with_source(error))
+}
+
+pub(super) fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text)
+        .map_err(|error| Error::corrupt("a stored row cannot be read").with_source(error))
+}
+
+/// What a column is read as.
+pub(super) trait FromValue: Sized {
+    fn from_value(value: Value) -> Option<Self>;
+}
+
+impl FromValue for i64 {
+    fn from_value(value: Value) -> Option<Self> {
+        if let Value::Int(value) = value { Some(value) } else { None }
+    }
+}
+
+impl FromValue for u64 {
+    fn from_value(value: Value) -> Option<Self> {
+        i64::from_value(value).map(i64::cast_unsigned)
+    }
+}
+
+impl FromValue for u32 {
+    fn from_value(value: Value) -> Option<Self> {
+        i64::from_value(value).and_then(|value| value.try_into().ok())
+    }
+}
+
+impl FromValue for bool {
+    fn from_value(value: Value) -> Option<Self> {
+        i64::from_value(value).map(|value| value != 0)
+    }
+}
+
+impl FromValue for String {
+    fn from_value(value: Value) -> Option<Self> {
+        if let Value::Text(value) = value { Some(value) } else { None }
+    }
+}
+
+impl FromValue for Vec<u8> {
+    fn from_value(value: Value) -> Option<Self> {
+        if let Value::Bytes(value) = value { Some(value) } else { None }
+    }
+}
+
+impl<const N: usize> FromValue for [u8; N] {
+    fn from_value(value: Value) -> Option<Self> {
+        Vec::from_value(value).and_then(|bytes| bytes.try_into().ok())
+    }
+}
+
+impl FromValue for TreeHash {
+    fn from_value(value: Value) -> Option<Self> {
+        <[u8; 32]>::from_value(value).map(Self::from)
+    }
+}
+
+impl FromValue for Timestamp {
+    fn from_value(value: Value) -> Option<Self> {
+        i64::from_value(value).map(Self::from_micros)
+    }
+}
+
+impl FromValue for Uuid {
+    fn from_value(value: Value) -> Option<Self> {
+        <[u8; 16]>::from_value(value).map(Self::from_bytes)
+    }
+}
+
+impl<T: FromValue> FromValue for Option<T> {
+    fn from_value(value: Value) -> Option<Self> {
+        if value == Value::Null { Some(None) } else { T::from_value(value).map(Some) }
+    }
+}
+
+macro_rules! ids {
+    ($($id:ident)*) => {$(
+        impl From<$id> for Value {
+            fn from(id: $id) -> Self {
+                id.uuid().into()
+            }
+        }
+
+        impl FromValue for $id {
+            fn from_value(value: Value) -> Option<Self> {
+                Uuid::from_value(value).map(Self::from_uuid_unchecked)
+            }
+        }
+    )*};
+}
+
+ids! { AgentId ApiKeyId ProjectId ReservationId RunId SessionId SignalId TenantId UsageId UserId WorkerId }
+
+macro_rules! hashes {
+    ($($hash:ty)*) => {$(
+        impl From<$hash> for Value {
+            fn from(hash: $hash) -> Self {
+                hash.as_bytes().into()
+            }
+        }
+
+        impl FromValue for $hash {
+            fn from_value(value: Value) -> Option<Self> {
+                <[u8; 32]>::from_value(value).map(Self::from_bytes)
+            }
+        }
+    )*};
+}
+
+hashes! {
+    agentprovision_core::agent::VersionHash
+    agentprovision_core::run::ChainHash
+    agentprovision_core::run::PayloadHash
+}

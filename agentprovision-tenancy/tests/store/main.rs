@@ -1,0 +1,8 @@
+//! The SQLite backend: files, the writer, transactions of steps, crashes. What it shares with every other backend is
+//! checked by the conformance suites.
+
+#![cfg(feature = "store-sqlite")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking")]
+
+mod world;
+mod writer;
