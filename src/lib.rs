@@ -1,1 +1,29 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod builder;
+mod config;
+mod operations;
+mod platform;
+pub mod prelude;
+
+pub use builder::PlatformBuilder;
+pub use config::{EngineConfig, PlatformConfig, ProviderConfig};
+pub use operations::{OPERATIONS, Operation, Scope};
+pub use platform::Platform;
+
+pub use agentprovision_core::{
+    Clock, Context, ContextIssuer, Effects, Entropy, Env, Error, ErrorKind, MemoryDb, OperatorContext, Result, Retry,
+    Timestamp, access, agent, audit, authz, backend, canonical, clock, context, effect, error, event, http, id, identity,
+    memory_store, model, money, page, run, tenant, text, tool, usage,
+};
+pub use agentprovision_llm as llm;
+pub use agentprovision_tenancy as tenancy;
+
+/// For tests of your own agents: a scripted model, the manual clock, fault points.
+#[cfg(feature = "testing")]
+pub use agentprovision_core::testing;
+
+/// One public conformance suite per contract, for backends of your own.
+#[cfg(feature = "conformance")]
+pub use agentprovision_core::conformance;

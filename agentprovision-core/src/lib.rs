@@ -13,6 +13,8 @@ pub mod authz;
 pub mod backend;
 pub mod canonical;
 pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod context;
 pub mod effect;
 pub mod error;

@@ -3,7 +3,10 @@
 //! A record is written by the transaction that makes the change it tells of, then moved gap-free into its tenant's log
 //! by the sequencer of the store. What is hashed is the record's canonical bytes, which are what is stored.
 
+mod log;
 pub mod merkle;
+
+pub use log::AuditLog;
 
 use std::fmt;
 

@@ -37,6 +37,11 @@ impl EventBus {
     pub fn new(log: Arc<dyn EventLog>, env: Env) -> Self {
         Self { log, wake: broadcast::Sender::new(1), env }
     }
+
+    /// At most `limit` events of the context's tenant after number `after`.
+    pub(super) async fn read(&self, ctx: &Context, after: u64, limit: u32) -> Result<Vec<NumberedEvent>> {
+        self.log.read(ctx, after, limit).await
+    }
 }
 
 #[async_trait]

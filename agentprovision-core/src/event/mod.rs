@@ -4,8 +4,10 @@
 //! within its tenant, gap-free, and hands it to the sinks at least once; consumers tell repeats by the id.
 
 mod bus;
+mod relay;
 
 pub use bus::EventBus;
+pub use relay::{Events, relay};
 
 use std::fmt;
 

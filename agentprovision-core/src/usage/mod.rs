@@ -1,5 +1,9 @@
 //! Usage: meters, events and the quota gate.
 
+mod report;
+
+pub use report::UsageReport;
+
 use std::collections::BTreeMap;
 use std::fmt;
 

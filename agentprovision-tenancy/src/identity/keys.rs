@@ -78,7 +78,7 @@ impl ApiKeys {
             id,
             user: owner,
             name,
-            digest: self.pepper.digest(&text),
+            digest: self.pepper.digest(&text)?,
             scopes: self.scopes(ctx, &user, request.scopes)?,
             expires_at: earliest(request.expires_at, ctx.expires()),
             revoked_at: None,

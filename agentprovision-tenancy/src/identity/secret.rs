@@ -3,7 +3,7 @@
 use std::fmt;
 
 use agentprovision_core::id::{ApiKeyId, TenantId};
-use agentprovision_core::{Error, Result};
+use agentprovision_core::{Env, Error, Result};
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
@@ -15,7 +15,7 @@ const MIN_PEPPER: usize = 16;
 /// The host's secret under which API keys are digested. A stolen database is worthless without it, so it belongs in the
 /// host's configuration, not in the store. Changing it ends every API key.
 #[derive(Clone)]
-pub struct Pepper(Hmac<Sha256>);
+pub struct Pepper(Option<Hmac<Sha256>>);
 
 impl Pepper {
     /// A pepper of at least 16 bytes; use random ones.
@@ -28,17 +28,32 @@ impl Pepper {
             return Err(Error::invalid(format!("the pepper of API keys needs at least {MIN_PEPPER} bytes")));
         }
         Hmac::new_from_slice(bytes)
-            .map(Self)
+            .map(|mac| Self(Some(mac)))
             .map_err(|error| Error::internal("the pepper cannot be used").with_source(error))
     }
 
+    /// A random pepper, for a store that ends with the process.
+    pub fn random(env: &Env) -> Self {
+        Self(Hmac::new_from_slice(&env.random::<32>()).ok())
+    }
+
+    /// No pepper: no API key can be made, and none holds.
+    pub fn absent() -> Self {
+        Self(None)
+    }
+
     /// HMAC-SHA-256 (RFC 2104) over tenant, key id and secret, so that a digest is worth nothing in another row.
-    pub(super) fn digest(&self, key: &KeyText) -> [u8; 32] {
-        let mut mac = self.0.clone();
+    ///
+    /// # Errors
+    /// `unsupported` without a pepper.
+    pub(super) fn digest(&self, key: &KeyText) -> Result<[u8; 32]> {
+        let mut mac = self.0.clone().ok_or_else(|| {
+            Error::unsupported("API keys in a lasting store need a pepper: give the platform one when it is built")
+        })?;
         mac.update(key.tenant.as_bytes());
         mac.update(key.id.as_bytes());
         mac.update(&key.secret);
-        mac.finalize().into_bytes().into()
+        Ok(mac.finalize().into_bytes().into())
     }
 }
 
@@ -93,9 +108,7 @@ fn digits<const N: usize>(text: &str) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
-    use agentprovision_core::Env;
-
-    use super::*;
+        use super::*;
 
     fn pepper(text: &str) -> Result<Pepper> {
         Pepper::new(&text.into())
@@ -135,15 +148,17 @@ mod tests {
         let env = Env::default();
         let (tenant, id, secret) = (env.id(), env.id(), env.random());
         let one = pepper("0123456789abcdef").unwrap();
-        let digest = one.digest(&KeyText::new(tenant, id, secret));
+        let digest = one.digest(&KeyText::new(tenant, id, secret)).unwrap();
         let others = [
-            pepper("0123456789abcdeg").unwrap().digest(&KeyText::new(tenant, id, secret)),
-            one.digest(&KeyText::new(env.id(), id, secret)),
-            one.digest(&KeyText::new(tenant, env.id(), secret)),
-            one.digest(&KeyText::new(tenant, id, env.random())),
+            pepper("0123456789abcdeg").unwrap().digest(&KeyText::new(tenant, id, secret)).unwrap(),
+            one.digest(&KeyText::new(env.id(), id, secret)).unwrap(),
+            one.digest(&KeyText::new(tenant, env.id(), secret)).unwrap(),
+            one.digest(&KeyText::new(tenant, id, env.random())).unwrap(),
         ];
         assert!(!others.contains(&digest));
-        assert_eq!(digest, one.clone().digest(&KeyText::new(tenant, id, secret)));
+        assert_eq!(digest, one.clone().digest(&KeyText::new(tenant, id, secret)).unwrap());
+        let none = Pepper::absent().digest(&KeyText::new(tenant, id, secret)).unwrap_err();
+        assert!(none.is(agentprovision_core::ErrorKind::Unsupported));
     }
 
     #[test]

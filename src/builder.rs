@@ -1,0 +1,264 @@
+//! Puts a platform together.
+
+use std::sync::Arc;
+
+use agentprovision_core::agent::Agents;
+use agentprovision_core::audit::AuditLog;
+use agentprovision_core::authz::{Authorizer, PermissionRegistry};
+use agentprovision_core::backend::Backend;
+use agentprovision_core::event::{EventBus, EventSink, Events, relay};
+use agentprovision_core::http::HttpTransport;
+use agentprovision_core::model::ChatModel;
+use agentprovision_core::run::{EngineOptions, EngineParts, LocalEngine, Runs, Sessions};
+use agentprovision_core::tool::{Tool, ToolSet};
+use agentprovision_core::usage::UsageReport;
+use agentprovision_core::{ContextIssuer, Env, Error, Result};
+use agentprovision_llm::providers::Provider;
+use agentprovision_llm::{Catalog, Models};
+use agentprovision_tenancy::Tenancy;
+use agentprovision_tenancy::identity::Pepper;
+use agentprovision_tenancy::rbac::{RbacAuthorizer, RoleSpec, Roles};
+use agentprovision_tenancy::store;
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+
+use crate::platform::{Inner, Platform};
+
+type WrapAuthorizer = Box<dyn FnOnce(Arc<RbacAuthorizer>) -> Arc<dyn Authorizer> + Send>;
+
+/// Puts a platform together: a store, models, tools. Everything has a default; nothing is read from the environment
+/// unless a provider's `from_env` does.
+#[derive(Default)]
+#[must_use]
+pub struct PlatformBuilder {
+    store: Option<String>,
+    backend: Option<Arc<dyn Backend>>,
+    env: Env,
+    providers: Vec<Arc<dyn Provider>>,
+    models: Vec<(String, Arc<dyn ChatModel>)>,
+    catalog: Option<Catalog>,
+    transport: Option<Arc<dyn HttpTransport>>,
+    tools: Vec<Arc<dyn Tool>>,
+    permissions: Vec<String>,
+    roles: Vec<RoleSpec>,
+    authorizer: Option<WrapAuthorizer>,
+    sinks: Vec<Arc<dyn EventSink>>,
+    pepper: Option<SecretString>,
+    engine: EngineOptions,
+}
+
+impl std::fmt::Debug for PlatformBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PlatformBuilder").field("tools", &self.tools).field("providers", &self.providers).finish_non_exhaustive()
+    }
+}
+
+impl PlatformBuilder {
+    /// The store, by URL: `sqlite://path` or `memory://`; default `memory://`, which is gone with the process.
+    pub fn store(mut self, url: impl Into<String>) -> Self {
+        self.store = Some(url.into());
+        self
+    }
+
+    /// A backend of your own instead of a store by URL.
+    pub fn backend(mut self, backend: Arc<dyn Backend>) -> Self {
+        self.backend = Some(backend);
+        self
+    }
+
+    /// Another clock and another source of randomness.
+    pub fn env(mut self, env: Env) -> Self {
+        self.env = env;
+        self
+    }
+
+    /// A provider of models; any number.
+    pub fn provider(mut self, provider: impl Provider) -> Self {
+        self.providers.push(Arc::new(provider));
+        self
+    }
+
+    /// A model of your own, by name.
+    pub fn model(mut self, name: impl Into<String>, model: Arc<dyn ChatModel>) -> Self {
+        self.models.push((name.into(), model));
+        self
+    }
+
+    /// Another price catalogue than the one that is shipped.
+    pub fn catalog(mut self, catalog: Catalog) -> Self {
+        self.catalog = Some(catalog);
+        self
+    }
+
+    /// Another HTTP client for providers.
+    pub fn transport(mut self, transport: Arc<dyn HttpTransport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// A tool agents may use; any number.
+    pub fn tool(mut self, tool: impl Tool) -> Self {
+        self.tools.push(Arc::new(tool));
+        self
+    }
+
+    /// A permission of your own, `resource:verb`; any number.
+    pub fn permission(mut self, name: impl Into<String>) -> Self {
+        self.permissions.push(name.into());
+        self
+    }
+
+    /// A role of your own; any number.
+    pub fn role(mut self, role: RoleSpec) -> Self {
+        self.roles.push(role);
+        self
+    }
+
+    /// An authorizer of your own, made from the one by role: ask that one first.
+    pub fn authorizer(
+        mut self,
+        authorizer: impl FnOnce(Arc<RbacAuthorizer>) -> Arc<dyn Authorizer> + Send + 'static,
+    ) -> Self {
+        self.authorizer = Some(Box::new(authorizer));
+        self
+    }
+
+    /// Where events go, at least once; any number.
+    pub fn event_sink(mut self, sink: Arc<dyn EventSink>) -> Self {
+        self.sinks.push(sink);
+        self
+    }
+
+    /// The secret under which API keys are digested, at least 16 bytes. Without one there are no API keys, except over
+    /// `memory://`, whose keys end with the process anyway.
+    pub fn pepper(mut self, pepper: impl Into<SecretString>) -> Self {
+        self.pepper = Some(pepper.into());
+        self
+    }
+
+    /// Settings of the engine.
+    pub fn engine(mut self, options: EngineOptions) -> Self {
+        self.engine = options;
+        self
+    }
+
+    /// Opens the store, checks every part, and starts to drive runs. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// What the store cannot be opened with; `invalid_input` or `already_exists` for a bad tool, model, permission or
+    /// role, naming it.
+    pub async fn build(self) -> Result<Platform> {
+        let env = self.env;
+        let mut registry = PermissionRegistry::default();
+        for name in &self.permissions {
+            registry.register(name)?;
+        }
+        let mut roles = Roles::new(registry.clone());
+        roles.register_all(self.roles)?;
+        let mut tools = ToolSet::default();
+        for tool in self.tools {
+            if let Some(permission) = &tool.spec().permission {
+                registry.get(permission)?;
+            }
+            tools.add(tool)?;
+        }
+        let tools = Arc::new(tools);
+        let models = models(self.providers, self.models, self.catalog, self.transport)?;
+        let (backend, lasting) = match (self.backend, self.store) {
+            (Some(_), Some(_)) => return Err(Error::invalid("a platform has one store: a backend or a URL, not both")),
+            (Some(backend), None) => (backend, true),
+            (None, url) => {
+                let url = url.unwrap_or_else(|| "memory://".into());
+                (store::connect(&url, env.clone()).await?, !url.starts_with("memory://"))
+            }
+        };
+        let pepper = match &self.pepper {
+            Some(pepper) => Pepper::new(pepper)?,
+            None if lasting => Pepper::absent(),
+            None => Pepper::random(&env),
+        };
+        let stores = backend.stores();
+        let issuer = ContextIssuer::new(env.clone());
+        let tenancy = match self.authorizer {
+            Some(wrap) => Tenancy::with_authorizer(issuer.clone(), &stores, roles, pepper, wrap),
+            None => Tenancy::new(issuer.clone(), &stores, roles, pepper),
+        };
+        let access = tenancy.access().clone();
+        let registry = Arc::new(registry);
+        let resolver = Arc::new(models.clone());
+        let agents =
+            Agents::new(stores.agents.clone(), tools.clone(), resolver.clone(), registry.clone(), access.clone());
+        let engine = LocalEngine::start(EngineParts {
+            stores: stores.clone(),
+            tools,
+            models: resolver,
+            principals: Arc::new(tenancy.contexts().clone()),
+            access: access.clone(),
+            permissions: registry,
+            options: self.engine,
+        });
+        let bus = EventBus::new(stores.events.clone(), env.clone());
+        let closing = CancellationToken::new();
+        let mut sinks: Vec<Arc<dyn EventSink>> = vec![Arc::new(bus.clone())];
+        sinks.extend(self.sinks);
+        let relay = tokio::spawn(relay(stores.events.clone(), sinks, env, closing.clone()));
+        let runs = Runs::new(&engine);
+        Ok(Platform::from_parts(Inner {
+            issuer,
+            agents,
+            sessions: Sessions::new(runs.clone()),
+            runs,
+            audit: AuditLog::new(stores.audit.clone(), access.clone()),
+            usage: UsageReport::new(stores.usage.clone(), access.clone()),
+            events: Events::new(bus, access),
+            tenancy,
+            models,
+            engine,
+            relay: tokio::sync::Mutex::new(Some(relay)),
+            closing,
+            backend,
+        }))
+    }
+}
+
+fn models(
+    providers: Vec<Arc<dyn Provider>>,
+    own: Vec<(String, Arc<dyn ChatModel>)>,
+    catalog: Option<Catalog>,
+    transport: Option<Arc<dyn HttpTransport>>,
+) -> Result<Models> {
+    let mut models = Models::builder();
+    if let Some(catalog) = catalog {
+        models = models.catalog(catalog);
+    }
+    for (name, model) in own {
+        models = models.model(name, model);
+    }
+    let urls: Vec<_> = providers.iter().flat_map(|provider| provider.base_urls()).collect();
+    if let Some(transport) = transport.map_or_else(|| default_transport(&urls), |transport| Ok(Some(transport)))? {
+        models = models.transport(transport);
+    }
+    for provider in providers {
+        models = models.provider(provider);
+    }
+    models.build()
+}
+
+/// A client that may talk to the hosts the providers name, and to nobody else.
+#[cfg(feature = "http-reqwest")]
+fn default_transport(urls: &[http::Uri]) -> Result<Option<Arc<dyn HttpTransport>>> {
+    use agentprovision_core::http::{ReqwestOptions, ReqwestTransport};
+    if urls.is_empty() {
+        return Ok(None);
+    }
+    let transport = ReqwestTransport::new(&ReqwestOptions::default())?;
+    for url in urls {
+        transport.allow(url)?;
+    }
+    Ok(Some(Arc::new(transport)))
+}
+
+#[cfg(not(feature = "http-reqwest"))]
+fn default_transport(_: &[http::Uri]) -> Result<Option<Arc<dyn HttpTransport>>> {
+    Ok(None)
+}

@@ -1,0 +1,163 @@
+//! The platform: one cheap, clonable handle.
+
+use std::fmt;
+use std::sync::Arc;
+
+use agentprovision_core::agent::Agents;
+use agentprovision_core::audit::AuditLog;
+use agentprovision_core::backend::Backend;
+use agentprovision_core::context::Credentials;
+use agentprovision_core::event::Events;
+use agentprovision_core::id::{TenantId, UserId};
+use agentprovision_core::run::{Engine, LocalEngine, Runs, Sessions};
+use agentprovision_core::usage::UsageReport;
+use agentprovision_core::{Context, ContextIssuer, Env, OperatorContext, Result};
+use agentprovision_llm::Models;
+use agentprovision_tenancy::Tenancy;
+use agentprovision_tenancy::identity::{ApiKeys, Users};
+use agentprovision_tenancy::tenant::Tenants;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::builder::PlatformBuilder;
+
+/// A platform: tenants, users, agents and runs over one store. Cheap to clone; every clone is the same platform.
+///
+/// It drives runs in the background until [`Platform::close`]. A process that ends without it loses nothing: another one
+/// goes on from the journal.
+#[derive(Clone)]
+pub struct Platform(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) issuer: ContextIssuer,
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) tenancy: Tenancy,
+    pub(crate) agents: Agents,
+    pub(crate) runs: Runs,
+    pub(crate) sessions: Sessions,
+    pub(crate) audit: AuditLog,
+    pub(crate) usage: UsageReport,
+    pub(crate) events: Events,
+    pub(crate) models: Models,
+    pub(crate) engine: LocalEngine,
+    pub(crate) relay: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    pub(crate) closing: CancellationToken,
+}
+
+impl fmt::Debug for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Platform").field("backend", &self.0.backend).finish_non_exhaustive()
+    }
+}
+
+impl Platform {
+    pub(crate) fn from_parts(parts: Inner) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Begins to build a platform.
+    pub fn builder() -> PlatformBuilder {
+        PlatformBuilder::default()
+    }
+
+    /// A context above the tenants. The host says who acts and why; both are recorded with everything done with it.
+    ///
+    /// # Errors
+    /// `invalid_input` or `too_large` when the actor or the reason is empty, has control characters or more than 255
+    /// characters.
+    pub fn operator(&self, actor: &str, reason: &str) -> Result<OperatorContext> {
+        self.0.issuer.operator(actor, reason)
+    }
+
+    /// A context for a user whom the host has authenticated itself: checks membership and loads grants.
+    ///
+    /// # Errors
+    /// `not_found` when the tenant has no such active user; `tenant_suspended`.
+    pub async fn context(&self, tenant: TenantId, user: UserId) -> Result<Context> {
+        self.0.tenancy.contexts().context(tenant, user).await
+    }
+
+    /// A context for whoever a credential belongs to.
+    ///
+    /// # Errors
+    /// `unauthenticated`, with the same message, for every credential that does not hold; `tenant_suspended`.
+    pub async fn authenticate(&self, credentials: &Credentials) -> Result<Context> {
+        self.0.tenancy.contexts().authenticate(credentials).await
+    }
+
+    /// Tenants, for operators.
+    pub fn tenants(&self) -> &Tenants {
+        self.0.tenancy.tenants()
+    }
+
+    /// The users of a tenant.
+    pub fn users(&self) -> &Users {
+        self.0.tenancy.users()
+    }
+
+    /// The API keys of users.
+    pub fn keys(&self) -> &ApiKeys {
+        self.0.tenancy.keys()
+    }
+
+    /// Agents.
+    pub fn agents(&self) -> &Agents {
+        &self.0.agents
+    }
+
+    /// Runs.
+    pub fn runs(&self) -> &Runs {
+        &self.0.runs
+    }
+
+    /// Sessions with agents.
+    pub fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    /// The models agents may name.
+    pub fn models(&self) -> &Models {
+        &self.0.models
+    }
+
+    /// The audit log.
+    pub fn audit(&self) -> &AuditLog {
+        &self.0.audit
+    }
+
+    /// What was used.
+    pub fn usage(&self) -> &UsageReport {
+        &self.0.usage
+    }
+
+    /// Events.
+    pub fn events(&self) -> &Events {
+        &self.0.events
+    }
+
+    /// Clock, entropy and ids of this platform.
+    pub fn env(&self) -> &Env {
+        self.0.issuer.env()
+    }
+
+    /// Who makes contexts here, for authenticators of the host's own.
+    pub fn issuer(&self) -> &ContextIssuer {
+        &self.0.issuer
+    }
+
+    /// Stops taking up runs, lets steps under way end for a while, gives every run back, and closes the store. Later
+    /// calls fail with `closed`; closing twice is harmless.
+    ///
+    /// # Errors
+    /// What closing the store fails with.
+    pub async fn close(&self) -> Result<()> {
+        self.0.engine.close().await;
+        self.0.closing.cancel();
+        if let Some(relay) = self.0.relay.lock().await.take()
+            && let Err(error) = relay.await
+        {
+            tracing::warn!(%error, "the relay of events was lost");
+        }
+        self.0.backend.close().await
+    }
+}

@@ -1,0 +1,15 @@
+//! What holds for a platform as a whole. One binary; each module is one subject.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests"
+)]
+
+mod platform;
+mod quickstart;
+mod support;
