@@ -1,0 +1,148 @@
+//! The trials of [`Backend`](crate::backend::Backend).
+
+use super::check::{Outcome, equal, refused};
+use super::world::World;
+use crate::agent::AgentQuery;
+use crate::effect::{Effects, OperatorEffects};
+use crate::error::ErrorKind::Closed;
+use crate::page::PageRequest;
+use crate::run::{JournalBatch, RunQuery, Signal};
+use crate::tenant::TenantState;
+use crate::usage::{BudgetKey, Dimension, Period, Reservation};
+
+super::suite! { "Backend":
+    stores_are_handles_over_one_state,
+    after_the_end_everything_is_closed,
+    a_handle_taken_after_the_end_is_closed,
+    effects_alone_do_not_outlive_a_dropped_call,
+}
+
+async fn stores_are_handles_over_one_state(w: World) -> Outcome {
+    let ctx = w.tenant().await?;
+    let user = w.user(&ctx).await?;
+    let again = w.backend.stores();
+    equal("the user", &again.users.get(&ctx, user.id).await?, &user)?;
+    again.users.delete(&ctx, user.id, w.effects(&ctx)).await?;
+    equal("users", &w.stores.users.list(&ctx, PageRequest::default()).await?.items.len(), &0)?;
+    equal("audit records", &w.stores.audit.checkpoint(&ctx).await?.size, &1)
+}
+
+/// Every method of every store, on things that are there.
+async fn after_the_end_everything_is_closed(w: World) -> Outcome {
+    let ctx = w.tenant().await?;
+    let user = w.user(&ctx).await?;
+    let key = w.new_key(user.id);
+    w.stores.keys.insert(&ctx, key.clone(), Effects::none()).await?;
+    let agent = w.agent(&ctx).await?;
+    let session = w.session(&ctx, &agent).await?;
+    let lease = w.run(&ctx, &agent).await?;
+    let (new_agent, version) = w.new_agent("late");
+    let (run, tenant) = (lease.run.id, w.stores.tenants.own(&ctx).await?);
+    let budget = BudgetKey::new("a", Dimension::Steps);
+    let signal = Signal::Cancel { by: user.id };
+    let above = OperatorEffects::default;
+    w.stores.audit.checkpoint(&ctx).await?;
+    w.backend.close().await?;
+
+    let s = &w.stores;
+    macro_rules! closed {
+        ($($store:ident . $method:ident($($argument:expr),*);)*) => {
+            $(refused(
+                concat!(stringify!($store), ".", stringify!($method)),
+                s.$store.$method($($argument),*).await,
+                Closed,
+            )?;)*
+        };
+    }
+    closed! {
+        tenants.create(&w.op, w.new_tenant("late"), above());
+        tenants.get(&w.op, tenant.id);
+        tenants.list(&w.op, PageRequest::default());
+        tenants.replace(&w.op, tenant.clone(), 1, above());
+        tenants.own(&ctx);
+        tenants.state(tenant.id);
+        users.insert(&ctx, w.new_user("late@trial.example"), Effects::none());
+        users.bootstrap(&w.op, tenant.id, w.new_user("late@trial.example"), above());
+        users.get(&ctx, user.id);
+        users.list(&ctx, PageRequest::default());
+        users.replace(&ctx, user.clone(), 1, Effects::none());
+        users.delete(&ctx, user.id, Effects::none());
+        users.member(tenant.id, user.id);
+        keys.insert(&ctx, w.new_key(user.id), Effects::none());
+        keys.get(&ctx, key.id);
+        keys.list(&ctx, PageRequest::default());
+        keys.revoke(&ctx, key.id, w.env.now(), Effects::none());
+        keys.lookup(tenant.id, key.id);
+        agents.insert(&ctx, new_agent, version, Effects::none());
+        agents.get(&ctx, agent.id);
+        agents.version(&ctx, agent.id, agent.latest);
+        agents.replace(&ctx, agent.clone(), None, 1, Effects::none());
+        agents.list(&ctx, AgentQuery::default());
+        agents.delete(&ctx, agent.id, 1, Effects::none());
+        runs.create(&ctx, w.new_run(&ctx, &agent), Effects::none());
+        runs.claim(w.env.id(), w.after(60), 1, 1);
+        runs.renew(&lease.fence, w.after(60));
+        runs.commit(&lease.fence, JournalBatch::default(), Effects::none());
+        runs.begin(&lease.fence);
+        index.get(&ctx, run);
+        index.list(&ctx, RunQuery::default());
+        index.journal(&ctx, run, 0, 10);
+        index.payloads(&ctx, run, &[]);
+        index.signal(&ctx, run, w.env.id(), signal, Effects::none());
+        sessions.open(&ctx, w.new_session(&ctx, &agent), Effects::none());
+        sessions.get(&ctx, session.id);
+        sessions.list(&ctx, PageRequest::default());
+        audit.entries(&ctx, 0, 10);
+        audit.checkpoint(&ctx);
+        audit.prove(&ctx, 0, 1);
+        audit.consistency(&ctx, 1, 1);
+        audit.platform_entries(&w.op, 0, 10);
+        audit.platform_checkpoint(&w.op);
+        usage.summary(&ctx, Period::ALL);
+        usage.events(&ctx, None, 10);
+        quota.define(&ctx, &budget, Some(1));
+        quota.reserve(&ctx, w.env.id(), Vec::new());
+        quota.settle(&ctx, Reservation { id: w.env.id(), demand: Vec::new() }, Vec::new());
+        quota.state(&ctx, &budget);
+        events.read(&ctx, 0, 10);
+        events.unpublished(10);
+        events.published(&[]);
+    }
+    Ok(())
+}
+
+async fn a_handle_taken_after_the_end_is_closed(w: World) -> Outcome {
+    let ctx = w.tenant().await?;
+    w.backend.close().await?;
+    refused("own", w.backend.stores().tenants.own(&ctx).await, Closed)?;
+    Ok(())
+}
+
+/// A call whose future is dropped either happens whole or not at all.
+async fn effects_alone_do_not_outlive_a_dropped_call(w: World) -> Outcome {
+    use std::task::{Context, Poll, Waker};
+
+    let ctx = w.tenant().await?;
+    let mut applied = 0;
+    for polls in [0, 1, 1, 2, 3] {
+        let user = w.new_user(&format!("{}@trial.example", w.mark()));
+        {
+            let mut call = std::pin::pin!(w.stores.users.insert(&ctx, user.clone(), w.effects(&ctx)));
+            for _ in 0..polls {
+                if let Poll::Ready(result) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    result?;
+                    break;
+                }
+            }
+        }
+        // A change behind it: whatever was accepted of the dropped one is done by then.
+        w.stores
+            .users
+            .insert(&ctx, w.new_user(&format!("{}@trial.example", w.mark())), w.effects(&ctx))
+            .await?;
+        applied += 1 + u64::from(w.stores.users.get(&ctx, user.id).await.is_ok());
+        equal("audit records", &w.stores.audit.checkpoint(&ctx).await?.size, &applied)?;
+        equal("events", &(w.stores.events.read(&ctx, 0, 100).await?.len() as u64), &applied)?;
+    }
+    equal("state", &w.stores.tenants.state(ctx.tenant()).await?, &TenantState::Active)
+}
