@@ -11,7 +11,7 @@ use agentprovision_core::event::Events;
 use agentprovision_core::id::{TenantId, UserId};
 use agentprovision_core::run::{Engine, LocalEngine, Runs, Sessions};
 use agentprovision_core::usage::UsageReport;
-use agentprovision_core::{Context, ContextIssuer, Env, OperatorContext, Result};
+use agentprovision_core::{Context, ContextIssuer, Env, ErrorKind, OperatorContext, Result};
 use agentprovision_llm::Models;
 use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::{ApiKeys, Users};
@@ -158,6 +158,9 @@ impl Platform {
         {
             tracing::warn!(%error, "the relay of events was lost");
         }
-        self.0.backend.close().await
+        match self.0.backend.close().await {
+            Err(error) if error.is(ErrorKind::Closed) => Ok(()),
+            other => other,
+        }
     }
 }

@@ -62,7 +62,7 @@ pub struct AuditRecord {
     pub tenant_id: Option<TenantId>,
     /// Who acted.
     pub actor: Actor,
-    /// What was done, as `noun.verb`.
+    /// What was done: the name of the operation, such as `agents.deploy`, or of what it led to, such as `tools.call`.
     pub action: String,
     /// The kind of resource, in the plural of the permissions.
     pub resource: String,

@@ -85,7 +85,7 @@ impl ApiKeys {
             created_at: now,
         };
         let audit =
-            AuditRecord::of(ctx, env, "api_key.create", "api_keys", id).with("user", owner.to_string());
+            AuditRecord::of(ctx, env, "keys.create", "api_keys", id).with("user", owner.to_string());
         let data = json!({ "user": owner.to_string() });
         let effects = Effects::audited(audit).event(PlatformEvent::of(ctx, env, "api_key.created", id, data));
         self.stores.keys.insert(ctx, record.clone(), effects).await?;
@@ -158,7 +158,7 @@ impl ApiKeys {
         }
         found?;
         let env = self.access.env();
-        let audit = AuditRecord::of(ctx, env, "api_key.revoke", "api_keys", id);
+        let audit = AuditRecord::of(ctx, env, "keys.revoke", "api_keys", id);
         let effects =
             Effects::audited(audit).event(PlatformEvent::of(ctx, env, "api_key.revoked", id, json!({})));
         let (service, ctx, now) = (self.clone(), ctx.clone(), env.now());

@@ -47,7 +47,7 @@ impl Users {
         let user = new.into_user(env, &self.roles)?;
         self.grantable(ctx, &user.roles)?;
         let record =
-            AuditRecord::of(ctx, env, "user.create", "users", user.id).with("roles", names(&user.roles));
+            AuditRecord::of(ctx, env, "users.create", "users", user.id).with("roles", names(&user.roles));
         let data = json!({ "roles": names(&user.roles) });
         let effects =
             Effects::audited(record).event(PlatformEvent::of(ctx, env, "user.created", user.id, data));
@@ -100,12 +100,12 @@ impl Users {
         let changes = [("name", old.name != new.name), ("active", old.active != new.active)];
         let changed: Vec<Value> =
             changes.iter().filter(|(_, is)| *is).map(|(field, _)| (*field).into()).collect();
-        let record = AuditRecord::of(ctx, env, "user.update", "users", id).with("changed", changed);
+        let record = AuditRecord::of(ctx, env, "users.update", "users", id).with("changed", changed);
         let data = json!({ "active": new.active, "roles": names(&new.roles) });
         let mut effects =
             Effects::audited(record).event(PlatformEvent::of(ctx, env, "user.updated", id, data));
         if !(added.is_empty() && removed.is_empty()) {
-            let record = AuditRecord::of(ctx, env, "role.assign", "users", id);
+            let record = AuditRecord::of(ctx, env, "roles.assign", "users", id);
             effects.audit.push(record.with("added", names(&added)).with("removed", names(&removed)));
         }
         if !(new.active && new.roles.contains(&Role::TENANT_ADMIN)) {
@@ -130,7 +130,7 @@ impl Users {
     pub async fn delete(&self, ctx: &Context, id: UserId) -> Result<()> {
         self.access.check(ctx, Permission::USERS_DELETE, Resource::one("users", id)).await?;
         let env = self.access.env();
-        let record = AuditRecord::of(ctx, env, "user.delete", "users", id);
+        let record = AuditRecord::of(ctx, env, "users.delete", "users", id);
         let mut effects =
             Effects::audited(record).event(PlatformEvent::of(ctx, env, "user.deleted", id, json!({})));
         effects.guards.push(Guard::AdminRemains(id));

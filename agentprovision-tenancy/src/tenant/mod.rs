@@ -128,7 +128,7 @@ impl Tenants {
         let env = self.access.env();
         let user = new.role(Role::TENANT_ADMIN).into_user(env, &self.roles)?;
         let record = |log| {
-            AuditRecord::of_operator(op, env, log, "user.bootstrap", "users", user.id)
+            AuditRecord::of_operator(op, env, log, "tenants.bootstrap_admin", "users", user.id)
                 .with("roles", names(&user.roles))
         };
         let event =
@@ -202,7 +202,7 @@ impl Tenants {
 
     fn effects(&self, op: &OperatorContext, tenant: &Tenant, verb: &str, past: &str) -> OperatorEffects {
         let env = self.access.env();
-        let action = format!("tenant.{verb}");
+        let action = format!("tenants.{verb}");
         let record = |log| AuditRecord::of_operator(op, env, log, &action, "tenants", tenant.id);
         let request = op.request_id().to_string();
         let event = PlatformEvent::new(env, tenant.id, &format!("tenant.{past}"), tenant.id, json!({}))

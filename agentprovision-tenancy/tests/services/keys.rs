@@ -43,7 +43,7 @@ scenarios! {
         assert!(by_key.grants().contains(Permission::AUDIT_READ));
         world.tenancy.keys().revoke(&ctx, key.record.id).await.unwrap();
         let log = world.audit().await;
-        assert_eq!(actions(&log)[3..], ["api_key.create", "user.update", "role.assign", "api_key.revoke"]);
+        assert_eq!(actions(&log)[3..], ["keys.create", "users.update", "roles.assign", "keys.revoke"]);
     }
 
     async fn scopes_limit_a_key(world) {

@@ -40,7 +40,7 @@ scenarios! {
         tenants.suspend(&world.operator, world.acme).await.unwrap();
         tenants.resume(&world.operator, world.acme).await.unwrap();
         let log = world.audit().await;
-        let expected = ["tenant.create", "user.bootstrap", "tenant.update", "tenant.suspend", "tenant.resume"];
+        let expected = ["tenants.create", "tenants.bootstrap_admin", "tenants.update", "tenants.suspend", "tenants.resume"];
         assert_eq!(actions(&log), expected);
         assert!(log.iter().all(|record| record.reason.as_deref() == Some("sign-up")));
         assert!(log.iter().all(|record| record.actor.id == "ops@host.example" && record.tenant_id == Some(world.acme)));
@@ -53,8 +53,8 @@ scenarios! {
 
         // The log of a deleted tenant stays, with the deletion at its end.
         tenants.delete(&world.operator, world.acme).await.unwrap();
-        assert_eq!(actions(&world.audit().await).last(), Some(&"tenant.delete"));
-        assert_eq!(actions(&world.platform_audit().await).last(), Some(&"tenant.delete"));
+        assert_eq!(actions(&world.audit().await).last(), Some(&"tenants.delete"));
+        assert_eq!(actions(&world.platform_audit().await).last(), Some(&"tenants.delete"));
     }
 
     async fn names_domains_and_settings_have_rules(world) {

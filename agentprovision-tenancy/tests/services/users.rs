@@ -31,7 +31,7 @@ scenarios! {
         assert_eq!(kind(tenancy.users().delete(admin, ada.id).await), ErrorKind::NotFound);
 
         let log = world.audit().await;
-        let expected = ["tenant.create", "user.bootstrap", "user.create", "user.update", "role.assign", "user.delete"];
+        let expected = ["tenants.create", "tenants.bootstrap_admin", "users.create", "users.update", "roles.assign", "users.delete"];
         assert_eq!(actions(&log), expected);
         assert_eq!(log[4].details["added"], serde_json::json!(["auditor"]));
         assert_eq!(log[4].details["removed"], serde_json::json!(["agent_manager", "agent_viewer"]));
