@@ -1,0 +1,69 @@
+//! Runs the conformance suite on the stores behind URLs, each trial as a test of its own.
+//!
+//! A store this build or this machine does not have shows its trials as ignored.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use agentprovision_core::clock::{ManualClock, OsEntropy};
+use agentprovision_core::conformance::{self, Opening, Subject, Trial};
+use agentprovision_core::{Env, Timestamp};
+use agentprovision_tenancy::store;
+use libtest_mimic::{Arguments, Failed};
+
+/// Longer than any trial takes by far.
+const WATCHDOG: Duration = Duration::from_secs(30);
+
+/// A kind of store.
+#[derive(Clone, Copy)]
+struct Target {
+    name: &'static str,
+    open: fn() -> Opening,
+    /// Whether there is such a store here.
+    there: bool,
+}
+
+const TARGETS: [Target; 1] = [Target { name: "sqlite", open: sqlite, there: cfg!(feature = "store-sqlite") }];
+
+/// A new file in a folder of its own, which goes with the subject.
+fn sqlite() -> Opening {
+    Box::pin(async {
+        let folder = tempfile::tempdir().map_err(|error| {
+            agentprovision_core::Error::internal("no temporary folder").with_source(error)
+        })?;
+        let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
+        let env = Env::new(Arc::new(clock.clone()), Arc::new(OsEntropy));
+        let url = format!("sqlite://{}", folder.path().join("trial.db").display());
+        let backend = store::connect(&url, env.clone()).await?;
+        Ok(Subject::new(backend, env, clock).keeping(folder))
+    })
+}
+
+fn run(target: Target, trial: Trial) -> Result<(), Failed> {
+    let (done, outcome) = mpsc::channel();
+    std::thread::spawn(move || {
+        let outcome = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).build() {
+            Ok(runtime) => runtime.block_on(trial.run(&target.open)).map_err(Failed::from),
+            Err(error) => Err(error.into()),
+        };
+        done.send(outcome).ok();
+    });
+    match outcome.recv_timeout(WATCHDOG) {
+        Ok(outcome) => outcome,
+        Err(RecvTimeoutError::Timeout) => Err(format!("not over after {WATCHDOG:?}").into()),
+        Err(RecvTimeoutError::Disconnected) => Err("the trial panicked".into()),
+    }
+}
+
+fn main() -> ExitCode {
+    let mut tests = Vec::new();
+    for target in TARGETS {
+        for trial in conformance::trials() {
+            let test = libtest_mimic::Trial::test(trial.to_string(), move || run(target, trial));
+            tests.push(test.with_kind(target.name).with_ignored_flag(!target.there));
+        }
+    }
+    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+}
