@@ -4,7 +4,7 @@
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
-    reason = "helpers of tests, outside a test function"
+    reason = "these functions are called by tests only"
 )]
 
 #[cfg(test)]

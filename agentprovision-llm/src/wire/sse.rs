@@ -173,9 +173,10 @@ mod tests {
 
     #[test]
     fn every_chunking_gives_the_same_events() {
-        let text = "\u{feff}: hello\r\ndata: {\"a\":\"é😀\"}\r\n\r\nevent: x\rdata:1\rdata: 2\r\rid: 7\nretry: 3\ndata\n\nerror: no\n\ndata: [DONE]";
+        let text = "\u{feff}: hello\r\ndata: {\"a\":\"é😀\"}\r\n\r\ndata: a\r\ndata: b\r\n\r\nevent: x\rdata:1\rdata: 2\r\rid: 7\nretry: 3\ndata\n\nerror: no\n\ndata: [DONE]";
         let expected = [
             data("{\"a\":\"é😀\"}"),
+            data("a\nb"),
             SseEvent::Data { event: Some("x".into()), data: "1\n2".into() },
             data(""),
             SseEvent::ErrorField("no".into()),

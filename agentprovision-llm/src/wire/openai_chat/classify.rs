@@ -145,10 +145,12 @@ fn category(status: Option<u16>, code: &str, kind: &str, message: &str) -> Categ
     }
     match status {
         Some(403) => Category::Permission,
-        Some(408 | 504) => Category::Timeout,
+        // 522 and 524 are Cloudflare's, in front of many providers.
+        Some(408 | 504 | 522 | 524) => Category::Timeout,
         Some(429) => Category::RateLimit,
         Some(501 | 405) => Category::Unsupported,
-        Some(503 | 529) => Category::Overloaded,
+        // 498 is Groq's word for no capacity, 529 Anthropic's, which gateways hand on.
+        Some(498 | 503 | 529) => Category::Overloaded,
         _ if named(&["rate_limit_exceeded", "rate_limit_error", "too_many_requests"]) => Category::RateLimit,
         _ if named(&["overloaded_error", "overloaded", "server_overloaded"]) || says(&["overloaded"]) => {
             Category::Overloaded
@@ -234,6 +236,8 @@ mod tests {
             (502, json!("<html>"), ServerError),
             (503, json!({}), Overloaded),
             (504, json!({}), Timeout),
+            (524, json!({}), Timeout),
+            (498, json!({}), Overloaded),
             (529, json!({}), Overloaded),
             (418, json!({}), InvalidRequest),
             (302, json!({}), Malformed),

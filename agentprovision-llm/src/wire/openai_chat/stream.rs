@@ -302,10 +302,13 @@ impl Calls {
             None if !name.is_empty() => return None,
             None => self.0.len().checked_sub(1)?,
         };
+        if name.is_empty() {
+            return Some(index);
+        }
         let call = self.0.get(index)?;
         let another_id = !id.is_empty() && !call.id.is_empty() && id != call.id;
         let again = id.is_empty() && !call.name.is_empty() && whole(&call.arguments);
-        (name.is_empty() || !(another_id || again)).then_some(index)
+        (!another_id && !again).then_some(index)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Answers in the shapes that servers of this format send. Written from OpenAI's API reference and from the
 //! differences this dialect documents.
 
+use agentprovision_core::clock::{Entropy, SeededEntropy};
 use agentprovision_core::model::{ChatAssembler, ChatEvent, ChatResponse, FinishReason, Usage};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
@@ -193,6 +194,12 @@ fn finish_reasons_are_mapped_and_kept() {
     for failed in ["error", "abort", "insufficient_system_resource"] {
         assert!(run(&sse(&[finish(failed)])).1.is_err(), "{failed}");
     }
+    // The first reason holds, and is told once.
+    let (events, end) = run(&sse(&[finish("length"), finish("stop")]));
+    end.unwrap();
+    let told = events.iter().filter(|event| matches!(event, ChatEvent::Finished { .. }));
+    let first = ChatEvent::Finished { reason: Length, raw: Some("length".into()) };
+    assert_eq!(told.collect::<Vec<_>>(), [&first]);
     // An empty reason in every chunk is none.
     assert_eq!(failure(&sse(&[finish(""), finish("")])), Category::Incomplete);
 }
@@ -319,4 +326,50 @@ fn a_success_status_without_an_answer_is_an_error() {
     assert_eq!((filtered.finish, filtered.text.as_str()), (FinishReason::ContentFilter, ""));
     let refused = OpenAiChat::new().decode(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), b"{}");
     assert_eq!(refused.unwrap_err().category, Category::RateLimit);
+}
+
+#[test]
+fn damaged_streams_end_in_an_error_or_an_answer_in_every_chunking() {
+    let whole = [
+        sse(&[
+            delta(json!({"content": "hé"})),
+            piece(Some(0), Some("a"), Some("f"), "{\"x\": [1, 2]}"),
+            json!({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 4}}),
+            finish("stop"),
+        ]),
+        b"data: [DONE]\n\n".to_vec(),
+    ]
+    .concat();
+    let entropy = SeededEntropy::new(7);
+    let random = || {
+        let mut bytes = [0; 8];
+        entropy.fill(&mut bytes);
+        usize::from_le_bytes(bytes)
+    };
+    let (mut complete, mut failed) = (0, 0);
+    for _ in 0..3000 {
+        let mut damaged = whole.clone();
+        for _ in 0..=random() % 3 {
+            let (at, other) = (random() % damaged.len(), random() % whole.len());
+            match random() % 4 {
+                0 => damaged[at] = random() as u8,
+                1 => drop(damaged.drain(at..(at + random() % 40).min(damaged.len()))),
+                2 => damaged.insert(at, b"\r\n:{}[]\""[random() % 8]),
+                _ => damaged.splice(at..at, whole[other..].iter().copied().take(30)).for_each(drop),
+            }
+        }
+        let outcome = run(&damaged);
+        let mut decoder = OpenAiChat::new().decoder();
+        let mut events = Vec::new();
+        let end = match decoder.push(&damaged, &mut events) {
+            Ok(()) => decoder.finish(&mut events),
+            error => error,
+        };
+        match &end {
+            Ok(()) => complete += 1,
+            Err(_) => failed += 1,
+        }
+        assert_eq!((events, end), outcome, "{}", String::from_utf8_lossy(&damaged));
+    }
+    assert!(complete > 100 && failed > 100, "{complete} {failed}");
 }
