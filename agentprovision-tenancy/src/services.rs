@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentprovision_core::access::Access;
 use agentprovision_core::authz::Authorizer;
 use agentprovision_core::backend::Stores;
-use agentprovision_core::context::ContextIssuer;
+use agentprovision_core::context::{Authenticator, ContextIssuer};
 
 use crate::identity::{ApiKeyAuthenticator, ApiKeys, Contexts, Pepper, Users};
 use crate::rbac::{RbacAuthorizer, Roles};
@@ -108,6 +108,11 @@ impl Tenancy {
     /// The API keys of users.
     pub fn keys(&self) -> &ApiKeys {
         &self.keys
+    }
+
+    /// Whose credential it is, for hosts that make no context of it; [`Contexts::authenticate`] does both.
+    pub fn authenticator(&self) -> &Arc<dyn Authenticator> {
+        &self.contexts.authenticator
     }
 
     /// Where contexts come from.

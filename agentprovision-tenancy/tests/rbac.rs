@@ -1,6 +1,15 @@
 //! The role table three ways: the golden matrix, the documented table written down again by hand, and the decisions of
 //! the conformance data that roles alone can make.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test may stop at the first surprise"
+)]
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::PathBuf;

@@ -110,7 +110,7 @@ scenarios! {
         let mine = world.key(&ada, ApiKeyRequest::new("mine")).await.record;
         let theirs = world.key(&bob, ApiKeyRequest::new("theirs")).await.record;
         assert_eq!(keys.get(&ada, mine.id).await.unwrap(), mine);
-        assert_eq!(keys.list_own(&ada, PageRequest::default()).await.unwrap().items, [mine.clone()]);
+        assert_eq!(keys.list_own(&ada, PageRequest::default()).await.unwrap().items, std::slice::from_ref(&mine));
         assert_eq!(kind(keys.list(&ada, PageRequest::default()).await), ErrorKind::PermissionDenied);
         assert_eq!(kind(keys.get(&ada, theirs.id).await), ErrorKind::NotFound);
         // A key of another and a key that is not there look the same.
@@ -228,6 +228,8 @@ scenarios! {
             let error = world.authenticate(&text).await.expect_err(name);
             assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{name}");
             assert_eq!(format!("{error:?}"), "unauthenticated: the credential is not valid", "{name}");
+            let alone = tenancy.authenticator().authenticate(&Credentials::ApiKey(text.into())).await;
+            assert_eq!(kind(alone), ErrorKind::Unauthenticated, "{name}, the authenticator alone");
         }
         world.authenticate(text(&good)).await.unwrap();
         assert_eq!(world.authenticate(text(&in_globex)).await.unwrap().tenant(), globex);

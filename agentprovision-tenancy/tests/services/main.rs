@@ -1,5 +1,14 @@
 //! The services on the store in memory: what they do, what they refuse and with which kind, and what they record.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test may stop at the first surprise"
+)]
+
 mod contexts;
 mod keys;
 mod tenants;
