@@ -116,7 +116,7 @@ impl World {
             salt: self.env.random(),
             seq: 0,
             head: ChainHash::START,
-            deadline: now.after(Duration::from_secs(3600)),
+            deadline: now.after(Duration::from_secs(36_000)),
             totals: RunTotals::default(),
             output: None,
             error: None,

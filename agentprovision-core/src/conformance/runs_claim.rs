@@ -285,7 +285,14 @@ async fn a_signal_that_waits_makes_a_released_run_ready(w: World) -> Outcome {
     w.pass(3600);
     equal("none waits", &w.claim(1).await?.len(), &0)?;
     say(&w, &ctx, id).await?;
-    equal("a new one", &ids(&w.claim(1).await?), &vec![id])
+    let last = some("a new one", w.claim(1).await?.first().cloned())?;
+    equal("it", &last.run.id, &id)?;
+    let waiting = w.stores.runs.renew(&last.fence, w.after(60)).await?;
+    let all = waiting.into_iter().map(|(signal, _)| signal).collect();
+    w.stores.runs.commit(&last.fence, until_signal(all), Effects::none()).await?;
+    equal("before its deadline", &w.claim(1).await?.len(), &0)?;
+    w.pass(36_000);
+    equal("at its deadline", &ids(&w.claim(1).await?), &vec![id])
 }
 
 async fn signals_stay_until_consumed(w: World) -> Outcome {

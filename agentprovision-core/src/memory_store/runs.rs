@@ -36,7 +36,7 @@ pub(super) struct LeaseRow {
     /// Until when it is held; nobody holds it where absent.
     until: Option<Timestamp>,
     /// Since when it may be taken up; it waits for a signal where absent.
-    ready_at: Option<Timestamp>,
+    ready_at: Timestamp,
 }
 
 impl Run {
@@ -162,7 +162,8 @@ impl MemoryDb {
                 } else if let (Some(release), Some(lease)) = (patch.release, data.leases.get_mut(&record.id))
                 {
                     lease.until = None;
-                    lease.ready_at = (release == Release::Ready || waits).then_some(now);
+                    let ready = release == Release::Ready || waits;
+                    lease.ready_at = if ready { now } else { record.deadline };
                 }
                 seq
             })
@@ -198,7 +199,7 @@ impl RunStore for MemoryDb {
                     Run { record: record.clone(), rows, payloads: BTreeMap::new(), signals: Vec::new() };
                 run.keep(payloads);
                 data.runs.insert(id, run);
-                data.leases.insert(id, LeaseRow { epoch: 1, until: Some(lease_until), ready_at: Some(now) });
+                data.leases.insert(id, LeaseRow { epoch: 1, until: Some(lease_until), ready_at: now });
                 Created::New(Lease {
                     fence: Fence { tenant, run: id, epoch: 1 },
                     until: lease_until,
@@ -225,8 +226,8 @@ impl RunStore for MemoryDb {
             for (run, lease) in &data.leases {
                 let free = lease.until.is_none_or(|until| until <= now);
                 let known = data.run(*run)?.record.state_version <= state_version;
-                if let Some(since) = lease.ready_at.filter(|_| free && known) {
-                    ready.push((since, *run, *tenant));
+                if lease.ready_at <= now && free && known {
+                    ready.push((lease.ready_at, *run, *tenant));
                 }
             }
         }
@@ -369,7 +370,7 @@ impl RunIndex for MemoryDb {
                     run.signals.push((id, signal));
                 }
                 if let Some(lease) = data.leases.get_mut(&run) {
-                    lease.ready_at.get_or_insert(now);
+                    lease.ready_at = lease.ready_at.min(now);
                 }
             })
         })

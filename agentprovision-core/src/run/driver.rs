@@ -59,9 +59,13 @@ pub(super) struct Driver {
     wake: Arc<Notify>,
     running: JoinSet<StepEnd>,
     tokens: HashMap<u32, CancellationToken>,
+    tasks: HashMap<tokio::task::Id, OpenStep>,
     pending: Pending,
     closing: bool,
 }
+
+/// How a step's task ended.
+type Joined = std::result::Result<(tokio::task::Id, StepEnd), tokio::task::JoinError>;
 
 /// Why driving ended.
 enum Stop {
@@ -152,6 +156,7 @@ impl Driver {
             wake,
             running: JoinSet::new(),
             tokens: HashMap::new(),
+            tasks: HashMap::new(),
             pending: Pending::default(),
             closing: false,
         };
@@ -268,7 +273,7 @@ impl Driver {
             let aborting = self.tokens.values().any(CancellationToken::is_cancelled);
             tokio::select! {
                 biased;
-                Some(end) = self.running.join_next() => self.joined(end)?,
+                Some(end) = self.running.join_next_with_id() => self.joined(end)?,
                 () = shared.closing.cancelled(), if !self.closing => {
                     self.closing = true;
                     self.stop_later(shared.options.close_grace);
@@ -305,11 +310,13 @@ impl Driver {
         match step.kind {
             StepKind::Model => {
                 let request = self.machine.request(step.max_tokens);
-                self.running.spawn(scope.model(step, request, token));
+                let task = self.running.spawn(scope.model(step.clone(), request, token));
+                self.tasks.insert(task.id(), step);
             }
             StepKind::Tool => match self.machine.call(&step).cloned() {
                 Some(request) => {
-                    self.running.spawn(scope.tool(step, request, token));
+                    let task = self.running.spawn(scope.tool(step.clone(), request, token));
+                    self.tasks.insert(task.id(), step);
                 }
                 None => tracing::error!(run = %self.lease.fence.run, step = step.step, "a tool step has no call"),
             },
@@ -323,22 +330,32 @@ impl Driver {
         }
         // An interrupted step that may be repeated, of a run that is to stop: it is not.
         let error = Error::new(ErrorKind::Cancelled, "the step was interrupted and not repeated");
-        let now = self.scope.shared.env.now();
-        let entry = JournalEntry::Done {
-            step: step.step,
-            outcome: DoneOutcome::Failed { error: StepError::from(&error) },
-            usage: None,
-            cost: None,
-            model: None,
-            attempts: 1,
-            started: now,
-            at: now,
-        };
-        self.ended(StepEnd { step, entry, payload: None, committed: None })
+        let end = self.unfinished(step, &error);
+        self.ended(end)
     }
 
-    fn joined(&mut self, end: std::result::Result<StepEnd, tokio::task::JoinError>) -> Result<()> {
-        let end = end.map_err(|error| Error::internal("a step's task was lost").with_source(error))?;
+    /// The end of a step that nobody will end.
+    fn unfinished(&self, step: OpenStep, error: &Error) -> StepEnd {
+        let now = self.scope.shared.env.now();
+        let outcome = DoneOutcome::Failed { error: StepError::from(error) };
+        let entry = super::machine::ended(step.step, outcome, now);
+        StepEnd { step, entry, payload: None, committed: None }
+    }
+
+    fn joined(&mut self, end: Joined) -> Result<()> {
+        let end = match end {
+            Ok((task, end)) => {
+                self.tasks.remove(&task);
+                end
+            }
+            // A model or an authorizer of the host's that panics ends its step, not the run's worker.
+            Err(error) => {
+                let step = self.tasks.remove(&error.id());
+                let step = step.ok_or_else(|| Error::internal("a step's task was lost").with_source(error))?;
+                let lost = Error::internal(format!("the {} `{}` panicked", step.kind.name(), step.name));
+                self.unfinished(step, &lost)
+            }
+        };
         self.tokens.remove(&end.step.step);
         if self.closing
             && matches!(&end.entry, JournalEntry::Done { outcome: DoneOutcome::Failed { error }, .. } if error.kind == ErrorKind::Cancelled)
@@ -458,7 +475,7 @@ impl Driver {
             if last {
                 return Ok(());
             }
-            if let Some(end) = self.running.join_next().await {
+            if let Some(end) = self.running.join_next_with_id().await {
                 self.joined(end)?;
             }
         }

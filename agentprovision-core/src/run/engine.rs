@@ -282,7 +282,12 @@ impl Engine for LocalEngine {
         let room = self.room.clone();
         self.drivers.spawn(async move {
             // Runs that were started here wait for room in line; the claims above take no more than there is.
-            let Ok(_room) = room.acquire().await else { return };
+            let _room = tokio::select! {
+                biased;
+                // What is not begun is left to whoever looks for it next.
+                () = shared.closing.cancelled() => return,
+                room = room.acquire() => room,
+            };
             Driver::drive(shared, lease).await;
         });
     }

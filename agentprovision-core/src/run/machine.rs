@@ -550,7 +550,7 @@ impl RunMachine {
 }
 
 /// The entry that ends a step nobody carried out.
-fn ended(step: u32, outcome: DoneOutcome, now: Timestamp) -> JournalEntry {
+pub(super) fn ended(step: u32, outcome: DoneOutcome, now: Timestamp) -> JournalEntry {
     JournalEntry::Done { step, outcome, usage: None, cost: None, model: None, attempts: 1, started: now, at: now }
 }
 

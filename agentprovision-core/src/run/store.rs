@@ -175,7 +175,7 @@ pub struct Lease {
 pub enum Release {
     /// Somebody may take it up at once.
     Ready,
-    /// A signal makes it ready; so does one that already waits.
+    /// A signal makes it ready; so does one that already waits, and so does its deadline.
     UntilSignal,
 }
 

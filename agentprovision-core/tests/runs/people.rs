@@ -153,6 +153,22 @@ async fn cancel_ends_a_run_that_waits_for_a_person() {
 }
 
 #[tokio::test]
+async fn a_run_that_waits_for_a_person_ends_at_its_deadline() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let model = ScriptedModel::from_fn("m", |_| Reply::tool("refund", json!({"order": "1"})));
+    let world = world([Arc::new(model) as Arc<dyn ChatModel>], [refund(&calls)]).await;
+    let agent = world.deploy(spec()).await;
+    let deadline = world.env.now().after(std::time::Duration::from_secs(600));
+    let run = world.runs.start(&world.ctx, agent.id, RunInput::text("go").deadline(deadline)).await.unwrap();
+    status(&run, RunStatus::Waiting).await;
+    world.clock.advance(std::time::Duration::from_secs(601));
+    let outcome = in_time(run.wait()).await.unwrap();
+    assert_eq!(outcome.text().unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+    assert_eq!(calls.load(Ordering::SeqCst), 0);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_suspended_tenants_run_parks_at_the_next_step_and_goes_on_after_resume() {
     let gate = Arc::new(tokio::sync::Notify::new());
     let opened = gate.clone();

@@ -206,6 +206,17 @@ async fn a_model_nobody_answers_for_fails_the_run_with_its_error() {
 }
 
 #[tokio::test]
+async fn a_model_that_panics_fails_its_run() {
+    let model = ScriptedModel::from_fn("m", |_| panic!("a model of the host's"));
+    let world = world([Arc::new(model) as Arc<dyn ChatModel>], []).await;
+    let agent = world.deploy(spec()).await;
+    let run = world.runs.start(&world.ctx, agent.id, RunInput::text("go")).await.unwrap();
+    let outcome = in_time(run.wait()).await.unwrap();
+    assert_eq!(outcome.text().unwrap_err().kind(), ErrorKind::Internal);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_the_output_schema_is_sent_back_twice_then_fails() {
     let schema = json!({"type": "object", "required": ["label"], "properties": {"label": {"type": "string"}}});
     for (replies, good) in [

@@ -146,7 +146,7 @@ async fn signal(tx: &mut TenantTx<'_>, run: RunId, id: SignalId, signal: Signal,
     );
     tx.execute(sql, values![run, id, to_json(&signal)?]).await?;
     let sql = tenant_sql!(
-        "UPDATE run_leases SET ready_at = coalesce(ready_at, $3) WHERE tenant_id = $1 AND run_id = $2"
+        "UPDATE run_leases SET ready_at = CASE WHEN ready_at < $3 THEN ready_at ELSE $3 END WHERE tenant_id = $1 AND run_id = $2"
     );
     tx.execute(sql, values![run, tx.env.now()]).await?;
     effects::apply(tx, all).await

@@ -120,7 +120,8 @@ pub(super) async fn commit(
     } else if let Some(release) = patch.release {
         let sql = tenant_sql!(
             "UPDATE run_leases SET lease_until = NULL, ready_at = CASE WHEN $4 = 1 OR EXISTS \
-             (SELECT 1 FROM signals WHERE tenant_id = $1 AND run_id = $2) THEN $3 END WHERE tenant_id = $1 AND run_id = $2"
+             (SELECT 1 FROM signals WHERE tenant_id = $1 AND run_id = $2) THEN $3 ELSE \
+             (SELECT deadline FROM runs WHERE tenant_id = $1 AND id = $2) END WHERE tenant_id = $1 AND run_id = $2"
         );
         tx.execute(sql, values![fence.run, now, release == Release::Ready]).await?;
     }
@@ -210,7 +211,7 @@ async fn create(tx: &mut TenantTx<'_>, tenant: TenantId, run: NewRun, all: Effec
 async fn ready(tx: &mut SystemTx<'_>, limit: usize, state_version: u32) -> Result<Vec<Row>> {
     let sql = system_sql!(
         "SELECT l.tenant_id, l.run_id, l.epoch FROM run_leases l JOIN tenants t ON t.tenant_id = l.tenant_id \
-         WHERE l.ready_at IS NOT NULL AND (l.lease_until IS NULL OR l.lease_until <= $1) AND l.state_version <= $2 \
+         WHERE l.ready_at <= $1 AND (l.lease_until IS NULL OR l.lease_until <= $1) AND l.state_version <= $2 \
          AND t.state = 'active' ORDER BY l.ready_at, l.run_id, l.tenant_id LIMIT $3"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
