@@ -63,13 +63,17 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         .await?;
     let operator = platform.operator("ops@host.example", "example")?;
     let acme = platform.tenants().create(&operator, NewTenant::new("acme", "acme.example")).await?;
-    let root = platform.tenants().bootstrap_admin(&operator, acme.id, NewUser::new("root@acme.example")).await?;
+    let root =
+        platform.tenants().bootstrap_admin(&operator, acme.id, NewUser::new("root@acme.example")).await?;
     let ctx = platform.context(acme.id, root.id).await?;
 
     let spec = AgentSpec::new("booking").model("scripted").tools(["price", "reserve", "book", "refund"]);
     let agent = platform.agents().create(&ctx, spec).await?;
     platform.agents().deploy(&ctx, agent.id).await?;
-    let run = platform.runs().start(&ctx, agent.id, RunInput::text("Book order 7 and pay its deposit back.")).await?;
+    let run = platform
+        .runs()
+        .start(&ctx, agent.id, RunInput::text("Book order 7 and pay its deposit back."))
+        .await?;
     let mut events = run.events();
     while let Some(event) = events.try_next().await? {
         print!("{event}");

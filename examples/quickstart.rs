@@ -62,10 +62,13 @@ async fn run() -> std::result::Result<(), Box<dyn StdError>> {
         Some(file) => std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?,
         None => include_str!("data/issue.json").to_owned(),
     };
-    let webhook: Value = serde_json::from_str(&body).map_err(|error| format!("the issue is not JSON: {error}"))?;
+    let webhook: Value =
+        serde_json::from_str(&body).map_err(|error| format!("the issue is not JSON: {error}"))?;
     let issue = webhook["issue"].clone();
     let (Some(number), Some(title)) = (issue["number"].as_u64(), issue["title"].as_str()) else {
-        return Err("the file is no GitHub `issues` webhook: it has no issue with a number and a title".into());
+        return Err(
+            "the file is no GitHub `issues` webhook: it has no issue with a number and a title".into()
+        );
     };
     let say = |line: &str| {
         if !options.json {
@@ -86,23 +89,26 @@ async fn run() -> std::result::Result<(), Box<dyn StdError>> {
     say(&format!("store     {store}"));
     say(&match name {
         "openai" => format!("model     {MODEL} by OpenAI"),
-        _ => format!("model     a small model on loopback in the place of {MODEL}, since OPENAI_API_KEY is not set"),
+        _ => format!(
+            "model     a small model on loopback in the place of {MODEL}, since OPENAI_API_KEY is not set"
+        ),
     });
 
     let known = issue.clone();
-    let lookup_issue = tool("lookup_issue", "Find an issue by its number", move |_: ToolCall, wanted: LookupIssue| {
-        let known = known.clone();
-        async move {
-            if known["number"].as_u64() != Some(wanted.number) {
-                return Err(Error::not_found(format!("there is no issue `{}`", wanted.number)));
+    let lookup_issue =
+        tool("lookup_issue", "Find an issue by its number", move |_: ToolCall, wanted: LookupIssue| {
+            let known = known.clone();
+            async move {
+                if known["number"].as_u64() != Some(wanted.number) {
+                    return Err(Error::not_found(format!("there is no issue `{}`", wanted.number)));
+                }
+                Ok(json!({
+                    "number": known["number"], "title": known["title"], "body": known["body"],
+                    "state": known["state"], "comments": known["comments"],
+                }))
             }
-            Ok(json!({
-                "number": known["number"], "title": known["title"], "body": known["body"],
-                "state": known["state"], "comments": known["comments"],
-            }))
-        }
-    })
-    .effect(Effect::Pure);
+        })
+        .effect(Effect::Pure);
 
     let platform = Platform::builder().store(store).provider(provider).tool(lookup_issue).build().await?;
 
@@ -118,7 +124,9 @@ async fn run() -> std::result::Result<(), Box<dyn StdError>> {
         say(&format!("tenant    {} {}", tenant.id, tenant.name));
         tenants.push((tenant, root));
     }
-    let [(acme, root), (globex, stranger)] = tenants.as_slice() else { return Err("two tenants were made".into()) };
+    let [(acme, root), (globex, stranger)] = tenants.as_slice() else {
+        return Err("two tenants were made".into());
+    };
     let admin = platform.context(acme.id, root.id).await?;
 
     // A user who may build and run agents, and one who may only look at them.
@@ -181,8 +189,10 @@ async fn run() -> std::result::Result<(), Box<dyn StdError>> {
                 })
             })
             .collect();
-        let tenants: Vec<Value> =
-            tenants.iter().map(|(tenant, _)| json!({"id": tenant.id, "name": tenant.name, "domain": tenant.domain})).collect();
+        let tenants: Vec<Value> = tenants
+            .iter()
+            .map(|(tenant, _)| json!({"id": tenant.id, "name": tenant.name, "domain": tenant.domain}))
+            .collect();
         let report = json!({
             "provider": name,
             "tenants": tenants,

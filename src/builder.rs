@@ -49,7 +49,10 @@ pub struct PlatformBuilder {
 
 impl std::fmt::Debug for PlatformBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PlatformBuilder").field("tools", &self.tools).field("providers", &self.providers).finish_non_exhaustive()
+        f.debug_struct("PlatformBuilder")
+            .field("tools", &self.tools)
+            .field("providers", &self.providers)
+            .finish_non_exhaustive()
     }
 }
 
@@ -165,7 +168,9 @@ impl PlatformBuilder {
         let tools = Arc::new(tools);
         let models = models(self.providers, self.models, self.catalog, self.transport)?;
         let (backend, lasting) = match (self.backend, self.store) {
-            (Some(_), Some(_)) => return Err(Error::invalid("a platform has one store: a backend or a URL, not both")),
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid("a platform has one store: a backend or a URL, not both"));
+            }
             (Some(backend), None) => (backend, true),
             (None, url) => {
                 let url = url.unwrap_or_else(|| "memory://".into());
@@ -186,8 +191,13 @@ impl PlatformBuilder {
         let access = tenancy.access().clone();
         let registry = Arc::new(registry);
         let resolver = Arc::new(models.clone());
-        let agents =
-            Agents::new(stores.agents.clone(), tools.clone(), resolver.clone(), registry.clone(), access.clone());
+        let agents = Agents::new(
+            stores.agents.clone(),
+            tools.clone(),
+            resolver.clone(),
+            registry.clone(),
+            access.clone(),
+        );
         let engine = LocalEngine::start(EngineParts {
             stores: stores.clone(),
             tools,
@@ -235,7 +245,9 @@ fn models(
         models = models.model(name, model);
     }
     let urls: Vec<_> = providers.iter().flat_map(|provider| provider.base_urls()).collect();
-    if let Some(transport) = transport.map_or_else(|| default_transport(&urls), |transport| Ok(Some(transport)))? {
+    if let Some(transport) =
+        transport.map_or_else(|| default_transport(&urls), |transport| Ok(Some(transport)))?
+    {
         models = models.transport(transport);
     }
     for provider in providers {

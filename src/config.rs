@@ -76,7 +76,8 @@ impl PlatformConfig {
     /// # Errors
     /// `invalid_input`, naming the unknown or missing field.
     pub fn from_json(text: &str) -> Result<Self> {
-        serde_json::from_str(text).map_err(|error| Error::invalid(format!("the configuration cannot be read: {error}")))
+        serde_json::from_str(text)
+            .map_err(|error| Error::invalid(format!("the configuration cannot be read: {error}")))
     }
 
     /// The builder with these settings; add tools and models of your own, then build.
@@ -103,8 +104,9 @@ impl PlatformConfig {
 }
 
 fn variable(name: &str) -> Result<secrecy::SecretString> {
-    let value = std::env::var(name)
-        .map_err(|_| Error::invalid(format!("the environment variable `{}` is not set", name.escape_debug())))?;
+    let value = std::env::var(name).map_err(|_| {
+        Error::invalid(format!("the environment variable `{}` is not set", name.escape_debug()))
+    })?;
     Ok(value.into())
 }
 

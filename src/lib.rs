@@ -13,9 +13,9 @@ pub use operations::{OPERATIONS, Operation, Scope};
 pub use platform::Platform;
 
 pub use agentprovision_core::{
-    Clock, Context, ContextIssuer, Effects, Entropy, Env, Error, ErrorKind, MemoryDb, OperatorContext, Result, Retry,
-    Timestamp, access, agent, audit, authz, backend, canonical, clock, context, effect, error, event, http, id, identity,
-    memory_store, model, money, page, run, tenant, text, tool, usage,
+    Clock, Context, ContextIssuer, Effects, Entropy, Env, Error, ErrorKind, MemoryDb, OperatorContext,
+    Result, Retry, Timestamp, access, agent, audit, authz, backend, canonical, clock, context, effect, error,
+    event, http, id, identity, memory_store, model, money, page, run, tenant, text, tool, usage,
 };
 pub use agentprovision_llm as llm;
 pub use agentprovision_tenancy as tenancy;

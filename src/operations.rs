@@ -33,7 +33,12 @@ pub struct Operation {
     pub meter: Option<&'static str>,
 }
 
-const fn op(name: &'static str, scope: Scope, permission: Option<Permission>, resource: &'static str) -> Operation {
+const fn op(
+    name: &'static str,
+    scope: Scope,
+    permission: Option<Permission>,
+    resource: &'static str,
+) -> Operation {
     Operation { name, scope, permission, resource, by_id: false, audit: None, meter: None }
 }
 

@@ -128,7 +128,8 @@ impl Access {
 }
 
 /// Errors of an authorizer that say more than that it failed.
-const PASSED_ON: [ErrorKind; 3] = [ErrorKind::TenantSuspended, ErrorKind::NotFound, ErrorKind::Unauthenticated];
+const PASSED_ON: [ErrorKind; 3] =
+    [ErrorKind::TenantSuspended, ErrorKind::NotFound, ErrorKind::Unauthenticated];
 
 /// The `not_found` of a resource kind, named in the plural of the permissions.
 fn no_such(kind: &'static str) -> Error {

@@ -189,7 +189,8 @@ impl PermissionRegistry {
             return Ok(*known);
         }
         let part = |part: &str| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            !part.is_empty()
+                && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
         };
         if !name.split_once(':').is_some_and(|(resource, verb)| part(resource) && part(verb)) {
             return Err(Error::invalid(format!(
@@ -197,8 +198,10 @@ impl PermissionRegistry {
                 crate::money::clip(name)
             )));
         }
-        let index = u16::try_from(self.names.len()).ok().filter(|index| usize::from(*index) < Permission::CAPACITY);
-        let permission = Permission(index.ok_or_else(|| Error::too_large("a platform has at most 512 permissions"))?);
+        let index =
+            u16::try_from(self.names.len()).ok().filter(|index| usize::from(*index) < Permission::CAPACITY);
+        let permission =
+            Permission(index.ok_or_else(|| Error::too_large("a platform has at most 512 permissions"))?);
         let name: Arc<str> = Arc::from(name);
         self.names.push(name.clone());
         self.by_name.insert(name, permission);

@@ -16,7 +16,8 @@ pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
     // `serde_json::Value` keeps its maps sorted (the `preserve_order` feature is refused by a test).
     let value = serde_json::to_value(value)
         .map_err(|error| Error::invalid("the value has no JSON form").with_source(error))?;
-    serde_json::to_vec(&value).map_err(|error| Error::internal("JSON could not be written").with_source(error))
+    serde_json::to_vec(&value)
+        .map_err(|error| Error::internal("JSON could not be written").with_source(error))
 }
 
 /// The canonical bytes of a JSON value, which always has some.

@@ -61,7 +61,8 @@ impl std::str::FromStr for Timestamp {
     /// Reads RFC 3339; digits beyond microseconds are cut.
     fn from_str(text: &str) -> Result<Self> {
         text.parse::<jiff::Timestamp>().map(|time| Self(time.as_microsecond())).map_err(|error| {
-            Error::invalid(format!("`{}` is not an RFC 3339 time", crate::money::clip(text))).with_source(error)
+            Error::invalid(format!("`{}` is not an RFC 3339 time", crate::money::clip(text)))
+                .with_source(error)
         })
     }
 }

@@ -239,7 +239,10 @@ impl OperatorContext {
 
 impl fmt::Debug for OperatorContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OperatorContext").field("actor", &self.actor).field("reason", &self.reason).finish_non_exhaustive()
+        f.debug_struct("OperatorContext")
+            .field("actor", &self.actor)
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
     }
 }
 

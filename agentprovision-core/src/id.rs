@@ -140,7 +140,9 @@ mod tests {
     fn malformed_ids_are_refused_by_kind() {
         let other = crate::Env::default().id::<AgentId>().to_string();
         let long = "x".repeat(10_000_000);
-        for text in ["", "run_", "run_0", "ru", "00000000-0000-0000-0000-000000000000", &other, "run_\u{0}", &long] {
+        for text in
+            ["", "run_", "run_0", "ru", "00000000-0000-0000-0000-000000000000", &other, "run_\u{0}", &long]
+        {
             let error = text.parse::<RunId>().unwrap_err();
             assert_eq!(error.kind(), crate::ErrorKind::InvalidInput);
             assert!(error.message().len() < 400);

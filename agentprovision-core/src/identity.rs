@@ -93,7 +93,13 @@ pub trait UserStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// `conflict` when the tenant has a user with the role `tenant_admin`, active or not; otherwise as
     /// [`UserStore::insert`].
-    async fn bootstrap(&self, op: &OperatorContext, tenant: TenantId, user: User, effects: OperatorEffects) -> Result<()>;
+    async fn bootstrap(
+        &self,
+        op: &OperatorContext,
+        tenant: TenantId,
+        user: User,
+        effects: OperatorEffects,
+    ) -> Result<()>;
     /// A user.
     ///
     /// # Errors

@@ -73,7 +73,9 @@ impl FromStr for NanoUsd {
     /// # Errors
     /// `invalid_input` when the text is no decimal number, has more than nine fractional digits or is out of range.
     fn from_str(text: &str) -> Result<Self> {
-        let bad = || Error::invalid(format!("`{}` is not an amount of dollars with at most nine decimals", clip(text)));
+        let bad = || {
+            Error::invalid(format!("`{}` is not an amount of dollars with at most nine decimals", clip(text)))
+        };
         let value = Decimal::from_str_exact(text).map_err(|_| bad())?;
         let nanos = value.checked_mul(Decimal::from(1_000_000_000_i64)).ok_or_else(bad)?;
         if !nanos.fract().is_zero() {

@@ -89,7 +89,13 @@ pub trait TenantStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `not_found`; `conflict` when the revision is another; `already_exists` for a taken domain.
-    async fn replace(&self, op: &OperatorContext, tenant: Tenant, expected: Revision, effects: OperatorEffects) -> Result<()>;
+    async fn replace(
+        &self,
+        op: &OperatorContext,
+        tenant: Tenant,
+        expected: Revision,
+        effects: OperatorEffects,
+    ) -> Result<()>;
     /// The tenant of the context.
     async fn own(&self, ctx: &Context) -> Result<Tenant>;
     /// The state of a tenant, for those who check credentials; carries no content.

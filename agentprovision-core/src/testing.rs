@@ -20,8 +20,8 @@ use crate::effect::Effects;
 use crate::error::{Error, Result};
 use crate::id::{SignalId, WorkerId};
 use crate::model::{
-    ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, FinishReason, Message, ModelInfo,
-    ModelPrice, ModelResolver, Usage,
+    ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, FinishReason, Message,
+    ModelInfo, ModelPrice, ModelResolver, Usage,
 };
 use crate::money::PicoUsd;
 use crate::run::{Created, Fence, JournalBatch, Lease, NewRun, RunStore, RunTx, Signal};
@@ -76,7 +76,9 @@ impl ScriptedModel {
         let replies: Mutex<VecDeque<Reply>> = Mutex::new(replies.into_iter().collect());
         Self::from_fn(name, move |_| {
             let next = replies.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            next.unwrap_or_else(|| Reply::Fail(Error::new(crate::ErrorKind::Unavailable, "the script is at its end")))
+            next.unwrap_or_else(|| {
+                Reply::Fail(Error::new(crate::ErrorKind::Unavailable, "the script is at its end"))
+            })
         })
     }
 
@@ -118,11 +120,13 @@ impl ScriptedModel {
     fn events(&self, request: &ChatRequest) -> (Vec<Result<ChatEvent>>, bool) {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
         let prompt: usize = request.messages.iter().map(|message| format!("{message:?}").len()).sum();
-        let usage = |output: usize| ChatEvent::Usage(Usage {
-            input_tokens: Some(prompt as u64 / 4),
-            output_tokens: Some(output as u64 / 4 + 1),
-            ..Usage::default()
-        });
+        let usage = |output: usize| {
+            ChatEvent::Usage(Usage {
+                input_tokens: Some(prompt as u64 / 4),
+                output_tokens: Some(output as u64 / 4 + 1),
+                ..Usage::default()
+            })
+        };
         let finished = |reason, raw: &str| ChatEvent::Finished { reason, raw: Some(raw.into()) };
         let words = |text: &str| -> Vec<Result<ChatEvent>> {
             text.split_inclusive(' ').map(|word| Ok(ChatEvent::Text(word.to_owned()))).collect()
@@ -203,7 +207,11 @@ impl ModelResolver for ModelMap {
         let found = self.0.iter().find(|model| model.info().name == name).cloned();
         found.ok_or_else(|| {
             let names: Vec<&str> = self.0.iter().map(|model| model.info().name.as_str()).collect();
-            Error::not_found(format!("unknown model `{}`; there are {}", crate::money::clip(name), names.join(", ")))
+            Error::not_found(format!(
+                "unknown model `{}`; there are {}",
+                crate::money::clip(name),
+                names.join(", ")
+            ))
         })
     }
 }
@@ -292,7 +300,13 @@ impl RunStore for FaultRuns {
         self.plan.around(self.inner.create(ctx, run, effects)).await
     }
 
-    async fn claim(&self, worker: WorkerId, until: Timestamp, limit: usize, version: u32) -> Result<Vec<Lease>> {
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        until: Timestamp,
+        limit: usize,
+        version: u32,
+    ) -> Result<Vec<Lease>> {
         self.inner.claim(worker, until, limit, version).await
     }
 

@@ -109,7 +109,9 @@ fn think(request: &Value) -> Thought {
     // The first number after a `#` is the issue's.
     let digits: String =
         asked.split_once('#').map_or("", |(_, rest)| rest).chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().map_or_else(|_| Thought::Say("There is no issue number to look up.".into()), Thought::Lookup)
+    digits
+        .parse()
+        .map_or_else(|_| Thought::Say("There is no issue number to look up.".into()), Thought::Lookup)
 }
 
 const LABELS: &[(&str, &[&str])] = &[

@@ -97,7 +97,13 @@ pub trait AgentStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `already_exists` when the id or the name is taken in the tenant.
-    async fn insert(&self, ctx: &Context, agent: AgentRecord, version: AgentVersion, effects: Effects) -> Result<()>;
+    async fn insert(
+        &self,
+        ctx: &Context,
+        agent: AgentRecord,
+        version: AgentVersion,
+        effects: Effects,
+    ) -> Result<()>;
     /// An agent.
     ///
     /// # Errors

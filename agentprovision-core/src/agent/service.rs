@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::validate::validate;
-use super::{AgentQuery, AgentRecord, AgentSpec, AgentState, AgentStore, AgentVersion, LIVE, Validation, VersionHash};
+use super::{
+    AgentQuery, AgentRecord, AgentSpec, AgentState, AgentStore, AgentVersion, LIVE, Validation, VersionHash,
+};
 use crate::access::Access;
 use crate::audit::AuditRecord;
 use crate::authz::{Permission, PermissionRegistry, Resource};
@@ -100,7 +102,8 @@ impl Agents {
         let record = AuditRecord::of(ctx, self.env(), action, "agents", agent.id)
             .with("state", agent.state.name())
             .with("version", agent.latest.to_string());
-        let data = serde_json::json!({ "state": agent.state, "version": agent.latest, "aliases": agent.aliases });
+        let data =
+            serde_json::json!({ "state": agent.state, "version": agent.latest, "aliases": agent.aliases });
         Effects::audited(record).event(PlatformEvent::of(ctx, self.env(), event, agent.id, data))
     }
 
@@ -260,7 +263,10 @@ impl Agents {
     pub async fn delete(&self, ctx: &Context, id: AgentId) -> Result<()> {
         let agent = self.for_change(ctx, Permission::AGENTS_DELETE, id).await?;
         if !matches!(agent.state, AgentState::Draft | AgentState::Validated) {
-            return Err(Error::conflict(format!("the agent is {}: an agent that was deployed is retired", agent.state)));
+            return Err(Error::conflict(format!(
+                "the agent is {}: an agent that was deployed is retired",
+                agent.state
+            )));
         }
         let effects = self.effects(ctx, &agent, "agents.delete", "agent.deleted");
         self.store.delete(ctx, id, agent.revision, effects).await

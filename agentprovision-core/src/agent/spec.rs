@@ -13,7 +13,17 @@ use crate::usage::Dimension;
 
 /// Agent types with a meaning to the platform; any other text is a type of the host's own.
 pub const KNOWN_TYPES: &[&str] = &[
-    "dev", "devops", "qa", "data_science", "bi", "security", "documentation", "rfp", "jira", "hr", "finance",
+    "dev",
+    "devops",
+    "qa",
+    "data_science",
+    "bi",
+    "security",
+    "documentation",
+    "rfp",
+    "jira",
+    "hr",
+    "finance",
 ];
 
 /// How an agent behaves.

@@ -80,7 +80,12 @@ struct Check {
 
 impl Check {
     fn error(&mut self, field: &str, kind: ErrorKind, message: impl Into<String>) {
-        self.found.errors.push(Problem { severity: Severity::Error, field: field.into(), kind, message: message.into() });
+        self.found.errors.push(Problem {
+            severity: Severity::Error,
+            field: field.into(),
+            kind,
+            message: message.into(),
+        });
     }
 
     fn invalid(&mut self, field: &str, message: impl Into<String>) {
@@ -165,7 +170,9 @@ fn names(
     if spec.model.is_empty() {
         check.invalid("model", "is missing");
     }
-    for (field, name) in std::iter::once(("model", &spec.model)).chain(spec.fallbacks.iter().map(|name| ("fallbacks", name))) {
+    for (field, name) in
+        std::iter::once(("model", &spec.model)).chain(spec.fallbacks.iter().map(|name| ("fallbacks", name)))
+    {
         if !name.is_empty() {
             // An unknown name is the caller's mistake here, not a missing resource.
             if let Err(error) = models.resolve(name) {
@@ -193,7 +200,10 @@ fn names(
             check.invalid("capabilities", format!("the tool `{name}` needs the capability `{needed}`"));
         }
         if tool.spec().effect == Effect::Unsafe {
-            check.warning("tools", format!("`{name}` is unsafe: after a crash in the middle of a call it is not repeated"));
+            check.warning(
+                "tools",
+                format!("`{name}` is unsafe: after a crash in the middle of a call it is not repeated"),
+            );
         }
     }
     for name in &spec.capabilities {

@@ -85,7 +85,12 @@ impl AuditLog {
     ///
     /// # Errors
     /// `foreign_context`; `invalid_input` for a limit of 0 or above 500.
-    pub async fn platform_entries(&self, op: &OperatorContext, from: u64, limit: u32) -> Result<Vec<AuditEntry>> {
+    pub async fn platform_entries(
+        &self,
+        op: &OperatorContext,
+        from: u64,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>> {
         self.access.operator(op)?;
         self.reader.platform_entries(op, from, checked(limit)?).await
     }

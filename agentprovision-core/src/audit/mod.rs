@@ -176,8 +176,9 @@ impl AuditEntry {
     /// # Errors
     /// `corrupt` when the bytes are no record.
     pub fn record(&self) -> Result<AuditRecord> {
-        serde_json::from_slice(&self.bytes)
-            .map_err(|error| Error::corrupt(format!("audit record {} cannot be read", self.seq)).with_source(error))
+        serde_json::from_slice(&self.bytes).map_err(|error| {
+            Error::corrupt(format!("audit record {} cannot be read", self.seq)).with_source(error)
+        })
     }
 
     /// The leaf hash of the bytes.
@@ -224,7 +225,8 @@ pub trait AuditReader: fmt::Debug + Send + Sync + 'static {
     /// `invalid_input` when the sizes are out of order or beyond the log.
     async fn consistency(&self, ctx: &Context, old: u64, new: u64) -> Result<Vec<TreeHash>>;
     /// At most `limit` entries of the platform log from place `from` on.
-    async fn platform_entries(&self, ctx: &OperatorContext, from: u64, limit: u32) -> Result<Vec<AuditEntry>>;
+    async fn platform_entries(&self, ctx: &OperatorContext, from: u64, limit: u32)
+    -> Result<Vec<AuditEntry>>;
     /// The current tree head of the platform log.
     async fn platform_checkpoint(&self, ctx: &OperatorContext) -> Result<Checkpoint>;
 }

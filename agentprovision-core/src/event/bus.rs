@@ -55,7 +55,11 @@ impl EventSink for EventBus {
 
 #[async_trait]
 impl EventSource for EventBus {
-    async fn subscribe(&self, ctx: &Context, after: u64) -> Result<BoxStream<'static, Result<NumberedEvent>>> {
+    async fn subscribe(
+        &self,
+        ctx: &Context,
+        after: u64,
+    ) -> Result<BoxStream<'static, Result<NumberedEvent>>> {
         struct State {
             bus: EventBus,
             ctx: Context,
@@ -63,8 +67,13 @@ impl EventSource for EventBus {
             after: u64,
             ready: VecDeque<NumberedEvent>,
         }
-        let state =
-            State { bus: self.clone(), ctx: ctx.clone(), wake: self.wake.subscribe(), after, ready: VecDeque::new() };
+        let state = State {
+            bus: self.clone(),
+            ctx: ctx.clone(),
+            wake: self.wake.subscribe(),
+            after,
+            ready: VecDeque::new(),
+        };
         Ok(Box::pin(stream::try_unfold(state, |mut state| async move {
             loop {
                 if let Some(event) = state.ready.pop_front() {

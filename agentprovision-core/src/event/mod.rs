@@ -134,7 +134,8 @@ pub trait EventSink: fmt::Debug + Send + Sync + 'static {
 #[async_trait]
 pub trait EventSource: fmt::Debug + Send + Sync + 'static {
     /// The events after number `after` (0 for all that are kept), then those that come.
-    async fn subscribe(&self, ctx: &Context, after: u64) -> Result<BoxStream<'static, Result<NumberedEvent>>>;
+    async fn subscribe(&self, ctx: &Context, after: u64)
+    -> Result<BoxStream<'static, Result<NumberedEvent>>>;
 }
 
 /// The durable side of events: what a backend offers to relays and subscribers.

@@ -21,7 +21,12 @@ const BATCH: u32 = 100;
 
 /// Hands every event to every sink, at least once and in order per tenant, until `closing` fires. A batch that a sink
 /// refuses is handed over again; sinks that took it before see it twice.
-pub async fn relay(log: Arc<dyn EventLog>, sinks: Vec<Arc<dyn EventSink>>, env: Env, closing: CancellationToken) {
+pub async fn relay(
+    log: Arc<dyn EventLog>,
+    sinks: Vec<Arc<dyn EventSink>>,
+    env: Env,
+    closing: CancellationToken,
+) {
     loop {
         let wait = match hand_over(&*log, &sinks).await {
             Ok(0) => POLL,
@@ -69,7 +74,11 @@ impl Events {
     ///
     /// # Errors
     /// `permission_denied` without `audit:read`: events tell as much as the audit log does.
-    pub async fn subscribe(&self, ctx: &Context, after: u64) -> Result<BoxStream<'static, Result<NumberedEvent>>> {
+    pub async fn subscribe(
+        &self,
+        ctx: &Context,
+        after: u64,
+    ) -> Result<BoxStream<'static, Result<NumberedEvent>>> {
         self.access.check(ctx, Permission::AUDIT_READ, Resource::all("events")).await?;
         self.bus.subscribe(ctx, after).await
     }

@@ -54,7 +54,9 @@ impl ReqwestTransport {
             .connect_timeout(options.connect_timeout)
             .read_timeout(options.read_timeout)
             .build()
-            .map_err(|error| Error::new(ErrorKind::Unavailable, "no HTTP client can be made").with_source(error))?;
+            .map_err(|error| {
+                Error::new(ErrorKind::Unavailable, "no HTTP client can be made").with_source(error)
+            })?;
         Ok(Self { client, allowed: Arc::default() })
     }
 
@@ -99,10 +101,14 @@ impl HttpTransport for ReqwestTransport {
     async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<BodyStream>> {
         let origin = origin(request.uri())?;
         if !self.allowed.read().unwrap_or_else(PoisonError::into_inner).contains(&origin) {
-            return Err(Error::new(ErrorKind::Blocked, format!("no configured provider names the host `{origin}`")));
+            return Err(Error::new(
+                ErrorKind::Blocked,
+                format!("no configured provider names the host `{origin}`"),
+            ));
         }
-        let request = ::reqwest::Request::try_from(request)
-            .map_err(|error| Error::invalid("the request has a URL that cannot be sent").with_source(error.without_url()))?;
+        let request = ::reqwest::Request::try_from(request).map_err(|error| {
+            Error::invalid("the request has a URL that cannot be sent").with_source(error.without_url())
+        })?;
         let response = self.client.execute(request).await.map_err(failed)?;
         let mut head = http::Response::builder().status(response.status()).version(response.version());
         if let Some(headers) = head.headers_mut() {

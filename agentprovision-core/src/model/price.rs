@@ -39,7 +39,8 @@ impl ModelPrice {
 
     /// The most a request of so many prompt tokens and at most so many completion tokens can cost.
     pub fn at_most(&self, input: u64, output: u64) -> NanoUsd {
-        let dearest = self.input.max(self.cache_read.unwrap_or(self.input)).max(self.cache_write.unwrap_or(self.input));
+        let dearest =
+            self.input.max(self.cache_read.unwrap_or(self.input)).max(self.cache_write.unwrap_or(self.input));
         NanoUsd::from_picos(dearest.times(input) + self.output.times(output) + 999)
     }
 }
@@ -59,7 +60,12 @@ mod tests {
         let usage = Usage { input_tokens: Some(10), cache_read_tokens: Some(30), ..Usage::default() };
         assert_eq!(price.picos(&usage), 30 * 1_250_000);
         assert_eq!(price.cost(&Usage::default()), NanoUsd::ZERO);
-        let usage = Usage { input_tokens: Some(14), output_tokens: Some(7), cache_read_tokens: Some(0), ..Usage::default() };
+        let usage = Usage {
+            input_tokens: Some(14),
+            output_tokens: Some(7),
+            cache_read_tokens: Some(0),
+            ..Usage::default()
+        };
         assert_eq!(price.cost(&usage).to_string(), "0.000105");
         assert!(price.at_most(14, 7) >= price.cost(&usage));
     }

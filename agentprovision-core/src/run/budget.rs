@@ -24,14 +24,20 @@ fn exceeded(dimension: Dimension, what: impl std::fmt::Display) -> Error {
 
 fn steps(spec: &AgentSpec, totals: &RunTotals) -> Result<()> {
     let limit = spec.budget.per_run.steps.unwrap_or(DEFAULT_STEPS);
-    if totals.steps >= limit { Err(exceeded(Dimension::Steps, format_args!("{limit} steps"))) } else { Ok(()) }
+    if totals.steps >= limit {
+        Err(exceeded(Dimension::Steps, format_args!("{limit} steps")))
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether another tool call may begin.
 pub(super) fn tool_step(spec: &AgentSpec, totals: &RunTotals) -> Result<()> {
     steps(spec, totals)?;
     match spec.budget.per_run.tool_calls {
-        Some(limit) if totals.tool_calls >= limit => Err(exceeded(Dimension::ToolCalls, format_args!("{limit} tool calls"))),
+        Some(limit) if totals.tool_calls >= limit => {
+            Err(exceeded(Dimension::ToolCalls, format_args!("{limit} tool calls")))
+        }
         _ => Ok(()),
     }
 }
@@ -64,7 +70,8 @@ pub(super) fn model_step(
     }
     if let Some(limit) = budget.cost_usd {
         let price = quote.price.ok_or_else(|| price_unknown(&spec.model))?;
-        let left = limit.nanos().saturating_sub(totals.cost.nanos()).saturating_sub(price.at_most(input, 0).nanos());
+        let left =
+            limit.nanos().saturating_sub(totals.cost.nanos()).saturating_sub(price.at_most(input, 0).nanos());
         let per_token = i128::from(price.output.0).max(1);
         let affordable = u64::try_from(i128::from(left.max(0)) * 1000 / per_token).unwrap_or(u64::MAX);
         output = output.min(affordable);
@@ -79,7 +86,10 @@ pub(super) fn model_step(
 pub(super) fn price_unknown(model: &str) -> Error {
     Error::new(
         ErrorKind::PriceUnknown,
-        format!("the agent has a cost budget, and the price of `{}` or one of its fallbacks is unknown", crate::money::clip(model)),
+        format!(
+            "the agent has a cost budget, and the price of `{}` or one of its fallbacks is unknown",
+            crate::money::clip(model)
+        ),
     )
 }
 
@@ -101,9 +111,8 @@ pub(super) fn actual(spec: &AgentSpec, agent: AgentId, totals: &RunTotals) -> De
             let amount = match key.dimension {
                 Dimension::Steps => i64::from(totals.steps),
                 Dimension::ToolCalls => i64::from(totals.tool_calls),
-                Dimension::Tokens => {
-                    i64::try_from(totals.input_tokens.saturating_add(totals.output_tokens)).unwrap_or(i64::MAX)
-                }
+                Dimension::Tokens => i64::try_from(totals.input_tokens.saturating_add(totals.output_tokens))
+                    .unwrap_or(i64::MAX),
                 Dimension::Cost => totals.cost.nanos(),
             };
             (key, amount)

@@ -84,7 +84,8 @@ impl Chain {
     /// # Errors
     /// `corrupt` when a row cannot be read.
     pub fn from_journal(run: RunId, status: RunStatus, rows: &[JournalRow]) -> Result<Self> {
-        let mut chain = Self { run, status, total_duration_ms: 0, steps: Vec::new(), totals: RunTotals::default() };
+        let mut chain =
+            Self { run, status, total_duration_ms: 0, steps: Vec::new(), totals: RunTotals::default() };
         let mut accepted = None;
         for row in rows {
             let last = match decode_entry(&row.body)? {
@@ -189,7 +190,11 @@ impl Serialize for Chain {
 impl fmt::Display for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.steps.iter().map(|step| step.name.chars().count()).max().unwrap_or(0).clamp(4, 40);
-        writeln!(f, "{:>4}  {:<5}  {:<width$}  {:>8}  {:>7}  {:>7}  {:>12}  result", "step", "kind", "name", "ms", "in", "out", "cost USD")?;
+        writeln!(
+            f,
+            "{:>4}  {:<5}  {:<width$}  {:>8}  {:>7}  {:>7}  {:>12}  result",
+            "step", "kind", "name", "ms", "in", "out", "cost USD"
+        )?;
         let number = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
         for step in &self.steps {
             let cost = step.cost_usd.map_or_else(|| "-".to_owned(), |cost| cost.to_string());

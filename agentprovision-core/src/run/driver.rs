@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::engine::Shared;
 use super::feed::Feed;
 use super::journal::{
-    DoneOutcome, JournalEntry, JournalRow, PayloadHash, RunTotals, StepError, StepKind, decode_entry, encode_entry,
+    DoneOutcome, JournalEntry, JournalRow, PayloadHash, RunTotals, StepError, StepKind, decode_entry,
+    encode_entry,
 };
 use super::machine::{Command, OpenStep, Quote, RunMachine};
 use super::signal::Signal;
@@ -188,24 +189,30 @@ impl Driver {
                 shared.stores.runs.commit(&lease.fence, batch, Effects::none()).await?;
                 Ok(())
             }
-            ErrorKind::PermissionDenied | ErrorKind::Corrupt | ErrorKind::InvalidInput | ErrorKind::NotFound => {
+            ErrorKind::PermissionDenied
+            | ErrorKind::Corrupt
+            | ErrorKind::InvalidInput
+            | ErrorKind::NotFound => {
                 let now = shared.env.now();
                 let reader = Self::reader(shared, lease);
                 let outcome = DoneOutcome::Failed { error: StepError::from(&error) };
                 let totals = lease.run.totals;
-                let entry = JournalEntry::Finished { outcome: outcome.clone(), cancelled: false, totals, at: now };
+                let entry =
+                    JournalEntry::Finished { outcome: outcome.clone(), cancelled: false, totals, at: now };
                 let demand = match shared.spec(&reader, lease.run.agent, lease.run.version).await {
                     Ok(spec) => budget::actual(&spec, lease.run.agent, &totals),
                     Err(_) => Demand::new(),
                 };
-                let effects = finish_effects(shared, &reader, lease, &outcome, RunStatus::Failed, &totals, demand);
+                let effects =
+                    finish_effects(shared, &reader, lease, &outcome, RunStatus::Failed, &totals, demand);
                 let patch = RunPatch {
                     status: Some(RunStatus::Failed),
                     totals: Some(totals),
                     error: Some(StepError::from(&error)),
                     ..RunPatch::default()
                 };
-                let batch = JournalBatch { entries: vec![encode_entry(&entry)?], patch, ..JournalBatch::default() };
+                let batch =
+                    JournalBatch { entries: vec![encode_entry(&entry)?], patch, ..JournalBatch::default() };
                 shared.stores.runs.commit(&lease.fence, batch, effects).await?;
                 Ok(())
             }
@@ -318,7 +325,9 @@ impl Driver {
                     let task = self.running.spawn(scope.tool(step.clone(), request, token));
                     self.tasks.insert(task.id(), step);
                 }
-                None => tracing::error!(run = %self.lease.fence.run, step = step.step, "a tool step has no call"),
+                None => {
+                    tracing::error!(run = %self.lease.fence.run, step = step.step, "a tool step has no call")
+                }
             },
         }
     }
@@ -351,7 +360,8 @@ impl Driver {
             // A model or an authorizer of the host's that panics ends its step, not the run's worker.
             Err(error) => {
                 let step = self.tasks.remove(&error.id());
-                let step = step.ok_or_else(|| Error::internal("a step's task was lost").with_source(error))?;
+                let step =
+                    step.ok_or_else(|| Error::internal("a step's task was lost").with_source(error))?;
                 let lost = Error::internal(format!("the {} `{}` panicked", step.kind.name(), step.name));
                 self.unfinished(step, &lost)
             }
@@ -375,7 +385,8 @@ impl Driver {
             return Ok(());
         }
         let shared = &self.scope.shared;
-        let effects = shared.done_effects(&self.scope.ctx, self.scope.agent, self.lease.fence.run, &step, &entry);
+        let effects =
+            shared.done_effects(&self.scope.ctx, self.scope.agent, self.lease.fence.run, &step, &entry);
         self.pending.effects.usage.extend(effects.usage);
         self.pending.effects.audit.extend(effects.audit);
         self.pending.facts.push(entry);
@@ -448,7 +459,13 @@ impl Driver {
     fn asked(&self, entry: &JournalEntry) -> Option<PlatformEvent> {
         let JournalEntry::ApprovalAsked { approval, tool, args_hash, .. } = entry else { return None };
         let data = serde_json::json!({ "approval": approval, "tool": tool, "args_hash": args_hash });
-        Some(PlatformEvent::of(&self.scope.ctx, &self.scope.shared.env, "run.approval_requested", self.lease.fence.run, data))
+        Some(PlatformEvent::of(
+            &self.scope.ctx,
+            &self.scope.shared.env,
+            "run.approval_requested",
+            self.lease.fence.run,
+            data,
+        ))
     }
 
     /// The tenant was suspended: steps under way end and are journaled, then the run is given back.
@@ -456,7 +473,11 @@ impl Driver {
         self.pending.intents.clear();
         loop {
             let patch = if self.running.is_empty() {
-                RunPatch { status: Some(RunStatus::Parked), release: Some(Release::Ready), ..RunPatch::default() }
+                RunPatch {
+                    status: Some(RunStatus::Parked),
+                    release: Some(Release::Ready),
+                    ..RunPatch::default()
+                }
             } else {
                 RunPatch::default()
             };
@@ -482,8 +503,11 @@ impl Driver {
     }
 
     async fn wait(&mut self) -> Result<()> {
-        let patch =
-            RunPatch { status: Some(RunStatus::Waiting), release: Some(Release::UntilSignal), ..RunPatch::default() };
+        let patch = RunPatch {
+            status: Some(RunStatus::Waiting),
+            release: Some(Release::UntilSignal),
+            ..RunPatch::default()
+        };
         match self.flush(patch).await {
             Err(error) if error.is(ErrorKind::TenantSuspended) => self.park().await,
             other => other,
@@ -497,13 +521,22 @@ impl Driver {
     }
 
     async fn finish(&mut self) -> Result<()> {
-        let Some(JournalEntry::Finished { outcome, cancelled, totals, .. }) = self.pending.facts.last().cloned() else {
+        let Some(JournalEntry::Finished { outcome, cancelled, totals, .. }) =
+            self.pending.facts.last().cloned()
+        else {
             return Err(Error::internal("a run without an end was to be finished"));
         };
         let (status, output, error) = ending(&outcome, cancelled);
         let demand = budget::actual(&self.scope.spec, self.scope.agent, &totals);
-        let effects =
-            finish_effects(&self.scope.shared, &self.scope.ctx, &self.lease, &outcome, status, &totals, demand);
+        let effects = finish_effects(
+            &self.scope.shared,
+            &self.scope.ctx,
+            &self.lease,
+            &outcome,
+            status,
+            &totals,
+            demand,
+        );
         self.pending.effects.quota.extend(effects.quota);
         self.pending.effects.audit.extend(effects.audit);
         self.pending.effects.events.extend(effects.events);
@@ -560,8 +593,10 @@ fn finish_effects(
 
 /// What is known of the models of an agent; a name that does not resolve counts as one without a price.
 pub(super) fn quote(shared: &Shared, spec: &AgentSpec) -> Quote {
-    let models: Option<Vec<_>> =
-        std::iter::once(&spec.model).chain(&spec.fallbacks).map(|name| shared.models.resolve(name).ok()).collect();
+    let models: Option<Vec<_>> = std::iter::once(&spec.model)
+        .chain(&spec.fallbacks)
+        .map(|name| shared.models.resolve(name).ok())
+        .collect();
     models.map_or_else(Quote::default, |models| budget::quote(models.iter().map(|model| model.info())))
 }
 

@@ -116,7 +116,12 @@ impl fmt::Debug for Shared {
 
 impl Shared {
     /// The specification behind a version; versions never change, so they are kept.
-    pub(super) async fn spec(&self, ctx: &Context, agent: AgentId, version: VersionHash) -> Result<Arc<AgentSpec>> {
+    pub(super) async fn spec(
+        &self,
+        ctx: &Context,
+        agent: AgentId,
+        version: VersionHash,
+    ) -> Result<Arc<AgentSpec>> {
         let key = (ctx.tenant(), version);
         if let Some(spec) = self.specs.get(&key) {
             return Ok(spec);
@@ -156,7 +161,9 @@ impl Shared {
         step: &OpenStep,
         entry: &JournalEntry,
     ) -> Effects {
-        let JournalEntry::Done { outcome, usage, cost, model, started, at, .. } = entry else { return Effects::none() };
+        let JournalEntry::Done { outcome, usage, cost, model, started, at, .. } = entry else {
+            return Effects::none();
+        };
         let mut effects = Effects::none();
         let mut count = |meter: Meter, quantity: u64, cost| {
             effects.usage.push(UsageEvent {
@@ -177,9 +184,10 @@ impl Shared {
                     count(Meter::LlmRequests, 1, *cost);
                 }
                 if let Some(usage) = usage {
-                    for (meter, tokens) in
-                        [(Meter::LlmTokensInput, usage.input_tokens), (Meter::LlmTokensOutput, usage.output_tokens)]
-                    {
+                    for (meter, tokens) in [
+                        (Meter::LlmTokensInput, usage.input_tokens),
+                        (Meter::LlmTokensOutput, usage.output_tokens),
+                    ] {
                         if let Some(tokens) = tokens.filter(|tokens| *tokens > 0) {
                             count(meter, tokens, None);
                         }

@@ -10,7 +10,9 @@ use futures_util::stream;
 use serde::{Deserialize, Serialize};
 
 use super::feed::Feeds;
-use super::journal::{DoneOutcome, JournalEntry, JournalRow, PayloadHash, RunTotals, StepError, StepKind, decode_entry};
+use super::journal::{
+    DoneOutcome, JournalEntry, JournalRow, PayloadHash, RunTotals, StepError, StepKind, decode_entry,
+};
 use super::store::{RunIndex, RunStatus};
 use crate::clock::Env;
 use crate::context::Context;
@@ -42,7 +44,8 @@ impl std::str::FromStr for EventCursor {
     /// # Errors
     /// `invalid_input` for another form.
     fn from_str(text: &str) -> Result<Self> {
-        let bad = || Error::invalid(format!("`{}` is not a place in a run's events", crate::money::clip(text)));
+        let bad =
+            || Error::invalid(format!("`{}` is not a place in a run's events", crate::money::clip(text)));
         let (row, part) = text.split_once('.').ok_or_else(bad)?;
         Ok(Self { row: row.parse().map_err(|_| bad())?, part: part.parse().map_err(|_| bad())? })
     }
@@ -149,7 +152,9 @@ impl fmt::Display for RunEvent {
             RunEventKind::Text { text, .. } => f.write_str(text),
             RunEventKind::Started => writeln!(f, "[run {} started]", self.run),
             RunEventKind::StepStarted { kind: StepKind::Tool, name, .. } => writeln!(f, "[tool {name}]"),
-            RunEventKind::StepFinished { error: Some(error), .. } => writeln!(f, "[failed: {}]", error.message),
+            RunEventKind::StepFinished { error: Some(error), .. } => {
+                writeln!(f, "[failed: {}]", error.message)
+            }
             RunEventKind::Restarted { .. } => writeln!(f, "\n[the answer begins again]"),
             RunEventKind::ApprovalRequested { tool, .. } => writeln!(f, "[{tool} waits for approval]"),
             RunEventKind::ApprovalAnswered { approved: true, .. } => writeln!(f, "[approved]"),
@@ -265,7 +270,9 @@ impl Follower {
             self.cursor = cursor;
             return true;
         }
-        let Some(more) = text.get(usize::try_from(self.cursor.part).unwrap_or(usize::MAX)..) else { return false };
+        let Some(more) = text.get(usize::try_from(self.cursor.part).unwrap_or(usize::MAX)..) else {
+            return false;
+        };
         if more.is_empty() {
             return false;
         }

@@ -41,15 +41,22 @@ pub(super) async fn of_session(stores: &Stores, ctx: &Context, run: &RunRecord) 
     Ok(said)
 }
 
-async fn turn_messages(stores: &Stores, ctx: &Context, turn: &RunRecord) -> Result<Option<(Message, Message)>> {
+async fn turn_messages(
+    stores: &Stores,
+    ctx: &Context,
+    turn: &RunRecord,
+) -> Result<Option<(Message, Message)>> {
     let first = stores.index.journal(ctx, turn.id, 0, 1).await?;
-    let Some(JournalEntry::Created { input, .. }) = first.first().map(|row| decode_entry(&row.body)).transpose()? else {
+    let Some(JournalEntry::Created { input, .. }) =
+        first.first().map(|row| decode_entry(&row.body)).transpose()?
+    else {
         return Ok(None);
     };
     let Some(output) = turn.output else { return Ok(None) };
     let payloads = stores.index.payloads(ctx, turn.id, &[input, output]).await?;
     let [input, output] = payloads.as_slice() else { return Ok(None) };
-    let unreadable = |error: serde_json::Error| Error::corrupt("a turn of the session cannot be read").with_source(error);
+    let unreadable =
+        |error: serde_json::Error| Error::corrupt("a turn of the session cannot be read").with_source(error);
     let input: Input = serde_json::from_slice(input).map_err(unreadable)?;
     let output: ChatResponse = serde_json::from_slice(output).map_err(unreadable)?;
     let asked = match input {
@@ -58,4 +65,3 @@ async fn turn_messages(stores: &Stores, ctx: &Context, turn: &RunRecord) -> Resu
     };
     Ok(Some((asked, Message::assistant(output.text))))
 }
-

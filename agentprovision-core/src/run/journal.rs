@@ -337,7 +337,8 @@ pub fn encode_entry(entry: &JournalEntry) -> Result<Vec<u8>> {
 /// # Errors
 /// `corrupt` when the bytes are no entry.
 pub fn decode_entry(body: &[u8]) -> Result<JournalEntry> {
-    serde_json::from_slice(body).map_err(|error| Error::corrupt("a journal row cannot be read").with_source(error))
+    serde_json::from_slice(body)
+        .map_err(|error| Error::corrupt("a journal row cannot be read").with_source(error))
 }
 
 /// A row of a journal as it is stored.

@@ -154,7 +154,8 @@ impl RunMachine {
     /// # Errors
     /// None in practice.
     pub fn snapshot(&self) -> Result<Value> {
-        serde_json::to_value(&self.state).map_err(|error| Error::internal("the state has no JSON form").with_source(error))
+        serde_json::to_value(&self.state)
+            .map_err(|error| Error::internal("the state has no JSON form").with_source(error))
     }
 
     /// A machine from a snapshot, for the same agent and tools.
@@ -200,8 +201,12 @@ impl RunMachine {
         }
         messages.extend(self.state.messages.iter().cloned());
         let mut request = ChatRequest::new(spec.model.clone(), messages);
-        request.tools =
-            spec.tools.iter().filter_map(|name| self.tools.get(name)).map(|tool| tool.spec().definition()).collect();
+        request.tools = spec
+            .tools
+            .iter()
+            .filter_map(|name| self.tools.get(name))
+            .map(|tool| tool.spec().definition())
+            .collect();
         request.temperature = spec.temperature;
         request.max_tokens = max_tokens.or(spec.max_tokens);
         request.output_schema = spec.output_schema.clone();
@@ -218,7 +223,10 @@ impl RunMachine {
         match entry {
             JournalEntry::Created { v, deadline, .. } => {
                 if *v > STATE_VERSION {
-                    return Err(Error::new(ErrorKind::SchemaTooNew, "the run was started by a newer version"));
+                    return Err(Error::new(
+                        ErrorKind::SchemaTooNew,
+                        "the run was started by a newer version",
+                    ));
                 }
                 let input: Input = read_payload(payload)?;
                 state.deadline = *deadline;
@@ -233,7 +241,8 @@ impl RunMachine {
                 if *kind == StepKind::Tool {
                     state.totals.tool_calls += 1;
                     let call = state.calls.iter_mut().find(|call| {
-                        matches!(call.state, CallState::Pending { .. }) && Some(&call.request.id) == call_id.as_ref()
+                        matches!(call.state, CallState::Pending { .. })
+                            && Some(&call.request.id) == call_id.as_ref()
                     });
                     call.ok_or_else(|| out_of_order(entry))?.state = CallState::Open(*step);
                 }
@@ -305,20 +314,24 @@ impl RunMachine {
             Some(DoneOutcome::Failed { error: StepError { kind, message: message.to_owned() } })
         };
         if answer.finish == FinishReason::ContentFilter {
-            self.state.decided = fail(ErrorKind::ContentPolicy, "the provider's content policy cut the answer");
+            self.state.decided =
+                fail(ErrorKind::ContentPolicy, "the provider's content policy cut the answer");
             return Ok(());
         }
         if answer.refusal.is_some() {
             self.state.decided = fail(ErrorKind::ContentPolicy, "the model refused to answer");
             return Ok(());
         }
-        self.state.messages.push(Message::Assistant { text: answer.text.clone(), tool_calls: answer.tool_calls.clone() });
+        self.state
+            .messages
+            .push(Message::Assistant { text: answer.text.clone(), tool_calls: answer.tool_calls.clone() });
         if !answer.tool_calls.is_empty() {
             self.state.calls = answer.tool_calls.into_iter().map(|request| self.pending(request)).collect();
             return Ok(());
         }
         if answer.finish == FinishReason::Length {
-            self.state.decided = fail(ErrorKind::Incomplete, "the answer reached the token limit before it was complete");
+            self.state.decided =
+                fail(ErrorKind::Incomplete, "the answer reached the token limit before it was complete");
             return Ok(());
         }
         match self.check_output(&answer.text) {
@@ -382,7 +395,9 @@ impl RunMachine {
             self.state.decided = Some(DoneOutcome::Failed {
                 error: StepError {
                     kind: ErrorKind::Conflict,
-                    message: format!("the agent goes in circles: `{name}` gave the same result to the same call {repeats} times"),
+                    message: format!(
+                        "the agent goes in circles: `{name}` gave the same result to the same call {repeats} times"
+                    ),
                 },
             });
         }
@@ -398,7 +413,12 @@ impl RunMachine {
         for call in std::mem::take(&mut self.state.calls) {
             if let CallState::Done { content, is_error } = call.state {
                 let Call { request, .. } = call;
-                self.state.messages.push(Message::Tool { call_id: request.id, name: request.name, content, is_error });
+                self.state.messages.push(Message::Tool {
+                    call_id: request.id,
+                    name: request.name,
+                    content,
+                    is_error,
+                });
             }
         }
     }
@@ -414,11 +434,19 @@ impl RunMachine {
 
     /// The approval an answer is for, when it waits and is bound to these arguments.
     pub fn waits_for(&self, approval: ApprovalId, args_hash: &PayloadHash) -> bool {
-        self.state.calls.iter().any(|call| call.state == CallState::Asked(approval) && call.args_hash == *args_hash)
+        self.state
+            .calls
+            .iter()
+            .any(|call| call.state == CallState::Asked(approval) && call.args_hash == *args_hash)
     }
 
     /// What to do next. `new_approval` gives ids to approvals that are to be asked for.
-    pub fn next(&self, now: Timestamp, quote: &Quote, mut new_approval: impl FnMut() -> ApprovalId) -> Command {
+    pub fn next(
+        &self,
+        now: Timestamp,
+        quote: &Quote,
+        mut new_approval: impl FnMut() -> ApprovalId,
+    ) -> Command {
         let state = &self.state;
         if state.over {
             return Command::Over;
@@ -433,7 +461,11 @@ impl RunMachine {
         };
         let stop = stop.map(|error| DoneOutcome::Failed { error });
         if let Some(outcome) = state.decided.clone().or(stop) {
-            return if open.is_empty() { Command::Journal(vec![self.finished(outcome, now)]) } else { Command::Abort(open) };
+            return if open.is_empty() {
+                Command::Journal(vec![self.finished(outcome, now)])
+            } else {
+                Command::Abort(open)
+            };
         }
         if !state.calls.is_empty() {
             return self.next_calls(now, open, &mut new_approval);
@@ -456,13 +488,18 @@ impl RunMachine {
                     at: now,
                 }])
             }
-            Err(error) => {
-                Command::Journal(vec![self.finished(DoneOutcome::Failed { error: StepError::from(&error) }, now)])
-            }
+            Err(error) => Command::Journal(vec![
+                self.finished(DoneOutcome::Failed { error: StepError::from(&error) }, now),
+            ]),
         }
     }
 
-    fn next_calls(&self, now: Timestamp, open: Vec<OpenStep>, new_approval: &mut impl FnMut() -> ApprovalId) -> Command {
+    fn next_calls(
+        &self,
+        now: Timestamp,
+        open: Vec<OpenStep>,
+        new_approval: &mut impl FnMut() -> ApprovalId,
+    ) -> Command {
         let state = &self.state;
         let mut entries = Vec::new();
         let mut step = state.next_step;
@@ -529,7 +566,10 @@ impl RunMachine {
     /// Whether a call can be made at all: whole arguments, a tool of this agent, input that matches its schema.
     fn checked(&self, request: &ToolRequest) -> Result<(Effect, Approval)> {
         let input = request.json().filter(|_| request.complete).ok_or_else(|| {
-            Error::invalid(format!("the arguments of `{}` are not whole JSON; the call was not made", request.name))
+            Error::invalid(format!(
+                "the arguments of `{}` are not whole JSON; the call was not made",
+                request.name
+            ))
         })?;
         if !self.spec.tools.contains(&request.name) {
             return Err(Error::invalid(format!(
@@ -543,20 +583,30 @@ impl RunMachine {
     }
 
     fn finished(&self, outcome: DoneOutcome, now: Timestamp) -> JournalEntry {
-        let cancelled =
-            matches!(&outcome, DoneOutcome::Failed { error } if error.kind == ErrorKind::Cancelled) && self.state.cancel.is_some();
+        let cancelled = matches!(&outcome, DoneOutcome::Failed { error } if error.kind == ErrorKind::Cancelled)
+            && self.state.cancel.is_some();
         JournalEntry::Finished { outcome, cancelled, totals: self.state.totals, at: now }
     }
 }
 
 /// The entry that ends a step nobody carried out.
 pub(super) fn ended(step: u32, outcome: DoneOutcome, now: Timestamp) -> JournalEntry {
-    JournalEntry::Done { step, outcome, usage: None, cost: None, model: None, attempts: 1, started: now, at: now }
+    JournalEntry::Done {
+        step,
+        outcome,
+        usage: None,
+        cost: None,
+        model: None,
+        attempts: 1,
+        started: now,
+        at: now,
+    }
 }
 
 fn read_payload<T: serde::de::DeserializeOwned>(payload: Option<&[u8]>) -> Result<T> {
     let bytes = payload.ok_or_else(|| Error::corrupt("a payload of the run is missing"))?;
-    serde_json::from_slice(bytes).map_err(|error| Error::corrupt("a payload of the run cannot be read").with_source(error))
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::corrupt("a payload of the run cannot be read").with_source(error))
 }
 
 fn out_of_order(entry: &JournalEntry) -> Error {

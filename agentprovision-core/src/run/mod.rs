@@ -21,13 +21,13 @@ pub use chain::{Chain, ChainStep, ChainSummary};
 pub use engine::{Engine, EngineOptions, EngineParts, LocalEngine};
 pub use events::{EventCursor, RunEvent, RunEventKind, RunEvents};
 pub use journal::{
-    ChainHash, DoneOutcome, JournalEntry, JournalRow, PayloadHash, RunTotals, STATE_VERSION, Salt, StepError, StepKind,
-    decode_entry, encode_entry, idempotency_key, link, payload_hash,
+    ChainHash, DoneOutcome, JournalEntry, JournalRow, PayloadHash, RunTotals, STATE_VERSION, Salt, StepError,
+    StepKind, decode_entry, encode_entry, idempotency_key, link, payload_hash,
 };
 pub use machine::{Command, Input, OpenStep, Quote, RunMachine};
 pub use service::{Answer, MAX_INPUT, Outcome, Run, RunInput, Runs, Session, Sessions};
 pub use signal::Signal;
 pub use store::{
-    Created, Fence, JournalBatch, Lease, NewRun, Payload, Release, RunIndex, RunPatch, RunQuery, RunRecord, RunStatus,
-    RunStore, RunTx, SessionRecord, SessionStore,
+    Created, Fence, JournalBatch, Lease, NewRun, Payload, Release, RunIndex, RunPatch, RunQuery, RunRecord,
+    RunStatus, RunStore, RunTx, SessionRecord, SessionStore,
 };

@@ -15,7 +15,8 @@ use super::driver::{quote, reservation};
 use super::engine::{Engine, LocalEngine, Shared};
 use super::events::{EventCursor, RunEvents, follow};
 use super::journal::{
-    ChainHash, JournalEntry, JournalRow, PayloadHash, RunTotals, STATE_VERSION, decode_entry, encode_entry, payload_hash,
+    ChainHash, JournalEntry, JournalRow, PayloadHash, RunTotals, STATE_VERSION, decode_entry, encode_entry,
+    payload_hash,
 };
 use super::machine::{Command, Input, RunMachine};
 use super::signal::Signal;
@@ -134,7 +135,13 @@ impl Runs {
                 .with("agent", agent.to_string())
                 .with("version", new.record.version.to_string()),
         )
-        .event(PlatformEvent::of(ctx, &shared.env, "run.started", id, serde_json::json!({ "agent": agent })));
+        .event(PlatformEvent::of(
+            ctx,
+            &shared.env,
+            "run.started",
+            id,
+            serde_json::json!({ "agent": agent }),
+        ));
         let demand = budget::demand(&spec, agent);
         if !demand.is_empty() {
             effects = effects.quota(QuotaOp::Reserve(reservation(id), demand));
@@ -159,13 +166,22 @@ impl Runs {
         }
         let record = shared.stores.agents.get(ctx, agent).await?;
         if record.state != AgentState::Running {
-            return Err(Error::conflict(format!("the agent is {}; runs start on a running agent", record.state)));
+            return Err(Error::conflict(format!(
+                "the agent is {}; runs start on a running agent",
+                record.state
+            )));
         }
         let spec = shared.spec(ctx, agent, live(&record)?).await?;
         Ok((record, spec))
     }
 
-    fn prepare(&self, ctx: &Context, agent: &AgentRecord, spec: &Arc<AgentSpec>, input: RunInput) -> Result<NewRun> {
+    fn prepare(
+        &self,
+        ctx: &Context,
+        agent: &AgentRecord,
+        spec: &Arc<AgentSpec>,
+        input: RunInput,
+    ) -> Result<NewRun> {
         let shared = &self.shared;
         let RunInput { input, idempotency_key, session, deadline, on_behalf_of } = input;
         check_input(spec, &input)?;
@@ -178,7 +194,11 @@ impl Runs {
         let version = live(agent)?;
         let input_bytes = canonical::to_bytes(&input)?;
         let idem_hash = idem_key.as_ref().map(|_| {
-            canonical::sha256(&[agent.id.uuid().as_bytes(), session.map_or([0; 16], |id| *id.uuid().as_bytes()).as_slice(), &input_bytes])
+            canonical::sha256(&[
+                agent.id.uuid().as_bytes(),
+                session.map_or([0; 16], |id| *id.uuid().as_bytes()).as_slice(),
+                &input_bytes,
+            ])
         });
         let now = shared.env.now();
         let limit = now.after(std::time::Duration::from_millis(spec.limits.timeout_ms));
@@ -202,7 +222,9 @@ impl Runs {
             machine.apply(&created, Some(&input.bytes))?;
             if let Command::Journal(first) = machine.next(now, &models, || shared.env.id()) {
                 for entry in first {
-                    if let JournalEntry::Finished { outcome: super::DoneOutcome::Failed { error }, .. } = &entry {
+                    if let JournalEntry::Finished { outcome: super::DoneOutcome::Failed { error }, .. } =
+                        &entry
+                    {
                         return Err(error.clone().into());
                     }
                     entries.push(encode_entry(&entry)?);
@@ -278,7 +300,14 @@ impl Runs {
     pub async fn events(&self, ctx: &Context, id: RunId, after: EventCursor) -> Result<RunEvents> {
         self.record(ctx, id).await?;
         let shared = &self.shared;
-        Ok(follow(shared.stores.index.clone(), shared.feeds.clone(), shared.env.clone(), ctx.clone(), id, after))
+        Ok(follow(
+            shared.stores.index.clone(),
+            shared.feeds.clone(),
+            shared.env.clone(),
+            ctx.clone(),
+            id,
+            after,
+        ))
     }
 
     /// The execution chain of a run so far.
@@ -365,7 +394,14 @@ impl Runs {
         self.shared.stores.index.get(ctx, id).await.map(|_| ())
     }
 
-    async fn signal(&self, ctx: &Context, run: RunId, id: SignalId, signal: Signal, action: &str) -> Result<()> {
+    async fn signal(
+        &self,
+        ctx: &Context,
+        run: RunId,
+        id: SignalId,
+        signal: Signal,
+        action: &str,
+    ) -> Result<()> {
         let effects = Effects::audited(AuditRecord::of(ctx, &self.shared.env, action, "runs", run));
         self.shared.stores.index.signal(ctx, run, id, signal, effects).await?;
         self.engine.wake(run);
@@ -392,7 +428,9 @@ fn live(agent: &AgentRecord) -> Result<VersionHash> {
 fn check_input(spec: &AgentSpec, input: &Input) -> Result<()> {
     match (input, &spec.input_schema) {
         (Input::Text(text), None) => text::content("input", text, MAX_INPUT).map(|_| ()),
-        (Input::Text(_), Some(_)) => Err(Error::invalid("the agent takes JSON that matches its input schema, not text")),
+        (Input::Text(_), Some(_)) => {
+            Err(Error::invalid("the agent takes JSON that matches its input schema, not text"))
+        }
         (Input::Json(value), schema) => {
             text::json("input", value, MAX_INPUT)?;
             let Some(schema) = schema else { return Ok(()) };
@@ -439,7 +477,8 @@ impl Run {
     pub fn events_after(&self, after: EventCursor) -> RunEvents {
         let run = self.clone();
         Box::pin(
-            futures_util::stream::once(async move { run.runs.events(&run.ctx, run.id, after).await }).try_flatten(),
+            futures_util::stream::once(async move { run.runs.events(&run.ctx, run.id, after).await })
+                .try_flatten(),
         )
     }
 

@@ -66,7 +66,12 @@ impl StepScope {
     }
 
     /// Asks the model, then its fallbacks, until one answers or no attempt is left.
-    pub(super) async fn model(self, step: OpenStep, request: ChatRequest, cancel: CancellationToken) -> StepEnd {
+    pub(super) async fn model(
+        self,
+        step: OpenStep,
+        request: ChatRequest,
+        cancel: CancellationToken,
+    ) -> StepEnd {
         let mut spent = Spent::default();
         let mut attempt = 0;
         let mut started;
@@ -89,7 +94,9 @@ impl StepScope {
             let more = match error.kind() {
                 ErrorKind::Cancelled | ErrorKind::InvalidInput | ErrorKind::ContentPolicy => false,
                 // Another model may know the name, have the key or the window; the same one will not.
-                _ if names.len() > 1 => (attempt as usize) < names.len() || matches!(error.retry(), Retry::After(_)),
+                _ if names.len() > 1 => {
+                    (attempt as usize) < names.len() || matches!(error.retry(), Retry::After(_))
+                }
                 _ => matches!(error.retry(), Retry::After(_)),
             };
             if !more || attempt >= MAX_ATTEMPTS {
@@ -129,7 +136,12 @@ impl StepScope {
     }
 
     /// One attempt at one model.
-    async fn ask(&self, name: &str, mut request: ChatRequest, spent: &mut Spent) -> Result<(ChatResponse, String)> {
+    async fn ask(
+        &self,
+        name: &str,
+        mut request: ChatRequest,
+        spent: &mut Spent,
+    ) -> Result<(ChatResponse, String)> {
         let model = self.shared.models.resolve(name)?;
         request.model = name.to_owned();
         let mut assembler = ChatAssembler::new();
@@ -149,14 +161,20 @@ impl StepScope {
         Ok((answer, name))
     }
 
-    async fn read(&self, model: &dyn ChatModel, request: &ChatRequest, assembler: &mut ChatAssembler) -> Result<()> {
+    async fn read(
+        &self,
+        model: &dyn ChatModel,
+        request: &ChatRequest,
+        assembler: &mut ChatAssembler,
+    ) -> Result<()> {
         let idle = self.shared.options.model_idle;
         let silent = || {
             Error::new(ErrorKind::DeadlineExceeded, "the model was silent for too long")
                 .with_retry(Retry::After(Duration::ZERO))
         };
         let env = &self.shared.env;
-        let mut stream = env.timeout(idle, model.stream(&self.ctx, request.clone())).await.ok_or_else(silent)??;
+        let mut stream =
+            env.timeout(idle, model.stream(&self.ctx, request.clone())).await.ok_or_else(silent)??;
         while let Some(event) = env.timeout(idle, stream.next()).await.ok_or_else(silent)? {
             let event = event?;
             if let ChatEvent::Text(text) = &event {
@@ -172,7 +190,12 @@ impl StepScope {
     }
 
     /// Calls a tool, under its time limit and the run's deadline, and takes a panic as a failure of the call.
-    pub(super) async fn tool(self, step: OpenStep, request: ToolRequest, cancel: CancellationToken) -> StepEnd {
+    pub(super) async fn tool(
+        self,
+        step: OpenStep,
+        request: ToolRequest,
+        cancel: CancellationToken,
+    ) -> StepEnd {
         let started = self.now();
         let found = self.shared.tools.get(&step.name).cloned();
         let result = match (found, request.json()) {
@@ -186,7 +209,9 @@ impl StepScope {
                 }
                 Err(error) => Err(Some(error)),
             },
-            (None, _) => Err(Some(Error::not_found(format!("the tool `{}` is not there any more", step.name)))),
+            (None, _) => {
+                Err(Some(Error::not_found(format!("the tool `{}` is not there any more", step.name))))
+            }
             (_, None) => Err(Some(Error::invalid("the arguments are not JSON"))),
         };
         let (outcome, payload) = match result {
@@ -206,7 +231,9 @@ impl StepScope {
             Ok(ctx) => ctx.with_info(self.ctx.info().clone()),
             // The intent was journaled while the tenant was active; the next one will not be.
             Err(error) if error.is(ErrorKind::TenantSuspended) => self.ctx.clone(),
-            Err(error) => return Err(Error::denied("the caller may not run agents any more").with_source(error)),
+            Err(error) => {
+                return Err(Error::denied("the caller may not run agents any more").with_source(error));
+            }
         };
         shared.access.check(&current, Permission::AGENTS_RUN, Resource::one("agents", self.agent)).await?;
         let capabilities = shared.permissions.set(&self.spec.capabilities)?;
@@ -250,7 +277,10 @@ impl StepScope {
         let mut task = tokio::spawn(async move {
             AssertUnwindSafe(async { tool.call(&call, input).await }).catch_unwind().await
         });
-        let ended = |joined: std::result::Result<std::thread::Result<Result<Value>>, tokio::task::JoinError>| match joined {
+        let ended = |joined: std::result::Result<
+            std::thread::Result<Result<Value>>,
+            tokio::task::JoinError,
+        >| match joined {
             Ok(Ok(result)) => result.map_err(Some),
             Ok(Err(_)) | Err(_) => Err(Some(Error::internal(format!("the tool `{name}` panicked")))),
         };
@@ -348,7 +378,14 @@ struct Spent {
 }
 
 impl Spent {
-    fn add(&mut self, model: &dyn ChatModel, usage: Option<Usage>, answered: bool, request: usize, answer: usize) {
+    fn add(
+        &mut self,
+        model: &dyn ChatModel,
+        usage: Option<Usage>,
+        answered: bool,
+        request: usize,
+        answer: usize,
+    ) {
         if usage.is_none() && !answered {
             return;
         }
@@ -369,7 +406,8 @@ impl Spent {
             (Some(price), Some(usage)) => self.cost = self.cost + price.cost(&usage),
             // An answer without counts is paid by an estimate from above, so that a cost budget still holds.
             (Some(price), None) => {
-                self.cost = self.cost + price.at_most((request as u64).div_ceil(3), (answer as u64).div_ceil(3));
+                self.cost =
+                    self.cost + price.at_most((request as u64).div_ceil(3), (answer as u64).div_ceil(3));
             }
             (None, _) => self.unpriced = true,
         }

@@ -140,6 +140,7 @@ pub struct NewRun {
 }
 
 /// What became of a [`NewRun`].
+#[expect(clippy::large_enum_variant, reason = "made once per start and taken apart at once")]
 #[derive(Clone, Debug)]
 pub enum Created {
     /// It was added, and its worker holds it.
@@ -223,7 +224,13 @@ pub trait RunStore: fmt::Debug + Send + Sync + 'static {
     async fn create(&self, ctx: &Context, run: NewRun, effects: Effects) -> Result<Created>;
     /// Takes up at most `limit` runs of active tenants that are ready and held by nobody, oldest first: each gets a new
     /// epoch. Runs whose `state_version` is above `state_version` are left to others.
-    async fn claim(&self, worker: WorkerId, until: Timestamp, limit: usize, state_version: u32) -> Result<Vec<Lease>>;
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        until: Timestamp,
+        limit: usize,
+        state_version: u32,
+    ) -> Result<Vec<Lease>>;
     /// Holds a run until `until`, and returns the signals that wait, oldest first.
     ///
     /// # Errors
@@ -294,7 +301,14 @@ pub trait RunIndex: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `not_found`; `conflict` when the run is over; and what the effects refuse.
-    async fn signal(&self, ctx: &Context, run: RunId, id: SignalId, signal: Signal, effects: Effects) -> Result<()>;
+    async fn signal(
+        &self,
+        ctx: &Context,
+        run: RunId,
+        id: SignalId,
+        signal: Signal,
+        effects: Effects,
+    ) -> Result<()>;
 }
 
 /// A conversation with an agent: one turn at a time.

@@ -38,7 +38,11 @@ pub struct FnTool<F, I> {
 /// let tool = tool("lookup_order", "Find an order by its id", lookup_order).effect(Effect::Pure);
 /// assert_eq!(tool.spec().input_schema["required"][0], "order_id");
 /// ```
-pub fn tool<F, I, O, Fut>(name: impl Into<String>, description: impl Into<String>, function: F) -> FnTool<F, I>
+pub fn tool<F, I, O, Fut>(
+    name: impl Into<String>,
+    description: impl Into<String>,
+    function: F,
+) -> FnTool<F, I>
 where
     F: Fn(ToolCall, I) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<O>> + Send + 'static,
@@ -99,8 +103,9 @@ where
 
     async fn call(&self, call: &ToolCall, input: Value) -> Result<Value> {
         let future = {
-            let input: I = serde_json::from_value(input)
-                .map_err(|error| Error::invalid(format!("the input of `{}` does not fit: {error}", self.spec.name)))?;
+            let input: I = serde_json::from_value(input).map_err(|error| {
+                Error::invalid(format!("the input of `{}` does not fit: {error}", self.spec.name))
+            })?;
             (self.function)(call.clone(), input)
         };
         let output = future.await?;

@@ -264,5 +264,8 @@ pub trait Tool: fmt::Debug + Send + Sync + 'static {
 
 /// The error of a tool that did not end in time.
 pub(crate) fn timed_out(spec: &ToolSpec) -> Error {
-    Error::new(ErrorKind::DeadlineExceeded, format!("the tool `{}` did not end within {} ms", spec.name, spec.timeout_ms))
+    Error::new(
+        ErrorKind::DeadlineExceeded,
+        format!("the tool `{}` did not end within {} ms", spec.name, spec.timeout_ms),
+    )
 }

@@ -41,7 +41,9 @@ impl ToolSet {
             )));
         }
         if spec.input_schema.get("type").and_then(Value::as_str) != Some("object") {
-            return Err(Error::invalid(format!("the input schema of the tool `{name}` is not of type `object`")));
+            return Err(Error::invalid(format!(
+                "the input schema of the tool `{name}` is not of type `object`"
+            )));
         }
         if spec.timeout_ms == 0 {
             return Err(Error::invalid(format!("the tool `{name}` has no time: its timeout is 0 ms")));
@@ -71,7 +73,11 @@ impl ToolSet {
     pub fn checked(&self, name: &str, input: &Value) -> Result<&Arc<dyn Tool>> {
         let entry = self.0.get(name).ok_or_else(|| {
             let names: Vec<&str> = self.names().collect();
-            Error::not_found(format!("unknown tool `{}`; there are {}", crate::money::clip(name), names.join(", ")))
+            Error::not_found(format!(
+                "unknown tool `{}`; there are {}",
+                crate::money::clip(name),
+                names.join(", ")
+            ))
         })?;
         check(&format!("the input of `{name}`"), &entry.schema, input)?;
         Ok(&entry.tool)
@@ -80,7 +86,8 @@ impl ToolSet {
 
 /// Compiles a JSON Schema (draft 2020-12 unless it says otherwise); references leave the document never.
 pub(crate) fn compile(what: &str, schema: &Value) -> Result<jsonschema::Validator> {
-    jsonschema::validator_for(schema).map_err(|error| Error::invalid(format!("{what} is not a JSON Schema: {error}")))
+    jsonschema::validator_for(schema)
+        .map_err(|error| Error::invalid(format!("{what} is not a JSON Schema: {error}")))
 }
 
 /// Refuses a value that does not match, naming at most five violations.

@@ -116,7 +116,8 @@ pub struct Period {
 
 impl Period {
     /// All time.
-    pub const ALL: Self = Self { start: Timestamp::from_micros(i64::MIN), end: Timestamp::from_micros(i64::MAX) };
+    pub const ALL: Self =
+        Self { start: Timestamp::from_micros(i64::MIN), end: Timestamp::from_micros(i64::MAX) };
 }
 
 /// Sums of usage events over a period.

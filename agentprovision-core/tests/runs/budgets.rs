@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use agentprovision_core::ErrorKind;
 use agentprovision_core::agent::{AgentSpec, Budget};
 use agentprovision_core::model::ChatModel;
 use agentprovision_core::run::{Engine, RunInput, RunQuery, RunStatus};
 use agentprovision_core::testing::{Reply, ScriptedModel};
 use agentprovision_core::usage::{BudgetKey, Dimension};
-use agentprovision_core::ErrorKind;
 
 use crate::support::{in_time, world};
 
@@ -50,7 +50,11 @@ async fn a_cost_budget_needs_a_price_and_limits_the_answer() {
     let free = Arc::new(ScriptedModel::from_fn("free", |_| Reply::text("x")).price(None));
     let priced = Arc::new(ScriptedModel::from_fn("m", |_| Reply::text("a short answer")));
     let world = world([free as Arc<dyn ChatModel>, priced.clone() as Arc<dyn ChatModel>], []).await;
-    let error = world.agents.create(&world.ctx, AgentSpec::new("a").model("free").budget(Budget::usd("1"))).await.unwrap_err();
+    let error = world
+        .agents
+        .create(&world.ctx, AgentSpec::new("a").model("free").budget(Budget::usd("1")))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PriceUnknown);
     // Without a budget it runs, and its cost is unknown, not zero.
     let agent = world.deploy(AgentSpec::new("b").model("free")).await;
@@ -65,11 +69,8 @@ async fn a_cost_budget_needs_a_price_and_limits_the_answer() {
     assert_eq!(outcome.status(), RunStatus::Completed);
     let asked = priced.requests()[0].max_tokens.unwrap();
     assert!((100..500).contains(&asked), "0.001 USD buys at most 500 tokens at 2 USD a million, not {asked}");
-    let error = world
-        .runs
-        .start(&world.ctx, agent.id, RunInput::text("long ".repeat(2000)))
-        .await
-        .unwrap_err();
+    let error =
+        world.runs.start(&world.ctx, agent.id, RunInput::text("long ".repeat(2000))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BudgetExceeded);
     world.stop().await;
 }

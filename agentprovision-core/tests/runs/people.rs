@@ -77,7 +77,8 @@ async fn four_approvals_in_a_row_each_run_their_call_once() {
         status(&run, RunStatus::Waiting).await;
         assert_eq!(calls.load(Ordering::SeqCst), n as u32);
         let other = PayloadHash::from_bytes([7; 32]);
-        let error = world.runs.approve(&world.ctx, run.id(), approval, other, Answer::Approve).await.unwrap_err();
+        let error =
+            world.runs.approve(&world.ctx, run.id(), approval, other, Answer::Approve).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "an approval is bound to its arguments");
         world.runs.approve(&world.ctx, run.id(), approval, hash, Answer::Approve).await.unwrap();
         // A second answer is a no-op, the opposite one too.
@@ -93,7 +94,10 @@ async fn four_approvals_in_a_row_each_run_their_call_once() {
 #[tokio::test]
 async fn a_denied_call_is_not_made_and_the_model_is_told() {
     let calls = Arc::new(AtomicU32::new(0));
-    let model = Arc::new(ScriptedModel::new("m", [Reply::tool("refund", json!({"order": "1"})), Reply::text("as you wish")]));
+    let model = Arc::new(ScriptedModel::new(
+        "m",
+        [Reply::tool("refund", json!({"order": "1"})), Reply::text("as you wish")],
+    ));
     let world = world([model.clone() as Arc<dyn ChatModel>], [refund(&calls)]).await;
     let agent = world.deploy(spec()).await;
     let run = world.runs.start(&world.ctx, agent.id, RunInput::text("go")).await.unwrap();
@@ -182,7 +186,10 @@ async fn a_suspended_tenants_run_parks_at_the_next_step_and_goes_on_after_resume
             Result::Ok("paid")
         }
     });
-    let model = Arc::new(ScriptedModel::new("m", [Reply::tool("refund", json!({"order": "1"})), Reply::text("done")]));
+    let model = Arc::new(ScriptedModel::new(
+        "m",
+        [Reply::tool("refund", json!({"order": "1"})), Reply::text("done")],
+    ));
     let world = world([model.clone() as Arc<dyn ChatModel>], [Arc::new(slow) as Arc<dyn Tool>]).await;
     let agent = world.deploy(spec()).await;
     let run = world.runs.start(&world.ctx, agent.id, RunInput::text("go")).await.unwrap();
@@ -218,6 +225,8 @@ async fn a_session_remembers_and_has_one_turn_at_a_time() {
     let said = &model.requests()[1].messages;
     assert_eq!(said.len(), 3, "{said:?}");
     assert!(matches!(&said[1], Message::Assistant { text, .. } if text == "hello Ada"));
-    assert!(matches!(&said[0], Message::User { content } if matches!(&content[0], Content::Text { text } if text == "I am Ada")));
+    assert!(
+        matches!(&said[0], Message::User { content } if matches!(&content[0], Content::Text { text } if text == "I am Ada"))
+    );
     world.stop().await;
 }

@@ -37,7 +37,8 @@ fn spec() -> AgentSpec {
 
 #[tokio::test]
 async fn a_run_calls_a_tool_answers_and_leaves_a_verified_journal_usage_and_cost() {
-    let model = Arc::new(ScriptedModel::new("m", [Reply::tool("double", json!({"n": 21})), Reply::text("it is 42")]));
+    let model =
+        Arc::new(ScriptedModel::new("m", [Reply::tool("double", json!({"n": 21})), Reply::text("it is 42")]));
     let world = world([model.clone() as Arc<dyn ChatModel>], [doubler()]).await;
     let agent = world.deploy(spec().tools(["double"])).await;
     assert_eq!(agent.state, AgentState::Running);
@@ -54,19 +55,27 @@ async fn a_run_calls_a_tool_answers_and_leaves_a_verified_journal_usage_and_cost
     assert!(matches!(events.first().unwrap().kind, RunEventKind::Started));
     let ends = events.iter().filter(|event| matches!(event.kind, RunEventKind::Finished { .. })).count();
     assert_eq!(ends, 1, "exactly one terminal event");
-    assert!(matches!(events.last().unwrap().kind, RunEventKind::Finished { status: RunStatus::Completed, .. }));
+    assert!(matches!(
+        events.last().unwrap().kind,
+        RunEventKind::Finished { status: RunStatus::Completed, .. }
+    ));
     assert!(events.windows(2).all(|pair| pair[0].cursor < pair[1].cursor), "numbers go up: {events:#?}");
 
     let outcome = in_time(run.wait()).await.unwrap();
     assert_eq!(outcome.text().unwrap(), "it is 42");
     let kinds: Vec<_> = outcome.chain().steps.iter().map(|step| (step.kind, step.success)).collect();
-    assert_eq!(kinds, [(StepKind::Model, Some(true)), (StepKind::Tool, Some(true)), (StepKind::Model, Some(true))]);
+    assert_eq!(
+        kinds,
+        [(StepKind::Model, Some(true)), (StepKind::Tool, Some(true)), (StepKind::Model, Some(true))]
+    );
     let (record, rows) = world.runs.journal(&world.ctx, run.id()).await.unwrap();
     JournalRow::verify(&record.salt, &rows, &record.head).unwrap();
     assert_eq!(rows.len(), 8, "created, three intents, three dones, finished");
 
     let requests = model.requests();
-    assert!(matches!(&requests[1].messages[..], [.., Message::Tool { content, is_error: false, .. }] if content == "42"));
+    assert!(
+        matches!(&requests[1].messages[..], [.., Message::Tool { content, is_error: false, .. }] if content == "42")
+    );
     let usage = world.stores.usage.summary(&world.ctx, Period::ALL).await.unwrap();
     assert_eq!(usage.meters[&Meter::LlmRequests], 2);
     assert_eq!(usage.meters[&Meter::LlmTokensInput], record.totals.input_tokens);
@@ -77,7 +86,8 @@ async fn a_run_calls_a_tool_answers_and_leaves_a_verified_journal_usage_and_cost
 
 #[tokio::test]
 async fn events_resume_after_any_of_their_places() {
-    let model = ScriptedModel::new("m", [Reply::tool("double", json!({"n": 1})), Reply::text("one two three")]);
+    let model =
+        ScriptedModel::new("m", [Reply::tool("double", json!({"n": 1})), Reply::text("one two three")]);
     let world = world([Arc::new(model) as Arc<dyn ChatModel>], [doubler()]).await;
     let agent = world.deploy(spec().tools(["double"])).await;
     let run = world.runs.start(&world.ctx, agent.id, RunInput::text("go")).await.unwrap();
@@ -135,7 +145,8 @@ async fn calls_that_cannot_be_made_are_failed_steps_and_reach_the_model() {
     let agent = world.deploy(spec().tools(["double"])).await;
     let run = world.runs.start(&world.ctx, agent.id, RunInput::text("go")).await.unwrap();
     let outcome = in_time(run.wait()).await.unwrap();
-    let steps: Vec<_> = outcome.chain().steps.iter().map(|step| step.error.as_ref().map(|error| error.kind)).collect();
+    let steps: Vec<_> =
+        outcome.chain().steps.iter().map(|step| step.error.as_ref().map(|error| error.kind)).collect();
     assert_eq!(
         steps,
         [None, Some(ErrorKind::InvalidInput), Some(ErrorKind::InvalidInput), None, None],
@@ -150,7 +161,9 @@ async fn a_tool_that_never_returns_is_ended_by_its_timeout_and_unsafe_ones_are_u
     async fn never(_: ToolCall, _: Number) -> Result<i64> {
         std::future::pending().await
     }
-    for (effect, kind) in [(Effect::Idempotent, ErrorKind::DeadlineExceeded), (Effect::Unsafe, ErrorKind::Uncertain)] {
+    for (effect, kind) in
+        [(Effect::Idempotent, ErrorKind::DeadlineExceeded), (Effect::Unsafe, ErrorKind::Uncertain)]
+    {
         let model = ScriptedModel::new("m", [Reply::tool("never", json!({"n": 1})), Reply::text("gave up")]);
         let tool = tool("never", "Never returns", never).effect(effect).timeout(Duration::from_secs(5));
         let world = world([Arc::new(model) as Arc<dyn ChatModel>], [Arc::new(tool) as Arc<dyn Tool>]).await;
@@ -218,7 +231,8 @@ async fn a_model_that_panics_fails_its_run() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_the_output_schema_is_sent_back_twice_then_fails() {
-    let schema = json!({"type": "object", "required": ["label"], "properties": {"label": {"type": "string"}}});
+    let schema =
+        json!({"type": "object", "required": ["label"], "properties": {"label": {"type": "string"}}});
     for (replies, good) in [
         (vec!["no json", "{\"label\": 1}", "{\"label\": \"bug\"}"], true),
         (vec!["a", "b", "c", "{\"label\": \"bug\"}"], false),
@@ -297,9 +311,13 @@ async fn a_lost_worker_is_replaced_and_finished_steps_are_read_not_repeated() {
 #[tokio::test]
 async fn steps_are_limited_exactly() {
     let n = AtomicU32::new(0);
-    let model = ScriptedModel::from_fn("m", move |_| Reply::tool("double", json!({"n": n.fetch_add(1, Ordering::SeqCst)})));
+    let model = ScriptedModel::from_fn("m", move |_| {
+        Reply::tool("double", json!({"n": n.fetch_add(1, Ordering::SeqCst)}))
+    });
     let world = world([Arc::new(model) as Arc<dyn ChatModel>], [doubler()]).await;
-    let agent = world.deploy(spec().tools(["double"]).budget(Budget::default().per_run(|run| run.steps = Some(7)))).await;
+    let agent = world
+        .deploy(spec().tools(["double"]).budget(Budget::default().per_run(|run| run.steps = Some(7))))
+        .await;
     let run = world.runs.start(&world.ctx, agent.id, RunInput::text("go")).await.unwrap();
     let outcome = in_time(run.wait()).await.unwrap();
     assert_eq!(outcome.text().unwrap_err().kind(), ErrorKind::BudgetExceeded);

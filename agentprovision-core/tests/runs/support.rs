@@ -44,7 +44,13 @@ impl Principals for Everybody {
 }
 
 fn identity(tenant: TenantId, user: UserId) -> Identity {
-    Identity { tenant, principal: Principal::User(user), scopes: PermissionSet::ALL, expires: None, key: None }
+    Identity {
+        tenant,
+        principal: Principal::User(user),
+        scopes: PermissionSet::ALL,
+        expires: None,
+        key: None,
+    }
 }
 
 pub(crate) async fn world(
@@ -78,8 +84,13 @@ pub(crate) async fn world(
     }
     let tools = Arc::new(set);
     let models = Arc::new(ModelMap::new(models));
-    let agents =
-        Agents::new(stores.agents.clone(), tools.clone(), models.clone(), permissions.clone(), access.clone());
+    let agents = Agents::new(
+        stores.agents.clone(),
+        tools.clone(),
+        models.clone(),
+        permissions.clone(),
+        access.clone(),
+    );
     let parts = EngineParts {
         stores: stores.clone(),
         tools,

@@ -9,7 +9,8 @@ use agentprovision_core::money::PicoUsd;
 
 use super::CatalogEntry;
 
-const SOURCE: &str = "https://developers.openai.com/api/docs/pricing";
+/// OpenAI's page was not read itself: these are the figures that two tables which quote it agree on.
+const SOURCE: &str = "https://developers.openai.com/api/docs/pricing as quoted by LiteLLM and genai-prices";
 const CHECKED: &str = "2026-11-21";
 
 /// Name, context window, longest output; pico-USD per token of input, cached input and output.
