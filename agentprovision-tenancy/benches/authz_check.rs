@@ -2,7 +2,11 @@
 //! `HashMap` with the standard hasher. The measurements take turns, and the ratios are medians over rounds, so that a
 //! busy machine changes the figures but not the ratios.
 
-#![allow(clippy::print_stdout, clippy::indexing_slicing, reason = "a benchmark prints, and stops at a surprise")]
+#![allow(
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a benchmark prints, and stops at a surprise"
+)]
 
 use std::collections::HashMap;
 use std::hint::black_box;

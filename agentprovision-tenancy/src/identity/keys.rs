@@ -84,8 +84,7 @@ impl ApiKeys {
             revoked_at: None,
             created_at: now,
         };
-        let audit =
-            AuditRecord::of(ctx, env, "keys.create", "api_keys", id).with("user", owner.to_string());
+        let audit = AuditRecord::of(ctx, env, "keys.create", "api_keys", id).with("user", owner.to_string());
         let data = json!({ "user": owner.to_string() });
         let effects = Effects::audited(audit).event(PlatformEvent::of(ctx, env, "api_key.created", id, data));
         self.stores.keys.insert(ctx, record.clone(), effects).await?;

@@ -48,7 +48,9 @@ impl Pepper {
     /// `unsupported` without a pepper.
     pub(super) fn digest(&self, key: &KeyText) -> Result<[u8; 32]> {
         let mut mac = self.0.clone().ok_or_else(|| {
-            Error::unsupported("API keys in a lasting store need a pepper: give the platform one when it is built")
+            Error::unsupported(
+                "API keys in a lasting store need a pepper: give the platform one when it is built",
+            )
         })?;
         mac.update(key.tenant.as_bytes());
         mac.update(key.id.as_bytes());
@@ -108,7 +110,7 @@ fn digits<const N: usize>(text: &str) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
-        use super::*;
+    use super::*;
 
     fn pepper(text: &str) -> Result<Pepper> {
         Pepper::new(&text.into())
