@@ -1,6 +1,6 @@
 -- Ids are 16-byte UUIDs, times whole microseconds since 1970, hashes 32 bytes. `tenant_id` comes first in every primary,
--- unique and foreign key. System tables, without content of tenants: tenants, run_leases, audit_pending and outbox (which
--- are emptied into their logs), schema_version.
+-- unique and foreign key, except where rows only wait in order (audit_pending, outbox). System tables, which are read
+-- above tenants: tenants, run_leases, schema_version; of audit_pending, outbox and events whose rows there are.
 PRAGMA application_id = 1095784018;
 
 CREATE TABLE tenants (
@@ -179,7 +179,7 @@ CREATE TABLE usage_events (
     model TEXT,
     cost INTEGER,
     PRIMARY KEY (tenant_id, id)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE budgets (
     tenant_id BLOB NOT NULL,

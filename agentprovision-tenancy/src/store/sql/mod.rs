@@ -37,7 +37,7 @@ use agentprovision_core::effect::Effects;
 use agentprovision_core::id::TenantId;
 use agentprovision_core::page::PageRequest;
 use agentprovision_core::run::{Fence, JournalBatch};
-use agentprovision_core::{Env, Error, Result};
+use agentprovision_core::{Env, Error, ErrorKind, Result};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc::error::TrySendError;
@@ -83,20 +83,26 @@ impl SqlBackend {
     /// # Errors
     /// As [`connect`](crate::store::connect).
     pub async fn open(path: &Path, env: Env) -> Result<Self> {
-        let options = sqlite::options(path, Access::Write);
-        let opened = async {
+        let (writer, access) = if writable(path) {
+            let options = sqlite::options(path, Access::Write);
             let mut conn = Conn::open(&options).await?;
             migrate::run(&mut conn, &env, migrate::MIGRATIONS).await?;
             conn.script("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 4000").await?;
-            Ok::<_, Error>(conn)
-        };
-        let (writer, access) = match opened.await {
-            Ok(conn) => (Some(writer::start(conn, options, env.clone())), Access::Read),
-            Err(error) if error.is(agentprovision_core::ErrorKind::ReadOnly) => (None, readable(path).await?),
-            Err(error) => return Err(error),
+            (Some(writer::start(conn, options, env.clone())), Access::Read)
+        } else {
+            (None, readable(path).await?)
         };
         let readers = Readers::new(sqlite::options(path, access));
         Ok(Self(Arc::new(SqlStore { writer, readers, env, closed: AtomicBool::new(false) })))
+    }
+}
+
+/// Whether the file, if there is one, can be written. SQLite itself would quietly open it for reading.
+fn writable(path: &Path) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    match std::fs::OpenOptions::new().append(true).open(path) {
+        Err(error) => !matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem),
+        Ok(_) => true,
     }
 }
 
@@ -112,7 +118,7 @@ async fn readable(path: &Path) -> Result<Access> {
         };
         result = checked.await.map(|()| access);
         match &result {
-            Err(error) if error.is(agentprovision_core::ErrorKind::Unavailable) => {}
+            Err(error) if error.is(ErrorKind::Unavailable) => {}
             _ => break,
         }
     }
@@ -261,5 +267,5 @@ impl SqlStore {
 }
 
 fn read_only() -> Error {
-    Error::new(agentprovision_core::ErrorKind::ReadOnly, "the database can be read but not written")
+    Error::new(ErrorKind::ReadOnly, "the database can be read but not written")
 }

@@ -1,1 +1,258 @@
+//! What can only be tested from within: the text of statements, a full disk, steps of migrations.
 
+use std::path::PathBuf;
+
+use agentprovision_core::audit::AuditRecord;
+use agentprovision_core::authz::PermissionSet;
+use agentprovision_core::backend::Backend;
+use agentprovision_core::context::{Context, ContextIssuer, Identity, Principal, RequestInfo};
+use agentprovision_core::effect::OperatorEffects;
+use agentprovision_core::identity::User;
+use agentprovision_core::page::PageRequest;
+use agentprovision_core::tenant::{Tenant, TenantState};
+use agentprovision_core::{Effects, Env, ErrorKind, OperatorContext};
+
+use super::conn::Conn;
+use super::migrate;
+use super::sqlite::{self, Access};
+use super::value::{system_sql, values};
+use super::{SqlBackend, SqlStore};
+
+/// A folder that goes with the value.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let id: agentprovision_core::id::RequestId = Env::default().id();
+        let path = std::env::temp_dir().join(format!("agentprovision-{id}"));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("test.db")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn tenant(store: &SqlStore, issuer: &ContextIssuer, op: &OperatorContext) -> Context {
+    let env = issuer.env();
+    let tenant = Tenant {
+        id: env.id(),
+        name: "Acme".into(),
+        domain: None,
+        state: TenantState::Active,
+        plan: None,
+        region: None,
+        settings: serde_json::Map::new(),
+        created_at: env.now(),
+        updated_at: env.now(),
+        revision: 1,
+    };
+    let principal = Principal::User(env.id());
+    let identity =
+        Identity { tenant: tenant.id, principal, scopes: PermissionSet::ALL, expires: None, key: None };
+    agentprovision_core::tenant::TenantStore::create(store, op, tenant, OperatorEffects::default())
+        .await
+        .unwrap();
+    issuer.context(&identity, &PermissionSet::ALL, RequestInfo::default())
+}
+
+async fn pragma(store: &SqlStore, sql: &'static str) {
+    let run = store.write_system(move |mut tx| {
+        Box::pin(async move { tx.rows(super::value::SystemSql::new(sql), vec![]).await })
+    });
+    run.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_whole_changes_and_is_used_again_when_there_is_room() {
+    let folder = Folder::new();
+    let env = Env::default();
+    let backend = SqlBackend::open(&folder.file(), env.clone()).await.unwrap();
+    let issuer = ContextIssuer::new(env.clone());
+    let op = issuer.operator("root", "test").unwrap();
+    let ctx = tenant(&backend.0, &issuer, &op).await;
+    let stores = backend.stores();
+    let insert = |name: &str| {
+        let user = User {
+            id: env.id(),
+            email: format!("{name}@acme.example"),
+            name: Some("x".repeat(50_000)),
+            roles: vec![],
+            active: true,
+            created_at: env.now(),
+            updated_at: env.now(),
+            revision: 1,
+        };
+        let record =
+            AuditRecord::of(&ctx, &env, "user.created", "users", user.id).with("more", "y".repeat(50_000));
+        stores.users.insert(&ctx, user, Effects::audited(record))
+    };
+    pragma(&backend.0, "PRAGMA max_page_count = 400").await;
+    let mut written = 0;
+    let error = loop {
+        match insert(&format!("user{written}")).await {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 100, "the disk is never full");
+    };
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(error.message().contains("no space"), "{error:?}");
+    // Several at once, some of which the writer takes together: none is half there.
+    let refused = futures_util::future::join_all((0..20).map(|place| insert(&format!("more{place}")))).await;
+    assert!(
+        refused.iter().all(|result| result.as_ref().is_err_and(|error| error.is(ErrorKind::Unavailable)))
+    );
+    let users = stores.users.list(&ctx, PageRequest::limit(100)).await.unwrap().items;
+    assert_eq!(users.len(), written);
+    pragma(&backend.0, "PRAGMA max_page_count = 4000").await;
+    insert("late").await.unwrap();
+    assert_eq!(stores.audit.checkpoint(&ctx).await.unwrap().size as usize, written + 1);
+    backend.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_migration_that_fails_changes_nothing() {
+    let folder = Folder::new();
+    let env = Env::default();
+    let mut conn = Conn::open(&sqlite::options(&folder.file(), Access::Write)).await.unwrap();
+    let first = migrate::MIGRATIONS[0];
+    let bad = "CREATE TABLE extra (id INTEGER) STRICT; INSERT INTO missing VALUES (1);";
+    migrate::run(&mut conn, &env, &[first, bad]).await.unwrap_err();
+    let tables = conn.rows("SELECT name FROM sqlite_schema WHERE name = 'extra'", vec![]).await.unwrap();
+    assert!(tables.is_empty());
+    migrate::run(&mut conn, &env, &[first]).await.unwrap();
+    // The next version finds it as it was, and goes on from there.
+    migrate::run(&mut conn, &env, &[first, "CREATE TABLE extra (id INTEGER) STRICT"]).await.unwrap();
+    conn.rows("SELECT id FROM extra", vec![]).await.unwrap();
+    let error = migrate::run(&mut conn, &env, &[first]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SchemaTooNew);
+    conn.close().await.unwrap();
+    let error = SqlBackend::open(&folder.file(), env).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SchemaTooNew);
+}
+
+#[tokio::test]
+async fn the_file_names_its_version_and_keeps_its_settings() {
+    let folder = Folder::new();
+    let backend = SqlBackend::open(&folder.file(), Env::default()).await.unwrap();
+    let settings = backend.0.write_system(|mut tx| {
+        Box::pin(async move {
+            let sql = system_sql!(
+                "SELECT j.journal_mode, s.synchronous, f.foreign_keys, (SELECT max(version) FROM schema_version) \
+                 FROM pragma_journal_mode j, pragma_synchronous s, pragma_foreign_keys f"
+            );
+            let mut row = tx.rows(sql, values![]).await?.remove(0);
+            Ok((row.next::<String>()?, row.next::<i64>()?, row.next::<i64>()?, row.next::<i64>()?))
+        })
+    });
+    assert_eq!(settings.await.unwrap(), ("wal".to_owned(), 2, 1, migrate::MIGRATIONS.len() as i64));
+    backend.close().await.unwrap();
+}
+
+/// The texts of a macro's calls in this module's sources, with the name of their file.
+fn statements(call: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/sql");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name == "tests.rs" || name == "value.rs" {
+            continue;
+        }
+        let source = std::fs::read_to_string(&path).unwrap();
+        for part in source.split(call).skip(1) {
+            // The literals up to the end of the call, with their continued lines joined.
+            let literals: Vec<&str> =
+                part.split("))").next().unwrap().split('"').skip(1).step_by(2).collect();
+            let end = part.find(&[')', ';'][..]).unwrap_or(part.len());
+            let text =
+                if part[..end].contains("concat!") { literals.concat() } else { literals[0].to_owned() };
+            found.push((name.clone(), text.replace("\\\n", " ")));
+        }
+    }
+    found
+}
+
+#[test]
+fn statements_above_tenants_read_no_content_of_tenants() {
+    let found = statements("system_sql!(");
+    assert!(found.len() >= 6, "{found:?}");
+    for (file, sql) in found {
+        let words: Vec<&str> = sql.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+        let tables = words.windows(2).filter(|pair| matches!(pair[0], "FROM" | "JOIN" | "INTO" | "UPDATE"));
+        for table in tables.map(|pair| pair[1]) {
+            let ids_only = ["SELECT 1 ", "SELECT DISTINCT log_id ", "SELECT DISTINCT tenant_id "];
+            let fine = match table {
+                "tenants" | "run_leases" => true,
+                "audit_pending" | "outbox" | "events" => ids_only.iter().any(|start| sql.starts_with(start)),
+                _ => false,
+            };
+            assert!(fine, "{file}: {sql}");
+        }
+    }
+}
+
+#[test]
+fn every_key_of_a_tenants_table_begins_with_the_tenant() {
+    let schema = migrate::MIGRATIONS.join("\n");
+    let schema: String = schema.lines().filter(|line| !line.starts_with("--")).collect::<Vec<_>>().join("\n");
+    let mut tables = 0;
+    for table in schema.split("CREATE TABLE ").skip(1) {
+        let (name, body) = table.split_once(' ').unwrap();
+        let body = body.split(") STRICT").next().unwrap();
+        if matches!(name, "tenants" | "audit_pending" | "outbox") {
+            continue;
+        }
+        tables += 1;
+        assert!(body.contains("PRIMARY KEY"), "{name}");
+        for key in ["PRIMARY KEY (", "UNIQUE (", "FOREIGN KEY ("] {
+            for columns in body.split(key).skip(1) {
+                let first = columns.split([',', ')']).next().unwrap();
+                assert!(matches!(first, "tenant_id" | "log_id"), "{name}: {key}{columns}");
+            }
+        }
+        for column in body.lines().filter(|line| line.contains(" PRIMARY KEY") && !line.contains('(')) {
+            assert!(
+                column.trim().starts_with("tenant_id") || column.trim().starts_with("log_id"),
+                "{name}: {column}"
+            );
+        }
+        assert!(!body.contains(" UNIQUE,"), "{name}");
+    }
+    assert!(tables > 15);
+}
+
+#[test]
+fn no_statement_is_put_together_from_input() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+    let mut folders = vec![PathBuf::from(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let source = std::fs::read_to_string(&path).unwrap();
+            let here = path.ends_with("store/sql/conn.rs");
+            if path.ends_with("store/sql/tests.rs") {
+                continue;
+            }
+            // Only the door for tools takes a text that is no constant; other folders have no SQL at all.
+            assert_eq!(source.contains("AssertSqlSafe"), here, "{}", path.display());
+            if !path.components().any(|part| part.as_os_str() == "sql") {
+                for verb in ["SELECT ", "INSERT INTO ", "DELETE FROM ", "sqlx::"] {
+                    assert!(!source.contains(verb), "{}: {verb}", path.display());
+                }
+            }
+        }
+    }
+}
