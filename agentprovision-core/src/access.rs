@@ -118,6 +118,21 @@ impl Access {
         }
     }
 
+    /// Whether the principal may change one resource. One who may not, and may not see it with `seen` either, must not
+    /// learn whether it exists.
+    ///
+    /// # Errors
+    /// `not_found` instead of `permission_denied` without `seen`; otherwise as [`Access::check`].
+    pub async fn change(&self, ctx: &Context, permission: Permission, seen: Permission, resource: Resource) -> Result<()> {
+        match self.check(ctx, permission, resource.clone()).await {
+            Err(error) if error.is(ErrorKind::PermissionDenied) => {
+                self.read(ctx, seen, resource).await?;
+                Err(error)
+            }
+            other => other,
+        }
+    }
+
     /// Whether the principal may list the resources of a kind.
     ///
     /// # Errors

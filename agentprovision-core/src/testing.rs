@@ -35,6 +35,8 @@ pub enum Reply {
     Text(String),
     /// Tool calls: name and arguments each. The ids are `call_<conversation length>_<place>`.
     Tools(Vec<(String, Value)>),
+    /// A tool call whose arguments are cut off by the token limit.
+    CutOff(String, String),
     /// A failure before the first piece.
     Fail(Error),
     /// Some text, then a failure.
@@ -154,6 +156,12 @@ impl ScriptedModel {
                 events.push(Ok(finished(FinishReason::ToolCalls, "tool_calls")));
                 events.push(Ok(usage(size)));
                 (events, false)
+            }
+            Reply::CutOff(name, arguments) => {
+                let id = Some(format!("call_{}_0", request.messages.len()));
+                let size = arguments.len();
+                let call = ChatEvent::ToolCall { index: 0, id, name: Some(name), arguments };
+                (vec![Ok(call), Ok(finished(FinishReason::Length, "length")), Ok(usage(size))], false)
             }
             Reply::Fail(error) => (vec![Err(error)], false),
             Reply::Break(text, error) => {

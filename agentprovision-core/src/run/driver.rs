@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::engine::Shared;
 use super::feed::Feed;
@@ -317,12 +318,16 @@ impl Driver {
         match step.kind {
             StepKind::Model => {
                 let request = self.machine.request(step.max_tokens);
-                let task = self.running.spawn(scope.model(step.clone(), request, token));
+                let task = self
+                    .running
+                    .spawn(scope.model(step.clone(), request, token).instrument(step_span(&step)));
                 self.tasks.insert(task.id(), step);
             }
             StepKind::Tool => match self.machine.call(&step).cloned() {
                 Some(request) => {
-                    let task = self.running.spawn(scope.tool(step.clone(), request, token));
+                    let task = self
+                        .running
+                        .spawn(scope.tool(step.clone(), request, token).instrument(step_span(&step)));
                     self.tasks.insert(task.id(), step);
                 }
                 None => {
@@ -542,6 +547,11 @@ impl Driver {
         self.pending.effects.events.extend(effects.events);
         self.flush(RunPatch { status: Some(status), output, error, ..RunPatch::default() }).await
     }
+}
+
+/// One span per step, within its run's.
+fn step_span(step: &OpenStep) -> tracing::Span {
+    tracing::info_span!("step", step = step.step, kind = step.kind.name(), name = %step.name)
 }
 
 /// How an outcome reads in the run's record.

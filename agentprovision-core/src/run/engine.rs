@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use super::driver::Driver;
 use super::feed::Feeds;
@@ -296,7 +297,15 @@ impl Engine for LocalEngine {
                 () = shared.closing.cancelled() => return,
                 room = room.acquire() => room,
             };
-            Driver::drive(shared, lease).await;
+            let span = tracing::info_span!(
+                "agent_execution",
+                run.id = %lease.fence.run,
+                agent.id = %lease.run.agent,
+                user.id = %lease.run.user,
+                tenant.id = %lease.fence.tenant,
+                epoch = lease.fence.epoch,
+            );
+            Driver::drive(shared, lease).instrument(span).await;
         });
     }
 

@@ -157,6 +157,20 @@ async fn calls_that_cannot_be_made_are_failed_steps_and_reach_the_model() {
 }
 
 #[tokio::test]
+async fn a_call_whose_arguments_were_cut_off_is_not_made() {
+    let cut = Reply::CutOff("double".into(), "{\"n\": 2".into());
+    let model = ScriptedModel::new("m", [cut, Reply::text("sorry")]);
+    let world = world([Arc::new(model) as Arc<dyn ChatModel>], [doubler()]).await;
+    let agent = world.deploy(spec().tools(["double"])).await;
+    let run = world.runs.start(&world.ctx, agent.id, RunInput::text("go")).await.unwrap();
+    let outcome = in_time(run.wait()).await.unwrap();
+    let error = outcome.chain().steps[1].error.clone().unwrap();
+    assert_eq!(error.kind, ErrorKind::InvalidInput);
+    assert!(error.message.contains("not made"), "{}", error.message);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_tool_that_never_returns_is_ended_by_its_timeout_and_unsafe_ones_are_uncertain() {
     async fn never(_: ToolCall, _: Number) -> Result<i64> {
         std::future::pending().await
