@@ -144,16 +144,21 @@ impl ApiKeys {
     /// Ends a key: the caller's own, or with `users:update` anybody's. Ending it again does nothing more.
     ///
     /// # Errors
-    /// `not_found`; `permission_denied` for another's key without the permission; `tenant_suspended`; and those of
-    /// [`Access::check`].
+    /// `not_found`, also for another's key with neither the permission nor `users:read`; `permission_denied` for one the
+    /// caller may only see; `tenant_suspended`; and those of [`Access::check`].
     pub async fn revoke(&self, ctx: &Context, id: ApiKeyId) -> Result<()> {
         self.access.context(ctx)?;
         // Who may not end other keys must not learn here which there are, so the check comes before the answer.
         let found = self.stores.keys.get(ctx, id).await;
-        let owner = found.as_ref().map_or(None, |key| Some(key.user));
-        match owner {
-            Some(owner) => self.manage(ctx, owner, Resource::one("api_keys", id)).await?,
-            None => self.access.check(ctx, Permission::USERS_UPDATE, Resource::one("api_keys", id)).await?,
+        match &found {
+            Ok(key) if key.user == ctx.principal().user() => {
+                self.own(ctx).await?;
+            }
+            _ => {
+                let resource = Resource::one("api_keys", id);
+                self.access.change(ctx, Permission::USERS_UPDATE, Permission::USERS_READ, resource).await?;
+                no_agent(ctx)?;
+            }
         }
         found?;
         let env = self.access.env();

@@ -82,10 +82,10 @@ impl Users {
     /// Changes name, activity or roles of a user. Needs `users:update` and, where roles are set, `roles:assign`.
     ///
     /// # Errors
-    /// `not_found`; `conflict` when the tenant would be without an active `tenant_admin`, or the user was changed at the
-    /// same time; otherwise as [`Users::create`].
+    /// `not_found`, also with neither the permission nor `users:read`; `conflict` when the tenant would be without an
+    /// active `tenant_admin`, or the user was changed at the same time; otherwise as [`Users::create`].
     pub async fn update(&self, ctx: &Context, id: UserId, update: UserUpdate) -> Result<User> {
-        self.access.check(ctx, Permission::USERS_UPDATE, Resource::one("users", id)).await?;
+        self.access.change(ctx, Permission::USERS_UPDATE, Permission::USERS_READ, Resource::one("users", id)).await?;
         if update.roles.is_some() {
             self.access.check(ctx, Permission::ROLES_ASSIGN, Resource::one("users", id)).await?;
         }
@@ -125,10 +125,10 @@ impl Users {
     /// Removes a user and the user's API keys; agents and runs stay. Needs `users:delete`.
     ///
     /// # Errors
-    /// `not_found`; `conflict` when the tenant would be without an active `tenant_admin`; `tenant_suspended`; and those
-    /// of [`Access::check`].
+    /// `not_found`, also with neither the permission nor `users:read`; `conflict` when the tenant would be without an
+    /// active `tenant_admin`; `tenant_suspended`; and those of [`Access::check`].
     pub async fn delete(&self, ctx: &Context, id: UserId) -> Result<()> {
-        self.access.check(ctx, Permission::USERS_DELETE, Resource::one("users", id)).await?;
+        self.access.change(ctx, Permission::USERS_DELETE, Permission::USERS_READ, Resource::one("users", id)).await?;
         let env = self.access.env();
         let record = AuditRecord::of(ctx, env, "users.delete", "users", id);
         let mut effects =

@@ -80,8 +80,12 @@ scenarios! {
         assert_eq!(kind(users.get(&viewer, other.id).await), ErrorKind::NotFound);
         assert_eq!(kind(users.list(&viewer, PageRequest::default()).await), ErrorKind::PermissionDenied);
         let update = UserUpdate::new().active(false);
-        assert_eq!(kind(users.update(&viewer, other.id, update.clone()).await), ErrorKind::PermissionDenied);
-        assert_eq!(kind(users.delete(&viewer, other.id).await), ErrorKind::PermissionDenied);
+        // Who may not see them does not learn that they are there; who may is told why not.
+        let auditor = world.context(&world.user("sue", &[Role::SECURITY_MANAGER]).await).await;
+        for (ctx, expected) in [(&viewer, ErrorKind::NotFound), (&auditor, ErrorKind::PermissionDenied)] {
+            assert_eq!(kind(users.update(ctx, other.id, update.clone()).await), expected);
+            assert_eq!(kind(users.delete(ctx, other.id).await), expected);
+        }
 
         // `users:update` without `roles:assign` changes everything but roles.
         let desk = world.context(&world.assigned("desk", "helpdesk").await).await;
