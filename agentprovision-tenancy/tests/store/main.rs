@@ -4,5 +4,9 @@
 #![cfg(feature = "store-sqlite")]
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking")]
 
+mod crash;
+mod files;
+mod processes;
+mod tx;
 mod world;
 mod writer;

@@ -83,6 +83,10 @@ impl SqlBackend {
     /// # Errors
     /// As [`connect`](crate::store::connect).
     pub async fn open(path: &Path, env: Env) -> Result<Self> {
+        // SQLite takes a few bytes of anything for an empty database, and writes over them.
+        if std::fs::metadata(path).is_ok_and(|file| file.is_file() && (1..512).contains(&file.len())) {
+            return Err(Error::corrupt("the file is not a database"));
+        }
         let (writer, access) = if writable(path) {
             let options = sqlite::options(path, Access::Write);
             let mut conn = Conn::open(&options).await?;
@@ -108,21 +112,25 @@ fn writable(path: &Path) -> bool {
 
 /// How a file that cannot be written can be read.
 async fn readable(path: &Path) -> Result<Access> {
-    let mut result = Err(closed());
-    // Reading a file with a log needs its index beside it, unless nobody can write.
-    for access in [Access::Read, Access::Immutable] {
-        let checked = async {
-            let mut conn = Conn::open(&sqlite::options(path, access)).await?;
-            migrate::check(&mut conn).await?;
-            conn.close().await
-        };
-        result = checked.await.map(|()| access);
-        match &result {
-            Err(error) if error.is(ErrorKind::Unavailable) => {}
-            _ => break,
+    let attempt = async |access| {
+        let mut conn = Conn::open(&sqlite::options(path, access)).await?;
+        migrate::check(&mut conn).await?;
+        conn.close().await.map(|()| access)
+    };
+    let result = attempt(Access::Read).await;
+    // Reading beside a log takes an index that is written next to the file. Where that cannot be, the file can be read
+    // as one that never changes, unless there is a log that belongs to it.
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    match &result {
+        Err(error)
+            if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::ReadOnly)
+                && !std::fs::metadata(log).is_ok_and(|log| log.len() > 0) =>
+        {
+            attempt(Access::Immutable).await
         }
+        _ => result,
     }
-    result
 }
 
 impl fmt::Debug for SqlBackend {

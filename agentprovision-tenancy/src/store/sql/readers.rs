@@ -12,7 +12,6 @@ use super::conn::Conn;
 const READERS: usize = 4;
 
 /// Connections for reading, opened when they are first needed.
-#[derive(Debug)]
 pub(super) struct Readers {
     options: SqliteConnectOptions,
     idle: Mutex<Vec<Conn>>,
@@ -25,6 +24,12 @@ pub(super) struct Lent<'p> {
     pub(super) conn: Conn,
     pool: &'p Readers,
     _permit: SemaphorePermit<'p>,
+}
+
+impl std::fmt::Debug for Readers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Readers").field("free", &self.permits.available_permits()).finish_non_exhaustive()
+    }
 }
 
 impl Readers {
