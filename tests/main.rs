@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod isolation;
 mod platform;
 mod quickstart;
 mod support;
