@@ -3,6 +3,13 @@
 //! same schema: one step to a transaction for one run, the steps of all runs in one transaction for many. The two take
 //! turns, and the ratios are medians over rounds. What the disk does is printed with every round.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a benchmark prints, and ends where something fails"
+)]
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::{Seek, Write};

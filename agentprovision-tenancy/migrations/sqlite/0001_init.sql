@@ -134,7 +134,7 @@ CREATE TABLE run_leases (
     worker_id BLOB NOT NULL,
     PRIMARY KEY (tenant_id, run_id)
 ) STRICT;
-CREATE INDEX run_leases_ready ON run_leases (ready_at, run_id) WHERE ready_at IS NOT NULL;
+CREATE INDEX run_leases_ready ON run_leases (ready_at, run_id, tenant_id) WHERE ready_at IS NOT NULL;
 
 CREATE TABLE journal (
     tenant_id BLOB NOT NULL,
@@ -235,7 +235,7 @@ CREATE TABLE events (
     published INTEGER NOT NULL CHECK (published IN (0, 1)),
     PRIMARY KEY (tenant_id, seq)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX events_unpublished ON events (tenant_id, seq) WHERE published = 0;
+CREATE INDEX events_unpublished ON events (published, tenant_id, seq) WHERE published = 0;
 
 CREATE TABLE event_heads (
     tenant_id BLOB NOT NULL PRIMARY KEY,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentprovision_core::audit::{AuditRecord, merkle};
 use agentprovision_core::effect::{Effects, Guard, OperatorEffects};
 use agentprovision_core::run::{Fence, JournalRow, RunPatch, RunStatus, RunTotals};
 use agentprovision_core::tenant::{Tenant, TenantState};
@@ -165,4 +166,32 @@ async fn a_caller_that_goes_away_undoes_nothing_that_was_enqueued() {
     // Reads beside the writer see what is committed; a write behind the others knows that they are done.
     world.stores.runs.renew(&lease.fence, world.env.now()).await.unwrap();
     verify(&world, &ctx, &lease.run, 201).await;
+}
+
+#[tokio::test]
+async fn audit_records_that_nobody_reads_are_sequenced_all_the_same() {
+    use sqlx::{ConnectOptions, Row};
+    let _watchdog = watchdog();
+    let world = World::new().await;
+    let ctx = world.tenant().await;
+    let lease = world.run(&ctx, &world.agent(&ctx).await).await;
+    for turn in 0..50 {
+        let record = |part| AuditRecord::of(&ctx, &world.env, "trial.made", "trials", turn * 100 + part);
+        let effects = Effects { audit: (0..100).map(record).collect(), ..Effects::none() };
+        world.stores.runs.commit(&lease.fence, batch(&lease, 1, "x"), effects).await.unwrap();
+    }
+    // Sequencing comes after the answer of a commit, and before the next write.
+    world.stores.runs.renew(&lease.fence, world.env.now()).await.unwrap();
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(world.folder.file("test.db"));
+    let mut conn = file.connect().await.unwrap();
+    let row = sqlx::query("SELECT count(*) FROM audit_pending").fetch_one(&mut conn).await.unwrap();
+    assert!(row.get::<i64, _>(0) < 1500);
+    let entries = world.stores.audit.entries(&ctx, 0, 5000).await.unwrap();
+    assert_eq!(entries.len(), 5000);
+    for (place, entry) in entries.iter().enumerate() {
+        assert_eq!(entry.record().unwrap().resource_id, Some(place.to_string()));
+    }
+    let proof = world.stores.audit.prove(&ctx, 4100, 4321).await.unwrap();
+    let (leaf, root) = (entries[4100].leaf(), proof.checkpoint.root);
+    merkle::verify_inclusion(leaf, 4100, 4321, &proof.path, root).unwrap();
 }

@@ -1,5 +1,7 @@
 //! Events: the outbox is emptied into numbered events, which are read and confirmed.
 
+use std::collections::BTreeMap;
+
 use agentprovision_core::context::Context;
 use agentprovision_core::event::{EventLog, NumberedEvent, PlatformEvent};
 use agentprovision_core::id::TenantId;
@@ -57,20 +59,21 @@ async fn number_all(tx: &mut SystemTx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Events that no relay has confirmed, by (tenant, number). Which tenants have some is all that is read above tenants.
+/// Events that no relay has confirmed, by (tenant, number). Above tenants only their places are read.
 async fn unpublished(tx: &mut SystemTx<'_>, limit: u32) -> Result<Vec<NumberedEvent>> {
-    let sql = system_sql!("SELECT DISTINCT tenant_id FROM events WHERE published = 0 ORDER BY tenant_id");
+    let sql =
+        system_sql!("SELECT tenant_id, seq FROM events WHERE published = 0 ORDER BY tenant_id, seq LIMIT $1");
+    let mut places: BTreeMap<TenantId, (u64, u64)> = BTreeMap::new();
+    for mut row in tx.rows(sql, values![limit]).await? {
+        let (tenant, seq) = (row.next()?, row.next()?);
+        places.entry(tenant).or_insert((seq, seq)).1 = seq;
+    }
     let mut found = Vec::new();
-    for mut row in tx.rows(sql, vec![]).await? {
-        let left = (limit as usize).saturating_sub(found.len());
-        if left == 0 {
-            break;
-        }
+    for (tenant, (first, last)) in places {
         let sql = tenant_sql!(
-            "SELECT seq, bytes FROM events WHERE tenant_id = $1 AND published = 0 ORDER BY seq LIMIT $2"
+            "SELECT seq, bytes FROM events WHERE tenant_id = $1 AND seq >= $2 AND seq <= $3 AND published = 0 ORDER BY seq"
         );
-        let rows = tx.tenant(row.next()?).rows(sql, values![left as u64]).await?;
-        for mut row in rows {
+        for mut row in tx.tenant(tenant).rows(sql, values![first, last]).await? {
             found.push(read(&mut row)?);
         }
     }

@@ -19,7 +19,7 @@ use super::value::{Value, to_json, values};
 use super::{effects, runs, tenants};
 
 /// Where runs stand, by tenant and id.
-static STANDING: Multi = Multi::new(
+pub(super) static STANDING: Multi = Multi::new(
     "WITH wanted (tenant_id, run_id) AS (VALUES ",
     2,
     ") SELECT r.tenant_id, r.id, r.status, l.epoch, l.lease_until, r.salt, r.seq, r.head \
@@ -27,13 +27,14 @@ static STANDING: Multi = Multi::new(
      LEFT JOIN run_leases l ON l.tenant_id = r.tenant_id AND l.run_id = r.id",
 );
 
-/// Moves the records of runs on; an absent value leaves a column as it is.
-static MOVE: Multi = Multi::new(
+/// Moves the records of runs on; an absent value leaves a column as it is. The plus signs keep the planner from going
+/// through all runs with an index over the given rows.
+pub(super) static MOVE: Multi = Multi::new(
     "WITH moved (tenant_id, run_id, seq, head, updated_at, status, totals, output, error) AS (VALUES ",
     9,
     ") UPDATE runs SET seq = m.seq, head = m.head, updated_at = m.updated_at, status = coalesce(m.status, runs.status), \
      totals = coalesce(m.totals, runs.totals), output = coalesce(m.output, runs.output), \
-     error = coalesce(m.error, runs.error) FROM moved m WHERE runs.tenant_id = m.tenant_id AND runs.id = m.run_id",
+     error = coalesce(m.error, runs.error) FROM moved m WHERE runs.tenant_id = +m.tenant_id AND runs.id = +m.run_id",
 );
 
 /// A commit that waits for the writer.

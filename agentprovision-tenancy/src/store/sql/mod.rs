@@ -91,7 +91,7 @@ impl SqlBackend {
             let options = sqlite::options(path, Access::Write);
             let mut conn = Conn::open(&options).await?;
             migrate::run(&mut conn, &env, migrate::MIGRATIONS).await?;
-            conn.script("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 4000").await?;
+            conn.script("PRAGMA journal_mode = WAL").await?;
             (Some(writer::start(conn, options, env.clone())), Access::Read)
         } else {
             (None, readable(path).await?)

@@ -31,7 +31,8 @@ impl Multi {
         self.width
     }
 
-    fn text(&'static self, power: usize) -> Option<&'static str> {
+    /// The text for two to the power of `power` rows.
+    pub(super) fn text(&'static self, power: usize) -> Option<&'static str> {
         let text = self.texts.get(power)?.get_or_init(|| {
             let row = format!("({})", vec!["?"; self.width].join(","));
             format!("{}{}{}", self.head, vec![row; 1 << power].join(","), self.tail)

@@ -33,7 +33,11 @@ pub(super) fn options(path: &Path, access: Access) -> SqliteConnectOptions {
         .statement_cache_capacity(512)
         .disable_statement_logging();
     match access {
-        Access::Write => options.create_if_missing(true).synchronous(SqliteSynchronous::Full),
+        // Folding the log into the file costs two more syncs: every 16 MiB instead of every 4.
+        Access::Write => options
+            .create_if_missing(true)
+            .synchronous(SqliteSynchronous::Full)
+            .pragma("wal_autocheckpoint", "4000"),
         Access::Read => options.read_only(true),
         Access::Immutable => options.read_only(true).immutable(true),
     }
