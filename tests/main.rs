@@ -10,6 +10,8 @@
     reason = "tests"
 )]
 
+#[cfg(unix)]
+mod crash;
 mod isolation;
 mod platform;
 mod quickstart;

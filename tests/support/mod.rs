@@ -1,5 +1,10 @@
 //! Platforms for tests: real stores, the real engine, scripted models.
 
+#[cfg(unix)]
+pub(crate) mod aftermath;
+#[cfg(unix)]
+pub(crate) mod victim;
+
 use std::future::Future;
 use std::path::Path;
 use std::time::Duration;

@@ -1,0 +1,316 @@
+//! Crashes: a process that drives runs ends at every point where it can, and another one goes on from the file.
+//!
+//! The process is this binary again (see [`victim`]). What it told before it ended must be there afterwards, and what its
+//! tools did must be what the journal says.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use agentprovision::Entropy;
+use agentprovision::testing::SeededEntropy;
+use futures_util::StreamExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use crate::support::aftermath::{Case, Order, Site};
+use crate::support::in_time;
+use crate::support::victim::{self, Fault, SCENARIO, Scenario, TOOLS};
+
+/// Processes at a time.
+const PARALLEL: usize = 4;
+
+const SIGABRT: i32 = 6;
+const SIGKILL: i32 = 9;
+
+/// Not a test of its own: what the others run in a process to crash. Without a scenario it has nothing to do.
+#[test]
+fn child() {
+    let Ok(scenario) = std::env::var(SCENARIO) else { return };
+    let scenario: Scenario = serde_json::from_str(&scenario).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(victim::live(scenario));
+}
+
+/// A process that lives a scenario.
+struct Life {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    stdin: ChildStdin,
+}
+
+/// How a process ended: by itself, or by this signal.
+type End = Option<i32>;
+
+impl Life {
+    fn begin(scenario: &Scenario) -> Self {
+        // Where there is this name, it stays the same binary when a build replaces the file.
+        let own = PathBuf::from("/proc/self/exe");
+        let own = if own.exists() { own } else { std::env::current_exe().unwrap() };
+        let mut child = Command::new(own)
+            .args(["crash::child", "--exact", "--nocapture", "--test-threads=1"])
+            .env(SCENARIO, serde_json::to_string(scenario).unwrap())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let stdin = child.stdin.take().unwrap();
+        Self { child, lines, stdin }
+    }
+
+    /// The next line it tells; nothing after its last.
+    async fn line(&mut self) -> Option<String> {
+        while let Some(line) = in_time(self.lines.next_line()).await.unwrap() {
+            if let Some(told) = line.strip_prefix('@') {
+                return Some(told.to_owned());
+            }
+        }
+        None
+    }
+
+    /// Takes in what it tells up to a line that begins so.
+    async fn until(&mut self, start: &str, case: &mut Case<'_>) {
+        while let Some(line) = self.line().await {
+            case.told(&line);
+            if line.starts_with(start) {
+                return;
+            }
+        }
+        panic!("it never told `{start}`");
+    }
+
+    /// Takes in what it tells until its end. Gives the number of its commits, if it came that far.
+    async fn rest(&mut self, case: &mut Case<'_>) -> (End, u64) {
+        let mut commits = 0;
+        while let Some(line) = self.line().await {
+            if let Some(number) = line.strip_prefix("commits ") {
+                commits = number.parse().unwrap();
+            }
+            case.told(&line);
+        }
+        case.ended();
+        (self.end().await, commits)
+    }
+
+    async fn end(&mut self) -> End {
+        let status = in_time(self.child.wait()).await.unwrap();
+        assert!(status.success() || status.signal().is_some(), "a process failed: {status}");
+        status.signal()
+    }
+}
+
+/// Lets one process after another end at these points, then one live to its end, and checks what is left. Gives the
+/// number of processes that crashed, of steps in doubt, and of the last one's commits.
+async fn survive(case: &mut Case<'_>, faults: &[Fault]) -> (usize, usize, u64) {
+    let mut crashed = 0;
+    let in_turn = case.labels.iter().all(|label| label.starts_with("turn"));
+    // Where tools run at the same time, one can end the process between a commit of another's end and its telling.
+    let within = |fault: &Fault| matches!(fault, Fault::BeforeEffect(_) | Fault::AfterEffect(_));
+    let order = if !in_turn && faults.iter().any(within) { Order::Unknown } else { Order::Known };
+    for fault in faults.iter().chain([&Fault::Never]) {
+        let (end, commits) = Life::begin(&case.scenario(fault.clone())).rest(case).await;
+        match end {
+            Some(SIGABRT) => crashed += 1,
+            None => {
+                let doubted = case.check(order).await;
+                return (crashed, doubted, commits);
+            }
+            other => panic!("{fault:?} ended by signal {other:?}"),
+        }
+    }
+    panic!("the last process did not come to its end");
+}
+
+/// Every point where a process can end, for runs of so many commits.
+fn points(commits: u64) -> Vec<Fault> {
+    let around = (1..=commits).flat_map(|n| [Fault::BeforeCommit(n), Fault::AfterCommit(n)]);
+    let names = TOOLS.iter().map(|(name, _)| *name).chain(["model"]);
+    let within = names.flat_map(|name| [Fault::BeforeEffect(name.into()), Fault::AfterEffect(name.into())]);
+    around.chain(within).collect()
+}
+
+/// Crashes a run at every point, each on a store of its own.
+async fn every_point(label: &str, in_session: bool) {
+    let site = Site::provision().await;
+    let (crashed, doubted, commits) = survive(&mut site.case("calm", &[label], in_session), &[]).await;
+    assert_eq!((crashed, doubted), (0, 0));
+    let points = points(commits);
+    let cases = points.iter().enumerate().map(|(number, point)| {
+        let site = &site;
+        async move {
+            let mut case = site.case(&format!("case-{number}"), &[label], in_session);
+            let (crashed, doubted, _) = survive(&mut case, std::slice::from_ref(point)).await;
+            (point, crashed, doubted)
+        }
+    });
+    let ends: Vec<_> = futures_util::stream::iter(cases).buffer_unordered(PARALLEL).collect().await;
+    let crashed: usize = ends.iter().map(|(_, crashed, _)| crashed).sum();
+    let doubted: usize = ends.iter().map(|(_, _, doubted)| doubted).sum();
+    println!(
+        "{label}: {commits} commits, {} points, {crashed} crashes, {doubted} steps in doubt",
+        points.len()
+    );
+    // Tools at the same time share commits as it comes, so that the last numbers may not be reached.
+    let missed = ends.iter().filter(|(_, crashed, _)| *crashed == 0).map(|(point, ..)| *point);
+    let missed: Vec<_> = missed.collect();
+    let spare = if label.starts_with("turn") { 0 } else { 8 };
+    assert!(missed.len() <= spare, "no process ended at {missed:?}");
+    // In the unsafe tool at least: before its effect and after.
+    assert!(doubted >= 2, "{doubted} steps in doubt");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_survives_a_crash_at_every_point() {
+    every_point("turn", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tools_at_the_same_time_survive_a_crash_at_every_point() {
+    every_point("once", false).await;
+}
+
+/// Numbers below a bound from a seed that is printed.
+struct Draw(SeededEntropy);
+
+impl Draw {
+    fn new() -> Self {
+        let seed = std::env::var("AGENTPROVISION_SEED")
+            .map_or(0, |seed| seed.parse().expect("AGENTPROVISION_SEED is a number"));
+        println!("AGENTPROVISION_SEED={seed}");
+        Self(SeededEntropy::new(seed))
+    }
+
+    fn below(&self, bound: usize) -> usize {
+        let mut bytes = [0; 8];
+        self.0.fill(&mut bytes);
+        (u64::from_be_bytes(bytes) % bound as u64) as usize
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_crashes_in_a_row() {
+    let site = Site::provision().await;
+    let draw = Draw::new();
+    // The first commits of a process: there are so many in each of the first three.
+    let points = points(6);
+    let cases = (0..12).map(|number| {
+        let faults: Vec<Fault> = (0..3).map(|_| points[draw.below(points.len())].clone()).collect();
+        let (site, label) = (&site, ["turn", "once"][number % 2]);
+        async move {
+            let mut case = site.case(&format!("case-{number}"), &[label], number % 4 == 0);
+            let (crashed, doubted, _) = survive(&mut case, &faults).await;
+            println!("{label}: {crashed} crashes, {doubted} steps in doubt: {faults:?}");
+            crashed
+        }
+    });
+    let cases: Vec<_> = cases.collect();
+    let crashed: Vec<usize> = futures_util::stream::iter(cases).buffer_unordered(PARALLEL).collect().await;
+    assert!(crashed.contains(&3), "{crashed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_from_outside_at_any_moment() {
+    let site = Site::provision().await;
+    let draw = Draw::new();
+    let cases = (0..8).map(|number| {
+        let lines = [draw.below(40), draw.below(20)];
+        let (site, label) = (&site, ["turn", "once"][number % 2]);
+        async move {
+            let mut case = site.case(&format!("case-{number}"), &[label], false);
+            let mut killed = 0;
+            for lines in lines {
+                let mut life = Life::begin(&case.scenario(Fault::Never));
+                for _ in 0..lines {
+                    let Some(line) = life.line().await else { break };
+                    case.told(&line);
+                }
+                life.child.start_kill().unwrap();
+                match life.rest(&mut case).await.0 {
+                    Some(SIGKILL) => killed += 1,
+                    None => {}
+                    other => panic!("ended by signal {other:?}"),
+                }
+            }
+            let (end, _) = Life::begin(&case.scenario(Fault::Never)).rest(&mut case).await;
+            assert_eq!(end, None);
+            let doubted = case.check(Order::Unknown).await;
+            println!("{label}: {killed} kills after {lines:?} lines, {doubted} steps in doubt");
+            killed
+        }
+    });
+    let cases: Vec<_> = cases.collect();
+    let killed: Vec<usize> = futures_util::stream::iter(cases).buffer_unordered(PARALLEL).collect().await;
+    assert!(killed.iter().sum::<usize>() >= 8, "{killed:?}");
+}
+
+/// Two processes at the same time, of which the second never crashes.
+async fn together(case: &mut Case<'_>, fault: Fault) -> End {
+    let mut first = Life::begin(&case.scenario(fault));
+    // It has a run of its own before the other one comes.
+    first.until("run ", case).await;
+    let mut second = Life::begin(&case.scenario(Fault::Never));
+    let (mut told, mut more) = (Vec::new(), true);
+    let (mut one, mut two) = (true, true);
+    while more {
+        let line = tokio::select! {
+            line = first.line(), if one => { one = line.is_some(); line }
+            line = second.line(), if two => { two = line.is_some(); line }
+        };
+        told.extend(line);
+        more = one || two;
+    }
+    told.iter().for_each(|line| case.told(line));
+    case.ended();
+    assert_eq!(second.end().await, None, "the second process ended by a signal");
+    first.end().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_on_one_file() {
+    let site = Site::provision().await;
+    let labels = ["turn-a", "once-b", "turn-c", "once-d", "turn-e", "once-f"];
+    let mut case = site.case("calm", &labels, false);
+    assert_eq!(together(&mut case, Fault::Never).await, None);
+    case.check(Order::Unknown).await;
+
+    // Whatever one of them leaves, the other takes up while it has work of its own.
+    let draw = Draw::new();
+    for number in 0..4 {
+        let fault = Fault::AfterCommit(7 + draw.below(6) as u64);
+        let mut case = site.case(&format!("case-{number}"), &labels, false);
+        let end = together(&mut case, fault.clone()).await;
+        let doubted = case.check(Order::Unknown).await;
+        println!("{fault:?}, {doubted} steps in doubt");
+        // Six starts and some commits of the run that it had before the other one came.
+        assert_eq!(end, Some(SIGABRT), "{fault:?}");
+    }
+}
+
+/// A worker stands still before a commit for longer than its lease, and another one takes its run up. The first wakes
+/// while the other is at work, or when the run is over, and finds that the run is not its own any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_worker_writes_nothing_when_it_wakes() {
+    let site = Site::provision().await;
+    let (_, _, commits) = survive(&mut site.case("calm", &["turn"], true), &[]).await;
+    let cases =
+        (2..=commits).flat_map(|commit| [("took ", commit), ("commits ", commit)]).map(|(until, commit)| {
+            let site = &site;
+            async move {
+                let mut case = site.case(&format!("case-{commit}-{}", until.trim()), &["turn"], true);
+                let mut frozen = Life::begin(&case.scenario(Fault::Freeze(commit)));
+                frozen.until("frozen", &mut case).await;
+                let mut other = Life::begin(&case.scenario(Fault::Never));
+                other.until(until, &mut case).await;
+                frozen.stdin.write_all(b"\n").await.unwrap();
+                assert_eq!(other.rest(&mut case).await.0, None);
+                assert_eq!(frozen.rest(&mut case).await.0, None, "the frozen worker did not end well");
+                case.check(Order::Known).await
+            }
+        });
+    let cases: Vec<_> = cases.collect();
+    let doubted: Vec<usize> = futures_util::stream::iter(cases).buffer_unordered(PARALLEL).collect().await;
+    // Only where the end of the unsafe tool was what it could not commit.
+    assert_eq!(doubted.iter().sum::<usize>(), 2, "{doubted:?}");
+}
