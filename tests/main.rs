@@ -16,3 +16,4 @@ mod isolation;
 mod platform;
 mod quickstart;
 mod support;
+mod tables;

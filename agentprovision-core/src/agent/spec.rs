@@ -142,11 +142,26 @@ impl Budget {
 #[non_exhaustive]
 pub struct Limits {
     /// The longest a run may take from its start, in milliseconds, waiting for people not counted out; default 1 hour.
+    #[serde(skip_serializing_if = "default_timeout")]
     pub timeout_ms: u64,
     /// Tool calls of one answer that run at the same time; default 8.
+    #[serde(skip_serializing_if = "default_parallel_tools")]
     pub max_parallel_tools: u32,
     /// How often the same call with the same result may repeat before the run fails; default 3.
+    #[serde(skip_serializing_if = "default_repeats")]
     pub max_repeats: u32,
+}
+
+fn default_timeout(value: &u64) -> bool {
+    *value == Limits::default().timeout_ms
+}
+
+fn default_parallel_tools(value: &u32) -> bool {
+    *value == Limits::default().max_parallel_tools
+}
+
+fn default_repeats(value: &u32) -> bool {
+    *value == Limits::default().max_repeats
 }
 
 impl Default for Limits {
