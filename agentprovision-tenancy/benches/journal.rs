@@ -1,6 +1,6 @@
 //! Durable steps per second of 1, 16 and 256 runs, each step the commit of a DONE and an INTENT row with a payload of 500
 //! bytes and three usage events. Beside it the same rows by hand-written transactions on one connection to a file of the
-//! same schema: one step to a transaction for one run, the steps of all runs in one transaction for many. The two take
+//! same schema and settings: one step to a transaction for one run, the steps of all runs in one transaction for many. The two take
 //! turns, and the ratios are medians over rounds. What the disk does is printed with every round.
 
 #![expect(
@@ -329,6 +329,7 @@ fn main() {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .pragma("wal_autocheckpoint", "4000")
+            .pragma("cache_size", "-32768")
             .disable_statement_logging();
         options.connect().await.unwrap()
     });

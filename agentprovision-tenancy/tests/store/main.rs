@@ -2,7 +2,13 @@
 //! checked by the conformance suites.
 
 #![cfg(feature = "store-sqlite")]
-#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
 
 mod crash;
 mod files;

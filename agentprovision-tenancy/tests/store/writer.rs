@@ -6,7 +6,7 @@ use agentprovision_core::audit::{AuditRecord, merkle};
 use agentprovision_core::effect::{Effects, Guard, OperatorEffects};
 use agentprovision_core::run::{Fence, JournalRow, RunPatch, RunStatus, RunTotals};
 use agentprovision_core::tenant::{Tenant, TenantState};
-use agentprovision_core::usage::{BudgetKey, Dimension};
+use agentprovision_core::usage::{BudgetKey, Dimension, Reservation};
 use agentprovision_core::{Context, ErrorKind};
 use futures_util::future::join_all;
 
@@ -134,15 +134,21 @@ async fn of_64_reservations_for_room_for_10_exactly_10_get_it() {
         world.stores.quota.define(&ctx, &key, Some(109)).await.unwrap();
         let tasks = (0..64).map(|_| {
             let (world, ctx, key) = (world.clone(), ctx.clone(), key.clone());
-            tokio::spawn(
-                async move { world.stores.quota.reserve(&ctx, world.env.id(), vec![(key, 10)]).await },
-            )
+            tokio::spawn(async move {
+                let (id, demand) = (world.env.id(), vec![(key, 10)]);
+                let result = world.stores.quota.reserve(&ctx, id, demand.clone()).await;
+                (Reservation { id, demand }, result.map_err(|error| error.kind()))
+            })
         });
         let results = join_all(tasks).await.into_iter().map(Result::unwrap);
-        let (held, refused): (Vec<_>, Vec<_>) = results.partition(Result::is_ok);
+        let (held, refused): (Vec<_>, Vec<_>) = results.partition(|(_, result)| result.is_ok());
         assert_eq!(held.len(), 10);
-        assert!(refused.iter().all(|result| result.as_ref().unwrap_err().is(ErrorKind::BudgetExceeded)));
-        assert_eq!(world.stores.quota.state(&ctx, &key).await.unwrap().unwrap().reserved, 100);
+        assert!(refused.iter().all(|(_, result)| *result == Err(ErrorKind::BudgetExceeded)));
+        // Of a refused one nothing is left that could be settled.
+        let (gone, _) = refused.into_iter().next().unwrap();
+        world.stores.quota.settle(&ctx, gone, vec![(key.clone(), 1)]).await.unwrap();
+        let state = world.stores.quota.state(&ctx, &key).await.unwrap().unwrap();
+        assert_eq!((state.reserved, state.spent), (100, 0));
     }
 }
 
@@ -194,4 +200,43 @@ async fn audit_records_that_nobody_reads_are_sequenced_all_the_same() {
     let proof = world.stores.audit.prove(&ctx, 4100, 4321).await.unwrap();
     let (leaf, root) = (entries[4100].leaf(), proof.checkpoint.root);
     merkle::verify_inclusion(leaf, 4100, 4321, &proof.path, root).unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_whose_rows_the_database_refuses_fails_alone() {
+    use sqlx::ConnectOptions;
+    let _watchdog = watchdog();
+    let world = World::new().await;
+    let ctx = world.tenant().await;
+    let agent = world.agent(&ctx).await;
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(world.folder.file("test.db"));
+    let mut conn = file.connect().await.unwrap();
+    let trigger = "CREATE TRIGGER poison BEFORE INSERT ON payloads WHEN new.bytes = CAST('poison' AS BLOB) \
+                   BEGIN SELECT RAISE(ABORT, 'poison'); END";
+    sqlx::raw_sql(trigger).execute(&mut conn).await.unwrap();
+    let mut leases = Vec::new();
+    for _ in 0..10 {
+        leases.push(world.run(&ctx, &agent).await);
+    }
+    for others in [false, true] {
+        let content = |place| if place == 4 { "poison" } else { "fine" };
+        let commits = leases.iter().enumerate().map(|(place, lease)| {
+            world.stores.runs.commit(&lease.fence, batch(lease, 2, content(place)), Effects::none())
+        });
+        let reserve = async {
+            if others {
+                world.stores.quota.reserve(&ctx, world.env.id(), vec![]).await.unwrap();
+            }
+        };
+        let (results, ()) = futures_util::future::join(join_all(commits), reserve).await;
+        for (place, result) in results.into_iter().enumerate() {
+            match result {
+                Ok(_) => assert_ne!(place, 4),
+                Err(error) => assert_eq!((place, error.kind()), (4, ErrorKind::Internal)),
+            }
+        }
+    }
+    for (place, lease) in leases.iter().enumerate() {
+        verify(&world, &ctx, &lease.run, if place == 4 { 1 } else { 5 }).await;
+    }
 }

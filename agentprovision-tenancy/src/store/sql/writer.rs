@@ -170,6 +170,7 @@ impl Writer {
     /// Runs the requests in order, commits that stand next to each other as one. An error is the whole batch's.
     async fn run(&mut self, batch: Batch, answers: &mut Vec<Answer>) -> Result<()> {
         let alone = batch.len() == 1;
+        let sole = batch.iter().all(|request| matches!(request, Request::Commit(..)));
         let mut failed = Ok(());
         let (mut commits, mut replies) = (Vec::new(), Vec::new());
         for request in batch {
@@ -181,7 +182,7 @@ impl Writer {
                     replies.push(reply);
                 }
                 Request::Call(call) => {
-                    failed = self.merged(&mut commits, &mut replies, answers).await;
+                    failed = self.merged(&mut commits, &mut replies, answers, sole).await;
                     if failed.is_err() {
                         answers.push(Answer::unwritten(Request::Call(call)));
                     } else {
@@ -192,7 +193,7 @@ impl Writer {
             }
         }
         match failed {
-            Ok(()) => self.merged(&mut commits, &mut replies, answers).await,
+            Ok(()) => self.merged(&mut commits, &mut replies, answers, sole).await,
             failed => {
                 answers.extend(replies.into_iter().map(|reply| Answer::Commit(reply, None)));
                 failed
@@ -228,16 +229,17 @@ impl Writer {
         commits: &mut Vec<Commit>,
         replies: &mut Vec<oneshot::Sender<Result<u64>>>,
         answers: &mut Vec<Answer>,
+        sole: bool,
     ) -> Result<()> {
         let (commits, replies) = (std::mem::take(commits), std::mem::take(replies));
         if commits.is_empty() {
             return Ok(());
         }
-        let mut results = self.merge(&commits).await;
+        let mut results = self.merge(&commits, sole).await;
         if let (Ok(None), 2..) = (&results, commits.len()) {
             let mut all = Vec::new();
             for commit in &commits {
-                match self.merge(std::slice::from_ref(commit)).await {
+                match self.merge(std::slice::from_ref(commit), false).await {
                     Ok(Some(mut one)) => all.append(&mut one),
                     Ok(None) => all.push(Err(Error::internal("the journal rows cannot be written"))),
                     Err(error) => {
@@ -259,18 +261,27 @@ impl Writer {
         failed
     }
 
-    /// Writes commits as one in a savepoint; `None` when the database refused a statement of theirs.
-    async fn merge(&mut self, commits: &[Commit]) -> Result<Option<Vec<Result<u64>>>> {
-        self.conn.execute("SAVEPOINT merged", vec![]).await?;
+    /// Writes commits as one; `None`, and nothing written, when the database refused a statement of theirs. Those that
+    /// are `sole` in their transaction need no savepoint in it.
+    async fn merge(&mut self, commits: &[Commit], sole: bool) -> Result<Option<Vec<Result<u64>>>> {
+        if !sole {
+            self.conn.execute("SAVEPOINT merged", vec![]).await?;
+        }
         let result = merge::write(&mut SystemTx { conn: &mut self.conn, env: &self.env }, commits).await;
         if let Some(error) = self.conn.take_lost() {
             return Err(error);
         }
         if let Err(error) = &result {
             tracing::warn!(?error, commits = commits.len(), "commits could not be merged");
-            self.conn.execute("ROLLBACK TO merged", vec![]).await?;
+            let (undo, go_on) = match sole {
+                true => ("ROLLBACK", "BEGIN IMMEDIATE"),
+                false => ("ROLLBACK TO merged", "RELEASE merged"),
+            };
+            self.conn.execute(undo, vec![]).await?;
+            self.conn.execute(go_on, vec![]).await?;
+        } else if !sole {
+            self.conn.execute("RELEASE merged", vec![]).await?;
         }
-        self.conn.execute("RELEASE merged", vec![]).await?;
         Ok(result.ok())
     }
 
