@@ -123,7 +123,13 @@ impl Access {
     ///
     /// # Errors
     /// `not_found` instead of `permission_denied` without `seen`; otherwise as [`Access::check`].
-    pub async fn change(&self, ctx: &Context, permission: Permission, seen: Permission, resource: Resource) -> Result<()> {
+    pub async fn change(
+        &self,
+        ctx: &Context,
+        permission: Permission,
+        seen: Permission,
+        resource: Resource,
+    ) -> Result<()> {
         match self.check(ctx, permission, resource.clone()).await {
             Err(error) if error.is(ErrorKind::PermissionDenied) => {
                 self.read(ctx, seen, resource).await?;

@@ -166,6 +166,13 @@ impl Context {
         Self(Arc::new(Inner { info, ..self.parts() }))
     }
 
+    /// The same context with grants shrunk to those in `scopes`.
+    #[must_use]
+    pub fn within(&self, scopes: &PermissionSet) -> Self {
+        let grants = self.0.grants.intersection(scopes);
+        Self(Arc::new(Inner { grants, ..self.parts() }))
+    }
+
     /// The same context for an agent of the principal: grants shrink to what both have.
     #[must_use]
     pub fn for_agent(&self, agent: AgentId, grants: &PermissionSet) -> Self {

@@ -35,6 +35,8 @@ pub enum Reply {
     Text(String),
     /// Tool calls: name and arguments each. The ids are `call_<conversation length>_<place>`.
     Tools(Vec<(String, Value)>),
+    /// Text, then tool calls as in [`Reply::Tools`].
+    Both(String, Vec<(String, Value)>),
     /// A tool call whose arguments are cut off by the token limit.
     CutOff(String, String),
     /// A failure before the first piece.
@@ -119,6 +121,32 @@ impl ScriptedModel {
         request.messages.iter().filter(|message| matches!(message, Message::Tool { .. })).count()
     }
 
+    fn calls(
+        &self,
+        request: &ChatRequest,
+        text: String,
+        calls: Vec<(String, Value)>,
+        usage: impl Fn(usize) -> ChatEvent,
+    ) -> Vec<Result<ChatEvent>> {
+        let mut size = text.len();
+        let mut events: Vec<Result<ChatEvent>> = Vec::new();
+        if !text.is_empty() {
+            events.push(Ok(ChatEvent::Text(text)));
+        }
+        for (index, (name, arguments)) in calls.into_iter().enumerate() {
+            let arguments = arguments.to_string();
+            size += arguments.len();
+            let id = Some(format!("call_{}_{index}", request.messages.len()));
+            events.push(Ok(ChatEvent::ToolCall { index, id, name: Some(name), arguments }));
+        }
+        events.push(Ok(ChatEvent::Finished {
+            reason: FinishReason::ToolCalls,
+            raw: Some("tool_calls".into()),
+        }));
+        events.push(Ok(usage(size)));
+        events
+    }
+
     fn events(&self, request: &ChatRequest) -> (Vec<Result<ChatEvent>>, bool) {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
         let prompt: usize = request.messages.iter().map(|message| format!("{message:?}").len()).sum();
@@ -140,23 +168,8 @@ impl ScriptedModel {
                 events.push(Ok(usage(text.len())));
                 (events, false)
             }
-            Reply::Tools(calls) => {
-                let mut size = 0;
-                let mut events: Vec<Result<ChatEvent>> = Vec::new();
-                for (index, (name, arguments)) in calls.into_iter().enumerate() {
-                    let arguments = arguments.to_string();
-                    size += arguments.len();
-                    events.push(Ok(ChatEvent::ToolCall {
-                        index,
-                        id: Some(format!("call_{}_{index}", request.messages.len())),
-                        name: Some(name),
-                        arguments,
-                    }));
-                }
-                events.push(Ok(finished(FinishReason::ToolCalls, "tool_calls")));
-                events.push(Ok(usage(size)));
-                (events, false)
-            }
+            Reply::Tools(calls) => (self.calls(request, String::new(), calls, usage), false),
+            Reply::Both(text, calls) => (self.calls(request, text, calls, usage), false),
             Reply::CutOff(name, arguments) => {
                 let id = Some(format!("call_{}_0", request.messages.len()));
                 let size = arguments.len();

@@ -212,8 +212,13 @@ async fn a_signal_to_a_finished_run_is_refused(w: World) -> Outcome {
     let ctx = w.tenant().await?;
     let agent = w.agent(&ctx).await?;
     let lease = w.run(&ctx, &agent).await?;
-    w.finish(&lease, RunStatus::Failed).await?;
     let signal = || Signal::Cancel { by: ctx.principal().user() };
+    let known = w.env.id();
+    w.stores.index.signal(&ctx, lease.run.id, known, signal(), Effects::none()).await?;
+    w.finish(&lease, RunStatus::Failed).await?;
+    // Signals go with the run's end, so that this one is not known any more.
+    let call = w.stores.index.signal(&ctx, lease.run.id, known, signal(), w.effects(&ctx));
+    w.refuses(&ctx, "a repeated signal to a finished run", Conflict, call).await?;
     let call = w.stores.index.signal(&ctx, lease.run.id, w.env.id(), signal(), w.effects(&ctx));
     w.refuses(&ctx, "a finished run", Conflict, call).await?;
     let call = w.stores.index.signal(&ctx, w.env.id(), w.env.id(), signal(), w.effects(&ctx));

@@ -10,6 +10,8 @@ use futures_util::stream;
 use tokio::sync::broadcast;
 
 use super::{EventLog, EventSink, EventSource, NumberedEvent};
+use crate::access::Access;
+use crate::authz::{Permission, Resource};
 use crate::clock::Env;
 use crate::context::Context;
 use crate::error::Result;
@@ -60,34 +62,52 @@ impl EventSource for EventBus {
         ctx: &Context,
         after: u64,
     ) -> Result<BoxStream<'static, Result<NumberedEvent>>> {
-        struct State {
-            bus: EventBus,
-            ctx: Context,
-            wake: broadcast::Receiver<()>,
-            after: u64,
-            ready: VecDeque<NumberedEvent>,
-        }
-        let state = State {
-            bus: self.clone(),
-            ctx: ctx.clone(),
-            wake: self.wake.subscribe(),
-            after,
-            ready: VecDeque::new(),
-        };
-        Ok(Box::pin(stream::try_unfold(state, |mut state| async move {
-            loop {
-                if let Some(event) = state.ready.pop_front() {
-                    state.after = event.seq;
-                    return Ok(Some((event, state)));
-                }
-                state.ready = state.bus.log.read(&state.ctx, state.after, 100).await?.into();
-                if state.ready.is_empty() {
-                    tokio::select! {
-                        _ = state.wake.recv() => {}
-                        () = state.bus.env.sleep(POLL) => {}
-                    }
+        Ok(self.follow(ctx, after, None))
+    }
+}
+
+struct Follower {
+    bus: EventBus,
+    ctx: Context,
+    access: Option<Access>,
+    wake: broadcast::Receiver<()>,
+    after: u64,
+    ready: VecDeque<NumberedEvent>,
+}
+
+impl EventBus {
+    /// The events after number `after`, then those that come, for as long as `access` lets them be seen.
+    pub(super) fn follow(
+        &self,
+        ctx: &Context,
+        after: u64,
+        access: Option<Access>,
+    ) -> BoxStream<'static, Result<NumberedEvent>> {
+        let (bus, ctx, wake) = (self.clone(), ctx.clone(), self.wake.subscribe());
+        let follower = Follower { bus, ctx, access, wake, after, ready: VecDeque::new() };
+        Box::pin(stream::try_unfold(follower, |mut follower| async move {
+            Ok(Some((follower.next().await?, follower)))
+        }))
+    }
+}
+
+impl Follower {
+    async fn next(&mut self) -> Result<NumberedEvent> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                self.after = event.seq;
+                return Ok(event);
+            }
+            if let Some(access) = &self.access {
+                access.check(&self.ctx, Permission::AUDIT_READ, Resource::all("events")).await?;
+            }
+            self.ready = self.bus.log.read(&self.ctx, self.after, 100).await?.into();
+            if self.ready.is_empty() {
+                tokio::select! {
+                    _ = self.wake.recv() => {}
+                    () = self.bus.env.sleep(POLL) => {}
                 }
             }
-        })))
+        }
     }
 }

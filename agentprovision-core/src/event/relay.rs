@@ -1,20 +1,25 @@
 //! Carries events from the outbox to the sinks, and lets callers follow them.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::stream::BoxStream;
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{EventBus, EventLog, EventSink, EventSource, NumberedEvent};
+use super::{EventBus, EventLog, EventSink, NumberedEvent};
 use crate::access::Access;
 use crate::authz::{Permission, Resource};
 use crate::clock::Env;
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// How often the outbox is looked at when nothing came.
 const POLL: Duration = Duration::from_millis(250);
+
+/// The longest a sink may take for a batch.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Events handed over at a time.
 const BATCH: u32 = 100;
@@ -28,9 +33,14 @@ pub async fn relay(
     closing: CancellationToken,
 ) {
     loop {
-        let wait = match hand_over(&*log, &sinks).await {
+        let handed = tokio::select! {
+            biased;
+            handed = hand_over(&*log, &sinks, &env) => handed,
+            // What a sink did not confirm is handed over again by whoever comes next.
+            () = closing.cancelled() => return,
+        };
+        let wait = match handed {
             Ok(0) => POLL,
-            Ok(_) if closing.is_cancelled() => return,
             Ok(_) => continue,
             Err(error) => {
                 tracing::warn!(error = ?error, "events could not be handed over");
@@ -45,13 +55,19 @@ pub async fn relay(
     }
 }
 
-async fn hand_over(log: &dyn EventLog, sinks: &[Arc<dyn EventSink>]) -> Result<usize> {
+async fn hand_over(log: &dyn EventLog, sinks: &[Arc<dyn EventSink>], env: &Env) -> Result<usize> {
     let events = log.unpublished(BATCH).await?;
     if events.is_empty() {
         return Ok(0);
     }
     for sink in sinks {
-        sink.publish(&events).await?;
+        // A sink is the host's code: one that panics or hangs is one that refused.
+        let published = AssertUnwindSafe(sink.publish(&events)).catch_unwind();
+        match env.timeout(PATIENCE, published).await {
+            Some(Ok(result)) => result?,
+            Some(Err(_)) => return Err(Error::internal("an event sink panicked")),
+            None => return Err(Error::new(ErrorKind::DeadlineExceeded, "an event sink took too long")),
+        }
     }
     log.published(&events).await?;
     Ok(events.len())
@@ -80,7 +96,7 @@ impl Events {
         after: u64,
     ) -> Result<BoxStream<'static, Result<NumberedEvent>>> {
         self.access.check(ctx, Permission::AUDIT_READ, Resource::all("events")).await?;
-        self.bus.subscribe(ctx, after).await
+        Ok(self.bus.follow(ctx, after, Some(self.access.clone())))
     }
 
     /// At most `limit` (up to 500) events after number `after`.

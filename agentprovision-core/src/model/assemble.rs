@@ -61,6 +61,12 @@ impl ChatAssembler {
         self.usage
     }
 
+    /// Bytes of text, reasoning, refusal and arguments so far.
+    pub fn written(&self) -> usize {
+        let arguments: usize = self.tool_calls.iter().map(|call| call.arguments.len()).sum();
+        self.text.len() + self.reasoning.len() + self.refusal.as_ref().map_or(0, String::len) + arguments
+    }
+
     /// Whether the answer is complete.
     pub fn is_finished(&self) -> bool {
         self.finish.is_some()

@@ -1,9 +1,11 @@
 //! Drives one run: carries out what its machine says and journals what happened, before and after.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -63,18 +65,29 @@ pub(super) struct Driver {
     tokens: HashMap<u32, CancellationToken>,
     tasks: HashMap<tokio::task::Id, OpenStep>,
     pending: Pending,
+    dropped: RunTotals,
     closing: bool,
+    parking: bool,
 }
 
 /// How a step's task ended.
 type Joined = std::result::Result<(tokio::task::Id, StepEnd), tokio::task::JoinError>;
 
-/// Why driving ended.
-enum Stop {
-    /// The run is over or was given back.
-    Done,
-    /// The tenant was suspended: what is under way ends, nothing new begins.
-    Park,
+/// What to do after the machine was asked.
+enum Act {
+    /// Ask it again.
+    Again,
+    /// Wait for what is under way.
+    Follow,
+    /// The run is over, or was given back.
+    Leave,
+}
+
+impl Drop for Driver {
+    /// A worker that is lost takes no tool with it; each is told to stop.
+    fn drop(&mut self) {
+        self.stop_steps();
+    }
 }
 
 impl Driver {
@@ -83,15 +96,20 @@ impl Driver {
         let run = lease.fence.run;
         let wake = shared.listen(run);
         let feed = shared.feeds.open(run, lease.run.seq);
-        let ended = Self::open_and_go(shared.clone(), lease, feed, wake).await;
-        shared.deaf(run);
-        shared.feeds.close(run);
+        let driving = Self::open_and_go(shared.clone(), lease, feed.clone(), wake.clone());
+        // Code of the host's runs in here: an authorizer, a resolver of models.
+        let ended = AssertUnwindSafe(driving).catch_unwind().await;
+        shared.deaf(run, &wake);
+        shared.feeds.close(run, &feed);
+        // What was said after the run was given back, and heard by nobody.
+        shared.look();
         match ended {
-            Ok(()) => {}
+            Ok(Ok(())) => {}
             // Somebody else has the run; nothing of ours was written.
-            Err(error) if error.is(ErrorKind::Fenced) => tracing::info!(%run, "another worker has the run"),
+            Ok(Err(error)) if error.is(ErrorKind::Fenced) => tracing::info!("another worker has the run"),
             // The lease runs out and somebody tries again from the journal.
-            Err(error) => tracing::warn!(%run, error = ?error, "the run could not be driven on"),
+            Ok(Err(error)) => tracing::warn!(error = ?error, "the run could not be driven on"),
+            Err(_) => tracing::error!("driving the run panicked"),
         }
     }
 
@@ -100,10 +118,7 @@ impl Driver {
             Ok(driver) => driver,
             Err(error) => return Self::give_up(&shared, &lease, error).await,
         };
-        match driver.go().await? {
-            Stop::Done => Ok(()),
-            Stop::Park => driver.park().await,
-        }
+        driver.go().await
     }
 
     /// A context to read the run with: it may do nothing else.
@@ -131,6 +146,9 @@ impl Driver {
                 error
             }
         })?;
+        let scopes =
+            machine.scopes().map_or(Ok(PermissionSet::ALL), |names| shared.permissions.set(names))?;
+        let caller = caller.within(&scopes);
         let mut info = caller.info().clone();
         info.correlation_id = Some(record.id.to_string());
         let caller = caller.with_info(info);
@@ -143,6 +161,7 @@ impl Driver {
             fence: lease.fence,
             agent: record.agent,
             spec,
+            scopes,
             ctx,
             salt: record.salt,
             deadline: record.deadline,
@@ -160,7 +179,9 @@ impl Driver {
             tokens: HashMap::new(),
             tasks: HashMap::new(),
             pending: Pending::default(),
+            dropped: RunTotals::default(),
             closing: false,
+            parking: false,
         };
         // Epoch 1 is the starter itself, which journaled its first intent a moment ago; nothing of it is in doubt.
         if lease.fence.epoch > 1 {
@@ -171,7 +192,7 @@ impl Driver {
                 .filter_map(|step| RunMachine::recover(step, now).map(|entry| (step.clone(), entry)))
                 .collect();
             for (step, entry) in ended {
-                driver.ended(StepEnd { step, entry, payload: None, committed: None })?;
+                driver.ended(StepEnd { step, entry, payload: None, committed: None, lost: None })?;
             }
         }
         Ok(driver)
@@ -179,6 +200,12 @@ impl Driver {
 
     /// Ends or gives back a run that could not be opened.
     async fn give_up(shared: &Shared, lease: &Lease, error: Error) -> Result<()> {
+        let lapsed = shared.env.now() >= lease.run.deadline && !error.is(ErrorKind::Fenced);
+        let error = if lapsed && error.is(ErrorKind::Unavailable) {
+            Error::new(ErrorKind::DeadlineExceeded, "the run's deadline passed").with_source(error)
+        } else {
+            error
+        };
         match error.kind() {
             ErrorKind::TenantSuspended => {
                 let patch = RunPatch {
@@ -191,6 +218,7 @@ impl Driver {
                 Ok(())
             }
             ErrorKind::PermissionDenied
+            | ErrorKind::DeadlineExceeded
             | ErrorKind::Corrupt
             | ErrorKind::InvalidInput
             | ErrorKind::NotFound => {
@@ -221,60 +249,30 @@ impl Driver {
         }
     }
 
-    async fn go(&mut self) -> Result<Stop> {
+    async fn go(&mut self) -> Result<()> {
         let shared = self.scope.shared.clone();
         let env = &shared.env;
-        let third = shared.options.lease / 3;
         let mut renew_at = env.monotonic();
         loop {
-            if env.monotonic() >= renew_at {
-                self.renew().await?;
-                renew_at = env.monotonic().saturating_add(third);
+            // Nothing that happened may be journaled behind an intent that was decided before it.
+            if self.pending.intents.is_empty() && env.monotonic() >= renew_at {
+                renew_at = self.renew().await?;
             }
-            if self.closing && self.running.is_empty() {
-                self.give_back().await?;
-                return Ok(Stop::Done);
-            }
-            if !self.closing {
-                match self.machine.next(env.now(), &self.quote, || env.id()) {
-                    Command::Journal(entries) => {
-                        for entry in entries {
-                            self.machine.apply(&entry, None)?;
-                            match entry {
-                                JournalEntry::Finished { .. } => self.pending.facts.push(entry),
-                                _ => self.pending.intents.push(entry),
-                            }
-                        }
-                        if self.machine.is_over() {
-                            self.finish().await?;
-                            return Ok(Stop::Done);
-                        }
-                        continue;
-                    }
-                    Command::Execute(steps) => {
-                        if let Err(error) = self.flush(RunPatch::default()).await {
-                            return self.stopped(error);
-                        }
-                        for step in steps {
-                            self.begin(step);
-                        }
-                    }
-                    Command::Abort(steps) => {
-                        for step in steps {
-                            self.abort(step)?;
-                        }
-                        if let Err(error) = self.flush(RunPatch::default()).await {
-                            return self.stopped(error);
-                        }
-                        if self.running.is_empty() {
-                            continue;
-                        }
-                    }
-                    Command::Wait => {
-                        self.wait().await?;
-                        return Ok(Stop::Done);
-                    }
-                    Command::Over => return Ok(Stop::Done),
+            self.closing |= self.running.is_empty() && shared.closing.is_cancelled();
+            if self.closing || self.parking {
+                if self.running.is_empty() {
+                    return self.give_back().await;
+                }
+                // What ended is kept, however long its siblings take.
+                self.flush(RunPatch::default()).await?;
+                if self.parking && env.now() >= self.scope.deadline {
+                    self.stop_steps();
+                }
+            } else {
+                match self.act().await? {
+                    Act::Again => continue,
+                    Act::Follow => {}
+                    Act::Leave => return Ok(()),
                 }
             }
             let deadline = self.scope.deadline.since(env.now());
@@ -293,9 +291,83 @@ impl Driver {
         }
     }
 
-    /// Decides what a refused commit means: suspension parks the run, anything else stops this worker.
-    fn stopped(&mut self, error: Error) -> Result<Stop> {
-        if error.is(ErrorKind::TenantSuspended) { Ok(Stop::Park) } else { Err(error) }
+    /// Does what the machine says.
+    async fn act(&mut self) -> Result<Act> {
+        let env = self.scope.shared.env.clone();
+        match self.machine.next(env.now(), &self.quote, || env.id()) {
+            Command::Journal(entries) => {
+                // The end is a fact; what was decided before it is journaled before it.
+                let ends = matches!(entries.as_slice(), [JournalEntry::Finished { .. }]);
+                if ends && !self.pending.intents.is_empty() && !self.flushed(RunPatch::default()).await? {
+                    return Ok(Act::Again);
+                }
+                for entry in entries {
+                    self.machine.apply(&entry, None)?;
+                    if ends { self.pending.facts.push(entry) } else { self.pending.intents.push(entry) }
+                }
+                if !self.machine.is_over() {
+                    return Ok(Act::Again);
+                }
+                self.finish().await?;
+                Ok(Act::Leave)
+            }
+            Command::Execute(steps) => {
+                if !self.flushed(RunPatch::default()).await? {
+                    return Ok(Act::Again);
+                }
+                for step in steps {
+                    self.begin(step);
+                }
+                Ok(Act::Follow)
+            }
+            Command::Abort(steps) => {
+                if !self.flushed(RunPatch::default()).await? {
+                    return Ok(Act::Again);
+                }
+                for step in steps {
+                    self.abort(step)?;
+                }
+                self.flush(RunPatch::default()).await?;
+                Ok(if self.running.is_empty() { Act::Again } else { Act::Follow })
+            }
+            Command::Wait => {
+                let patch = RunPatch {
+                    status: Some(RunStatus::Waiting),
+                    release: Some(Release::UntilSignal),
+                    ..RunPatch::default()
+                };
+                Ok(if self.flushed(patch).await? { Act::Leave } else { Act::Again })
+            }
+            Command::Over => Ok(Act::Leave),
+        }
+    }
+
+    /// Journals what is pending. When the tenant is suspended, no intent is: steps under way end, nothing new begins,
+    /// and the machine, which is ahead of the journal now, is not asked again.
+    async fn flushed(&mut self, patch: RunPatch) -> Result<bool> {
+        match self.flush(patch).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.is(ErrorKind::TenantSuspended) => {
+                self.parking = true;
+                self.drop_intents();
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Forgets what was decided and not journaled; whoever takes the run up decides again.
+    fn drop_intents(&mut self) {
+        for entry in self.pending.intents.drain(..) {
+            if let JournalEntry::Intent { kind, .. } = entry {
+                self.dropped.steps += 1;
+                self.dropped.tool_calls += u32::from(kind == StepKind::Tool);
+            }
+        }
+    }
+
+    fn stop_steps(&self) {
+        self.tokens.values().for_each(CancellationToken::cancel);
     }
 
     /// Steps under way get so long to end when the engine closes; then a tool is cancelled like any other.
@@ -353,7 +425,7 @@ impl Driver {
         let now = self.scope.shared.env.now();
         let outcome = DoneOutcome::Failed { error: StepError::from(error) };
         let entry = super::machine::ended(step.step, outcome, now);
-        StepEnd { step, entry, payload: None, committed: None }
+        StepEnd { step, entry, payload: None, committed: None, lost: None }
     }
 
     fn joined(&mut self, end: Joined) -> Result<()> {
@@ -372,6 +444,12 @@ impl Driver {
             }
         };
         self.tokens.remove(&end.step.step);
+        if end.step.kind == StepKind::Model {
+            self.feed.end();
+        }
+        if let Some(error) = end.lost {
+            return Err(error);
+        }
         if self.closing
             && matches!(&end.entry, JournalEntry::Done { outcome: DoneOutcome::Failed { error }, .. } if error.kind == ErrorKind::Cancelled)
         {
@@ -383,7 +461,7 @@ impl Driver {
 
     /// Takes in how a step ended.
     fn ended(&mut self, end: StepEnd) -> Result<()> {
-        let StepEnd { step, entry, payload, committed } = end;
+        let StepEnd { step, entry, payload, committed, lost: _ } = end;
         self.machine.apply(&entry, payload.as_ref().map(|payload| payload.bytes.as_slice()))?;
         if let Some(seq) = committed {
             self.feed.committed(seq);
@@ -399,17 +477,33 @@ impl Driver {
         Ok(())
     }
 
-    /// Renews the lease and takes in what was said to the run.
-    async fn renew(&mut self) -> Result<()> {
+    /// Renews the lease, takes in what was said to the run, and says when to come again.
+    async fn renew(&mut self) -> Result<Duration> {
         let shared = self.scope.shared.clone();
-        let until = shared.env.now().after(shared.options.lease);
-        for (id, signal) in shared.stores.runs.renew(&self.lease.fence, until).await? {
+        let (env, lease) = (&shared.env, shared.options.lease);
+        let until = env.now().after(lease);
+        let signals = match shared.stores.runs.renew(&self.lease.fence, until).await {
+            Ok(signals) => signals,
+            // A short outage of the store ends nothing while the run is still ours.
+            Err(error) if error.is(ErrorKind::Unavailable) && env.now() < self.lease.until => {
+                tracing::warn!(error = ?error, "the lease could not be renewed");
+                return Ok(env.monotonic().saturating_add(Duration::from_secs(1)));
+            }
+            Err(error) => return Err(error),
+        };
+        self.lease.until = until;
+        for (id, signal) in signals {
             if self.pending.consumed.contains(&id) {
                 continue;
             }
-            let at = shared.env.now();
+            let at = env.now();
             let entry = match signal {
-                Signal::Cancel { by } => Some(JournalEntry::CancelAsked { signal: id, by, at }),
+                Signal::Cancel { by } => {
+                    if self.parking {
+                        self.stop_steps();
+                    }
+                    Some(JournalEntry::CancelAsked { signal: id, by, at })
+                }
                 Signal::Approval { approval, args_hash, approved, by }
                     if self.machine.waits_for(approval, &args_hash) =>
                 {
@@ -424,7 +518,7 @@ impl Driver {
                 self.pending.facts.push(entry);
             }
         }
-        Ok(())
+        Ok(env.monotonic().saturating_add(lease / 3))
     }
 
     fn encode(entries: &[JournalEntry]) -> Result<Vec<Vec<u8>>> {
@@ -439,7 +533,10 @@ impl Driver {
         if patch.status.is_none() && self.status != RunStatus::Running {
             patch.status = Some(RunStatus::Running);
         }
-        patch.totals = Some(self.machine.totals());
+        let mut totals = self.machine.totals();
+        totals.steps -= self.dropped.steps.min(totals.steps);
+        totals.tool_calls -= self.dropped.tool_calls.min(totals.tool_calls);
+        patch.totals = Some(totals);
         let mut effects = self.pending.effects.clone();
         if !self.pending.intents.is_empty() {
             effects.guards.push(Guard::TenantActive);
@@ -473,56 +570,11 @@ impl Driver {
         ))
     }
 
-    /// The tenant was suspended: steps under way end and are journaled, then the run is given back.
-    async fn park(&mut self) -> Result<()> {
-        self.pending.intents.clear();
-        loop {
-            let patch = if self.running.is_empty() {
-                RunPatch {
-                    status: Some(RunStatus::Parked),
-                    release: Some(Release::Ready),
-                    ..RunPatch::default()
-                }
-            } else {
-                RunPatch::default()
-            };
-            let last = self.running.is_empty();
-            // Totals would count the intents that were not journaled; the record keeps the last ones.
-            let batch = JournalBatch {
-                entries: Self::encode(&self.pending.facts)?,
-                payloads: std::mem::take(&mut self.pending.payloads),
-                consumed: std::mem::take(&mut self.pending.consumed),
-                patch,
-            };
-            let effects = std::mem::take(&mut self.pending.effects);
-            self.pending.facts.clear();
-            let seq = self.scope.shared.stores.runs.commit(&self.lease.fence, batch, effects).await?;
-            self.feed.committed(seq);
-            if last {
-                return Ok(());
-            }
-            if let Some(end) = self.running.join_next_with_id().await {
-                self.joined(end)?;
-            }
-        }
-    }
-
-    async fn wait(&mut self) -> Result<()> {
-        let patch = RunPatch {
-            status: Some(RunStatus::Waiting),
-            release: Some(Release::UntilSignal),
-            ..RunPatch::default()
-        };
-        match self.flush(patch).await {
-            Err(error) if error.is(ErrorKind::TenantSuspended) => self.park().await,
-            other => other,
-        }
-    }
-
+    /// Leaves the run to whoever takes it up next.
     async fn give_back(&mut self) -> Result<()> {
-        self.pending.intents.clear();
-        let patch = RunPatch { release: Some(Release::Ready), ..RunPatch::default() };
-        self.flush(patch).await
+        self.drop_intents();
+        let status = self.parking.then_some(RunStatus::Parked);
+        self.flush(RunPatch { status, release: Some(Release::Ready), ..RunPatch::default() }).await
     }
 
     async fn finish(&mut self) -> Result<()> {
@@ -595,9 +647,8 @@ fn finish_effects(
         run,
         data,
     ));
-    if !demand.is_empty() {
-        effects.quota.push(QuotaOp::Settle(reservation(run), demand));
-    }
+    // Harmless where nothing was held.
+    effects.quota.push(QuotaOp::Settle(reservation(run), demand));
     effects
 }
 

@@ -15,7 +15,7 @@ use super::driver::Driver;
 use super::feed::Feeds;
 use super::journal::{DoneOutcome, JournalEntry, STATE_VERSION, StepKind};
 use super::machine::OpenStep;
-use super::store::Lease;
+use super::store::{JournalBatch, Lease, Release, RunPatch};
 use crate::access::{Access, Principals};
 use crate::agent::{AgentSpec, VersionHash};
 use crate::audit::AuditRecord;
@@ -144,8 +144,12 @@ impl Shared {
     }
 
     /// Nobody listens for this run any more.
-    pub(super) fn deaf(&self, run: RunId) {
-        self.wakes.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
+    pub(super) fn deaf(&self, run: RunId, wake: &Arc<Notify>) {
+        let mut wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another driver may have the run by now.
+        if wakes.get(&run).is_some_and(|listening| Arc::ptr_eq(listening, wake)) {
+            wakes.remove(&run);
+        }
     }
 
     /// Looks for runs at once.
@@ -255,8 +259,13 @@ impl LocalEngine {
 
     async fn look_for_runs(&self) {
         let shared = &self.shared;
+        let mut last = shared.env.now();
         loop {
             let room = self.room.available_permits().min(64);
+            let now = shared.env.now();
+            // After a pause of the whole process its own runs look abandoned; their drivers get to renew them first.
+            let paused = now.since(std::mem::replace(&mut last, now)) > shared.options.lease / 2;
+            let room = if paused { 0 } else { room };
             if room > 0 {
                 let until = shared.env.now().after(shared.options.lease);
                 match shared.stores.runs.claim(shared.worker, until, room, STATE_VERSION).await {
@@ -290,12 +299,25 @@ impl Engine for LocalEngine {
         let shared = self.shared.clone();
         let room = self.room.clone();
         self.drivers.spawn(async move {
+            let fence = lease.fence;
+            let wake = shared.listen(fence.run);
+            let late = lease.run.deadline.since(shared.env.now());
             // Runs that were started here wait for room in line; the claims above take no more than there is.
             let _room = tokio::select! {
                 biased;
-                // What is not begun is left to whoever looks for it next.
-                () = shared.closing.cancelled() => return,
-                room = room.acquire() => room,
+                () = shared.closing.cancelled() => {
+                    // What is not begun is left to whoever looks for it next.
+                    let patch = RunPatch { release: Some(Release::Ready), ..RunPatch::default() };
+                    let batch = JournalBatch { patch, ..JournalBatch::default() };
+                    if let Err(error) = shared.stores.runs.commit(&fence, batch, Effects::none()).await {
+                        tracing::warn!(run = %fence.run, error = ?error, "a run could not be given back");
+                    }
+                    return;
+                }
+                room = room.acquire() => Some(room),
+                // A run that is to end needs no room.
+                () = wake.notified() => None,
+                () = shared.env.sleep(late) => None,
             };
             let span = tracing::info_span!(
                 "agent_execution",

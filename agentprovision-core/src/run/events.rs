@@ -1,6 +1,6 @@
 //! The events of a run as callers follow them: numbered, resumable, with exactly one terminal event.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +9,13 @@ use futures_core::stream::BoxStream;
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 
-use super::feed::Feeds;
+use super::engine::Shared;
+use super::feed::Live;
 use super::journal::{
     DoneOutcome, JournalEntry, JournalRow, PayloadHash, RunTotals, StepError, StepKind, decode_entry,
 };
-use super::store::{RunIndex, RunStatus};
-use crate::clock::Env;
+use super::store::RunStatus;
+use crate::authz::{Permission, Resource};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::id::{ApprovalId, RunId};
@@ -176,37 +177,27 @@ pub type RunEvents = BoxStream<'static, Result<RunEvent>>;
 const POLL: Duration = Duration::from_millis(250);
 
 struct Follower {
-    index: Arc<dyn RunIndex>,
-    feeds: Feeds,
-    env: Env,
+    shared: Arc<Shared>,
     ctx: Context,
     run: RunId,
     cursor: EventCursor,
-    /// The model call whose text is being delivered: its step and attempt.
-    speaking: Option<(u32, u32)>,
-    model_steps: std::collections::BTreeSet<u32>,
+    /// What was delivered of the text of the call under way; unknown to a follower that resumed in the middle of it.
+    spoken: Option<String>,
+    /// What the steps whose beginning was seen do.
+    kinds: BTreeMap<u32, StepKind>,
     ready: VecDeque<RunEvent>,
     over: bool,
 }
 
 /// Follows a run from a place on, up to its terminal event.
-pub(super) fn follow(
-    index: Arc<dyn RunIndex>,
-    feeds: Feeds,
-    env: Env,
-    ctx: Context,
-    run: RunId,
-    after: EventCursor,
-) -> RunEvents {
+pub(super) fn follow(shared: &Arc<Shared>, ctx: Context, run: RunId, after: EventCursor) -> RunEvents {
     let follower = Follower {
-        index,
-        feeds,
-        env,
+        shared: shared.clone(),
         ctx,
         run,
         cursor: after,
-        speaking: None,
-        model_steps: std::collections::BTreeSet::new(),
+        spoken: (after.part == 0).then(String::new),
+        kinds: BTreeMap::new(),
         ready: VecDeque::new(),
         over: false,
     };
@@ -217,6 +208,7 @@ pub(super) fn follow(
 
 impl Follower {
     async fn advance(&mut self) -> Result<Option<RunEvent>> {
+        let shared = self.shared.clone();
         loop {
             if let Some(event) = self.ready.pop_front() {
                 self.cursor = event.cursor;
@@ -226,59 +218,67 @@ impl Follower {
                 return Ok(None);
             }
             // Subscribe before reading, so that nothing is committed unseen between the two.
-            let mut changes = self.feeds.changes();
-            let mut live = self.feeds.follow(self.run);
-            let rows = self.index.journal(&self.ctx, self.run, self.cursor.row, 100).await?;
-            for row in rows {
-                self.take(&row).await?;
+            let mut changes = shared.feeds.changes();
+            let mut live = shared.feeds.follow(self.run);
+            let state = live.as_mut().map(|live| live.borrow_and_update().clone());
+            if state.as_ref().is_none_or(|state| state.seq > self.cursor.row) {
+                // Whoever lost the permission since sees no more.
+                let resource = Resource::one("runs", self.run);
+                shared.access.read(&self.ctx, Permission::RUNS_READ, resource).await?;
+                let rows = shared.stores.index.journal(&self.ctx, self.run, self.cursor.row, 100).await?;
+                for row in rows {
+                    self.take(&row).await?;
+                }
+                if !self.ready.is_empty() || self.over {
+                    continue;
+                }
+                if live.is_none() {
+                    // Nothing follows the terminal event, whoever asks for it.
+                    let record = shared.stores.index.get(&self.ctx, self.run).await?;
+                    if record.status.is_terminal() && record.seq <= self.cursor.row {
+                        return Ok(None);
+                    }
+                }
             }
-            if !self.ready.is_empty() || self.over {
+            if let Some(Live { seq, step: Some((step, text)) }) = &state
+                && *seq <= self.cursor.row
+                && self.speak(self.cursor.row, *step, text)
+            {
                 continue;
             }
-            if live.is_none() {
-                // Nothing follows the terminal event, whoever asks for it.
-                let record = self.index.get(&self.ctx, self.run).await?;
-                if record.status.is_terminal() && record.seq <= self.cursor.row {
-                    return Ok(None);
-                }
-            }
-            if let Some(live) = &mut live {
-                let state = live.borrow_and_update().clone();
-                if state.seq <= self.cursor.row && self.speak(&state.step) {
-                    continue;
-                }
-                if state.seq > self.cursor.row {
-                    continue;
-                }
-            }
-            tokio::select! {
-                _ = async { match &mut live { Some(live) => live.changed().await, None => std::future::pending().await } } => {}
-                _ = changes.changed() => {}
-                () = self.env.sleep(POLL), if live.is_none() => {}
+            match &mut live {
+                // An error says that the feed has ended; then the journal says how it went on.
+                Some(live) => drop(live.changed().await),
+                None => tokio::select! {
+                    _ = changes.changed() => {}
+                    () = shared.env.sleep(POLL) => {}
+                },
             }
         }
     }
 
-    /// Delivers what is new of the text of the call under way.
-    fn speak(&mut self, step: &Option<(u32, u32, Arc<String>)>) -> bool {
-        let Some((step, attempt, text)) = step else { return false };
-        let restarted = self.speaking.is_some_and(|speaking| speaking.0 == *step && speaking.1 != *attempt);
-        self.speaking = Some((*step, *attempt));
-        if restarted && self.cursor.part > 0 {
-            let cursor = EventCursor { row: self.cursor.row, part: 0 };
-            self.push(cursor, RunEventKind::Restarted { step: *step });
-            self.cursor = cursor;
-            return true;
-        }
-        let Some(more) = text.get(usize::try_from(self.cursor.part).unwrap_or(usize::MAX)..) else {
-            return false;
+    /// Delivers what is new of a model's text. A text that does not go on from what was delivered is a new one: the
+    /// call was made again.
+    fn speak(&mut self, row: u64, step: u32, text: &str) -> bool {
+        let part = usize::try_from(self.cursor.part).unwrap_or(usize::MAX);
+        let goes_on = match &self.spoken {
+            Some(spoken) => text.starts_with(spoken.as_str()),
+            None => text.is_char_boundary(part),
         };
-        if more.is_empty() {
-            return false;
+        let from = if goes_on { part } else { 0 };
+        if !goes_on {
+            self.push(EventCursor { row, part: 0 }, RunEventKind::Restarted { step });
         }
-        let cursor = EventCursor { row: self.cursor.row, part: text.len() as u64 };
-        self.push(cursor, RunEventKind::Text { step: *step, text: more.to_owned() });
-        true
+        self.spoken = Some(text.to_owned());
+        self.cursor.part = text.len() as u64;
+        match text.get(from..) {
+            Some(more) if !more.is_empty() => {
+                let cursor = EventCursor { row, part: text.len() as u64 };
+                self.push(cursor, RunEventKind::Text { step, text: more.to_owned() });
+            }
+            _ => {}
+        }
+        !self.ready.is_empty()
     }
 
     fn push(&mut self, cursor: EventCursor, kind: RunEventKind) {
@@ -287,13 +287,12 @@ impl Follower {
 
     /// Turns a journal row into events.
     async fn take(&mut self, row: &JournalRow) -> Result<()> {
-        let cursor = EventCursor { row: row.seq, part: 0 };
+        let mut cursor = EventCursor { row: row.seq, part: 0 };
         let kind = match decode_entry(&row.body)? {
             JournalEntry::Created { .. } => RunEventKind::Started,
             JournalEntry::Intent { step, kind, name, .. } => {
-                if kind == StepKind::Model {
-                    self.model_steps.insert(step);
-                }
+                self.kinds.insert(step, kind);
+                self.spoken = Some(String::new());
                 RunEventKind::StepStarted { step, kind, name }
             }
             JournalEntry::Done { step, outcome, usage, cost, .. } => {
@@ -305,6 +304,7 @@ impl Follower {
                     DoneOutcome::Failed { error } => (false, Some(error.clone())),
                     DoneOutcome::Uncertain => (false, Some(uncertain())),
                 };
+                self.spoken = Some(String::new());
                 RunEventKind::StepFinished { step, ok, error, usage, cost_usd: cost }
             }
             JournalEntry::ApprovalAsked { approval, tool, args_hash, .. } => {
@@ -313,7 +313,11 @@ impl Follower {
             JournalEntry::ApprovalAnswered { approval, approved, .. } => {
                 RunEventKind::ApprovalAnswered { approval, approved }
             }
-            JournalEntry::CancelAsked { .. } => RunEventKind::CancelRequested,
+            JournalEntry::CancelAsked { .. } => {
+                // A model call may be under way; its text goes on from where it is.
+                cursor.part = self.cursor.part;
+                RunEventKind::CancelRequested
+            }
             JournalEntry::Finished { outcome, cancelled, totals, .. } => {
                 self.over = true;
                 let (status, error) = match outcome {
@@ -332,38 +336,32 @@ impl Follower {
 
     /// Before a model call's end is told, what was not yet delivered of its text is.
     async fn rest_of_text(&mut self, step: u32, seq: u64, output: &PayloadHash) -> Result<()> {
-        let delivered = std::mem::take(&mut self.cursor.part);
-        if !self.model_steps.contains(&step) && delivered == 0 && !self.is_model(step).await? {
+        if self.kind_of(step).await? != Some(StepKind::Model) {
             return Ok(());
         }
-        let bytes = self.index.payloads(&self.ctx, self.run, &[*output]).await?;
+        let bytes = self.shared.stores.index.payloads(&self.ctx, self.run, &[*output]).await?;
         let answer: ChatResponse = bytes
             .first()
             .and_then(|bytes| serde_json::from_slice(bytes).ok())
             .ok_or_else(|| Error::corrupt("a model's answer cannot be read"))?;
-        let rest = answer.text.get(usize::try_from(delivered).unwrap_or(usize::MAX)..).unwrap_or_default();
-        if !rest.is_empty() {
-            let cursor = EventCursor { row: seq.saturating_sub(1), part: answer.text.len() as u64 };
-            self.push(cursor, RunEventKind::Text { step, text: rest.to_owned() });
-        }
+        self.speak(seq.saturating_sub(1), step, &answer.text);
         Ok(())
     }
 
-    /// Whether a step whose beginning this follower has not seen asks a model.
-    async fn is_model(&mut self, step: u32) -> Result<bool> {
+    /// What a step does; a follower that resumed after its beginning reads the journal up to here once.
+    async fn kind_of(&mut self, step: u32) -> Result<Option<StepKind>> {
         let mut after = 0;
-        loop {
-            let rows = self.index.journal(&self.ctx, self.run, after, 100).await?;
-            let Some(last) = rows.last() else { return Ok(false) };
+        while !self.kinds.contains_key(&step) {
+            let rows = self.shared.stores.index.journal(&self.ctx, self.run, after, 500).await?;
+            let Some(last) = rows.last() else { break };
             after = last.seq;
             for row in &rows {
-                if let JournalEntry::Intent { step: found, kind, .. } = decode_entry(&row.body)?
-                    && found == step
-                {
-                    return Ok(kind == StepKind::Model);
+                if let JournalEntry::Intent { step, kind, .. } = decode_entry(&row.body)? {
+                    self.kinds.insert(step, kind);
                 }
             }
         }
+        Ok(self.kinds.get(&step).copied())
     }
 }
 

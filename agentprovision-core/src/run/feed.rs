@@ -13,8 +13,8 @@ use crate::id::RunId;
 pub(super) struct Live {
     /// Number of the last committed journal row.
     pub(super) seq: u64,
-    /// The model call under way: its step, which attempt it is, and its text so far.
-    pub(super) step: Option<(u32, u32, Arc<String>)>,
+    /// The model call under way: its step and its text so far.
+    pub(super) step: Option<(u32, Arc<String>)>,
 }
 
 /// The runs that are under way in this process.
@@ -37,8 +37,13 @@ impl Feeds {
     }
 
     /// Ends the feed of a run; followers go on with the journal.
-    pub(super) fn close(&self, run: RunId) {
-        self.0.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
+    pub(super) fn close(&self, run: RunId, feed: &Feed) {
+        let mut runs = self.0.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another driver may have the run by now.
+        if runs.get(&run).is_some_and(|sender| sender.same_channel(&feed.sender)) {
+            runs.remove(&run);
+        }
+        drop(runs);
         self.bump();
     }
 
@@ -71,14 +76,19 @@ impl Feed {
     }
 
     /// A model call begins, or begins again.
-    pub(super) fn begin(&self, step: u32, attempt: u32) {
-        self.sender.send_modify(|live| live.step = Some((step, attempt, Arc::default())));
+    pub(super) fn begin(&self, step: u32) {
+        self.sender.send_modify(|live| live.step = Some((step, Arc::default())));
+    }
+
+    /// The model call ended.
+    pub(super) fn end(&self) {
+        self.sender.send_modify(|live| live.step = None);
     }
 
     /// More text of the model call.
     pub(super) fn text(&self, more: &str) {
         self.sender.send_modify(|live| {
-            if let Some((_, _, text)) = &mut live.step {
+            if let Some((_, text)) = &mut live.step {
                 Arc::make_mut(text).push_str(more);
             }
         });

@@ -227,6 +227,9 @@ pub enum JournalEntry {
         /// The session it is a turn of.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session: Option<SessionId>,
+        /// What the credential it was started with was limited to, as permission names; no limit where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scopes: Option<Vec<String>>,
         /// When it must be over.
         deadline: Timestamp,
         /// When it was accepted.

@@ -101,6 +101,7 @@ struct State {
     repeats: BTreeMap<String, u32>,
     cancel: Option<UserId>,
     deadline: Timestamp,
+    scopes: Option<Vec<String>>,
     decided: Option<DoneOutcome>,
     over: bool,
 }
@@ -143,6 +144,7 @@ impl RunMachine {
             repeats: BTreeMap::new(),
             cancel: None,
             deadline: Timestamp::default(),
+            scopes: None,
             decided: None,
             over: false,
         };
@@ -174,6 +176,11 @@ impl RunMachine {
     /// What the run used so far.
     pub fn totals(&self) -> RunTotals {
         self.state.totals
+    }
+
+    /// What the credential that started the run was limited to, as permission names; no limit where absent.
+    pub fn scopes(&self) -> Option<&[String]> {
+        self.state.scopes.as_deref()
     }
 
     /// Whether the run is over.
@@ -221,7 +228,7 @@ impl RunMachine {
     pub fn apply(&mut self, entry: &JournalEntry, payload: Option<&[u8]>) -> Result<()> {
         let state = &mut self.state;
         match entry {
-            JournalEntry::Created { v, deadline, .. } => {
+            JournalEntry::Created { v, deadline, scopes, .. } => {
                 if *v > STATE_VERSION {
                     return Err(Error::new(
                         ErrorKind::SchemaTooNew,
@@ -230,9 +237,10 @@ impl RunMachine {
                 }
                 let input: Input = read_payload(payload)?;
                 state.deadline = *deadline;
+                state.scopes.clone_from(scopes);
                 state.messages.push(input.message());
             }
-            JournalEntry::Intent { step, kind, name, effect, call_id, max_tokens, at, .. } => {
+            JournalEntry::Intent { step, kind, name, args_hash, effect, call_id, max_tokens, at } => {
                 if *step != state.next_step {
                     return Err(out_of_order(entry));
                 }
@@ -241,8 +249,11 @@ impl RunMachine {
                 if *kind == StepKind::Tool {
                     state.totals.tool_calls += 1;
                     let call = state.calls.iter_mut().find(|call| {
+                        // Ids may be empty, or the same for several calls of an answer.
                         matches!(call.state, CallState::Pending { .. })
                             && Some(&call.request.id) == call_id.as_ref()
+                            && call.args_hash == *args_hash
+                            && call.request.name == *name
                     });
                     call.ok_or_else(|| out_of_order(entry))?.state = CallState::Open(*step);
                 }
@@ -278,9 +289,12 @@ impl RunMachine {
                     StepKind::Tool => self.tool_done(*step, outcome, payload)?,
                 }
             }
-            JournalEntry::ApprovalAsked { approval, call_id, .. } => {
+            JournalEntry::ApprovalAsked { approval, call_id, tool, args_hash, .. } => {
                 let call = state.calls.iter_mut().find(|call| {
-                    call.state == CallState::Pending { approved: false } && call.request.id == *call_id
+                    call.state == CallState::Pending { approved: false }
+                        && call.request.id == *call_id
+                        && call.args_hash == *args_hash
+                        && call.request.name == *tool
                 });
                 call.ok_or_else(|| out_of_order(entry))?.state = CallState::Asked(*approval);
             }

@@ -127,7 +127,17 @@ impl Runs {
     /// does not match; `budget_exceeded`, `price_unknown`; `idempotency_mismatch`; `tenant_suspended`.
     pub async fn start(&self, ctx: &Context, agent: AgentId, input: RunInput) -> Result<Run> {
         let shared = &self.shared;
+        if shared.closing.is_cancelled() {
+            return Err(Error::closed("the platform is closed"));
+        }
         let (record, spec) = self.runnable(ctx, agent).await?;
+        if let Some(session) = input.session {
+            // What was said in it is its user's own.
+            let session = shared.stores.sessions.get(ctx, session).await?;
+            if session.user != ctx.principal().user() {
+                return Err(Error::not_found("no such session"));
+            }
+        }
         let new = self.prepare(ctx, &record, &spec, input)?;
         let id = new.record.id;
         let mut effects = Effects::audited(
@@ -212,6 +222,7 @@ impl Runs {
             user: ctx.principal().user(),
             input: input.hash,
             session,
+            scopes: self.scopes(ctx),
             deadline,
             at: now,
         };
@@ -262,6 +273,13 @@ impl Runs {
         Ok(NewRun { record, entries, payloads: vec![input], worker: shared.worker, lease_until })
     }
 
+    /// What a limited credential, or an agent that starts a run, may pass on: no more than it has.
+    fn scopes(&self, ctx: &Context) -> Option<Vec<String>> {
+        let limited = ctx.key().is_some() || ctx.agent().is_some();
+        let name = |permission| self.shared.permissions.name(permission).map(str::to_owned);
+        limited.then(|| ctx.grants().iter().filter_map(name).collect())
+    }
+
     fn handle(&self, ctx: &Context, id: RunId) -> Run {
         Run { runs: self.clone(), ctx: ctx.clone(), id }
     }
@@ -300,14 +318,7 @@ impl Runs {
     pub async fn events(&self, ctx: &Context, id: RunId, after: EventCursor) -> Result<RunEvents> {
         self.record(ctx, id).await?;
         let shared = &self.shared;
-        Ok(follow(
-            shared.stores.index.clone(),
-            shared.feeds.clone(),
-            shared.env.clone(),
-            ctx.clone(),
-            id,
-            after,
-        ))
+        Ok(follow(shared, ctx.clone(), id, after))
     }
 
     /// The execution chain of a run so far.
@@ -366,16 +377,22 @@ impl Runs {
         self.writable(ctx, Permission::RUNS_APPROVE, id).await?;
         let (_, rows) = self.journal(ctx, id).await?;
         let mut asked = None;
+        let mut answered = false;
         for row in &rows {
-            if let JournalEntry::ApprovalAsked { approval: found, args_hash, .. } = decode_entry(&row.body)?
-                && found == approval
-            {
-                asked = Some(args_hash);
+            match decode_entry(&row.body)? {
+                JournalEntry::ApprovalAsked { approval: found, args_hash, .. } if found == approval => {
+                    asked = Some(args_hash);
+                }
+                JournalEntry::ApprovalAnswered { approval: found, .. } => answered |= found == approval,
+                _ => {}
             }
         }
         let asked = asked.ok_or_else(|| Error::not_found("no such approval"))?;
         if asked != args_hash {
             return Err(Error::conflict("the approval is for other arguments than those that were answered"));
+        }
+        if answered {
+            return Ok(());
         }
         let approved = answer == Answer::Approve;
         let by = ctx.principal().user();

@@ -16,7 +16,7 @@ use super::journal::{
 use super::machine::OpenStep;
 use super::store::{Fence, JournalBatch, Payload};
 use crate::agent::AgentSpec;
-use crate::authz::{Permission, Resource};
+use crate::authz::{Permission, PermissionSet, Resource};
 use crate::canonical;
 use crate::clock::Timestamp;
 use crate::context::Context;
@@ -36,6 +36,7 @@ pub(super) struct StepScope {
     pub(super) fence: Fence,
     pub(super) agent: AgentId,
     pub(super) spec: Arc<AgentSpec>,
+    pub(super) scopes: PermissionSet,
     pub(super) ctx: Context,
     pub(super) salt: Salt,
     pub(super) deadline: Timestamp,
@@ -53,6 +54,8 @@ pub(super) struct StepEnd {
     pub(super) payload: Option<Payload>,
     /// The number of the entry's row, when the step's own transaction journaled it.
     pub(super) committed: Option<u64>,
+    /// Why nobody knows whether the step's own transaction was committed: the journal decides.
+    pub(super) lost: Option<Error>,
 }
 
 impl StepScope {
@@ -80,7 +83,7 @@ impl StepScope {
             let name = names.get(attempt as usize % names.len().max(1)).map_or("", |name| name.as_str());
             attempt += 1;
             started = self.now();
-            self.feed.begin(step.step, attempt);
+            self.feed.begin(step.step);
             let outcome = tokio::select! {
                 biased;
                 () = cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the model call was cancelled")),
@@ -99,7 +102,9 @@ impl StepScope {
                 }
                 _ => matches!(error.retry(), Retry::After(_)),
             };
-            if !more || attempt >= MAX_ATTEMPTS {
+            // What a budget allows is one answer; a second one may be paid for only when the first was not.
+            let paid = spent.billed && step.max_tokens.is_some();
+            if !more || paid || attempt >= MAX_ATTEMPTS {
                 break Err(error);
             }
             // Once every model was tried there is nothing to do but wait.
@@ -132,7 +137,7 @@ impl StepScope {
             started,
             at: self.now(),
         };
-        StepEnd { step, entry, payload, committed: None }
+        StepEnd { step, entry, payload, committed: None, lost: None }
     }
 
     /// One attempt at one model.
@@ -146,16 +151,11 @@ impl StepScope {
         request.model = name.to_owned();
         let mut assembler = ChatAssembler::new();
         let result = self.read(&*model, &request, &mut assembler).await;
-        let usage = assembler.usage();
-        let answered = result.is_ok();
-        let written = match &result {
-            Ok(()) => 0,
-            Err(_) => assembler.clone().finish().map_or(0, |answer| answer.text.len()),
-        };
-        let answer = result.and_then(|()| assembler.finish());
+        // Whoever sent a piece of an answer is paid, whether the rest came or not.
+        let answered = result.is_ok() || assembler.written() > 0;
         let bytes = serde_json::to_vec(&request).map_or(0, |bytes| bytes.len());
-        let text = answer.as_ref().map_or(written, |answer| answer.text.len());
-        spent.add(&*model, usage, answered, bytes, text);
+        spent.add(&*model, assembler.usage(), answered, bytes, assembler.written());
+        let answer = result.and_then(|()| assembler.finish());
         let answer = answer?;
         let name = model.info().name.clone();
         Ok((answer, name))
@@ -199,7 +199,7 @@ impl StepScope {
         let started = self.now();
         let found = self.shared.tools.get(&step.name).cloned();
         let result = match (found, request.json()) {
-            (Some(tool), Some(input)) => match self.permitted(&*tool).await {
+            (Some(tool), Some(input)) => match not_after(&cancel, self.permitted(&*tool)).await {
                 Ok(ctx) if step.effect == Effect::Transactional => {
                     return self.transactional(step, tool, ctx, input, cancel, started).await;
                 }
@@ -220,7 +220,7 @@ impl StepScope {
             Err(None) => (DoneOutcome::Uncertain, None),
         };
         let entry = self.done(&step, outcome, started);
-        StepEnd { step, entry, payload, committed: None }
+        StepEnd { step, entry, payload, committed: None, lost: None }
     }
 
     /// Grants are read again before each tool: what was revoked since the run began counts.
@@ -228,12 +228,13 @@ impl StepScope {
         let shared = &self.shared;
         let tenant = self.fence.tenant;
         let current = match shared.principals.context(tenant, self.ctx.principal().user()).await {
-            Ok(ctx) => ctx.with_info(self.ctx.info().clone()),
+            Ok(ctx) => ctx.within(&self.scopes).with_info(self.ctx.info().clone()),
             // The intent was journaled while the tenant was active; the next one will not be.
-            Err(error) if error.is(ErrorKind::TenantSuspended) => self.ctx.clone(),
-            Err(error) => {
+            Err(error) if error.is(ErrorKind::TenantSuspended) => return Ok(self.ctx.clone()),
+            Err(error) if error.is(ErrorKind::NotFound) => {
                 return Err(Error::denied("the caller may not run agents any more").with_source(error));
             }
+            Err(error) => return Err(error),
         };
         shared.access.check(&current, Permission::AGENTS_RUN, Resource::one("agents", self.agent)).await?;
         let capabilities = shared.permissions.set(&self.spec.capabilities)?;
@@ -271,6 +272,9 @@ impl StepScope {
     ) -> Result<Value, Option<Error>> {
         let env = &self.shared.env;
         let limit = call.deadline().since(env.now());
+        if cancel.is_cancelled() || limit.is_zero() {
+            return Err(Some(not_begun()));
+        }
         let name = tool.spec().name.clone();
         let late = timed_out(tool.spec());
         // A task of its own, so that a tool that blocks its thread cannot hold up its run.
@@ -312,11 +316,11 @@ impl StepScope {
         let failed = |scope: &Self, error: &Error| {
             scope.done(&step, DoneOutcome::Failed { error: StepError::from(error) }, started)
         };
-        let tx = match self.shared.stores.runs.begin(&self.fence).await {
+        let tx = match not_after(&cancel, self.shared.stores.runs.begin(&self.fence)).await {
             Ok(tx) => tx,
             Err(error) => {
                 let entry = failed(&self, &error);
-                return StepEnd { step, entry, payload: None, committed: None };
+                return StepEnd { step, entry, payload: None, committed: None, lost: None };
             }
         };
         let call = self.call(&step, &*tool, ctx, &cancel, Some(tx.handle()));
@@ -330,7 +334,7 @@ impl StepScope {
                     tracing::warn!(run = %self.fence.run, error = ?error, "a rollback failed");
                 }
                 let entry = failed(&self, &error);
-                return StepEnd { step, entry, payload: None, committed: None };
+                return StepEnd { step, entry, payload: None, committed: None, lost: None };
             }
         };
         let (outcome, payload) = self.output(canonical::json_bytes(&value));
@@ -346,10 +350,19 @@ impl StepScope {
             Err(error) => Err(error),
         };
         match committed {
-            Ok(seq) => StepEnd { step, entry, payload, committed: Some(seq) },
+            Ok(seq) => StepEnd { step, entry, payload, committed: Some(seq), lost: None },
+            // It may have been committed: saying that it failed would be a guess.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Unavailable | ErrorKind::Closed | ErrorKind::Internal
+                ) =>
+            {
+                StepEnd { step, entry, payload: None, committed: None, lost: Some(error) }
+            }
             Err(error) => {
                 let entry = failed(&self, &error);
-                StepEnd { step, entry, payload: None, committed: None }
+                StepEnd { step, entry, payload: None, committed: None, lost: None }
             }
         }
     }
@@ -365,6 +378,19 @@ impl StepScope {
             started,
             at: self.now(),
         }
+    }
+}
+
+fn not_begun() -> Error {
+    Error::new(ErrorKind::Cancelled, "the tool was not begun: the run was to end")
+}
+
+/// What `future` gives, unless the step is to end first.
+async fn not_after<T>(cancel: &CancellationToken, future: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(not_begun()),
+        result = future => result,
     }
 }
 

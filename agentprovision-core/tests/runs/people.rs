@@ -166,7 +166,16 @@ async fn a_run_that_waits_for_a_person_ends_at_its_deadline() {
     let run = world.runs.start(&world.ctx, agent.id, RunInput::text("go").deadline(deadline)).await.unwrap();
     status(&run, RunStatus::Waiting).await;
     world.clock.advance(std::time::Duration::from_secs(601));
+    // After so long a pause the engine lets drivers renew first; it looks again a poll later.
+    let clock = world.clock.clone();
+    let mover = tokio::spawn(async move {
+        loop {
+            clock.advance(std::time::Duration::from_millis(500));
+            tokio::task::yield_now().await;
+        }
+    });
     let outcome = in_time(run.wait()).await.unwrap();
+    mover.abort();
     assert_eq!(outcome.text().unwrap_err().kind(), ErrorKind::DeadlineExceeded);
     assert_eq!(calls.load(Ordering::SeqCst), 0);
     world.stop().await;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use agentprovision_core::agent::{AgentSpec, AgentState, Budget};
 use agentprovision_core::model::{ChatModel, Message};
 use agentprovision_core::run::{
-    Engine, EventCursor, JournalRow, RunEventKind, RunInput, RunStatus, StepKind, decode_entry,
+    DoneOutcome, Engine, EventCursor, JournalEntry, JournalRow, Quote, RunEventKind, RunInput, RunMachine,
+    RunStatus, StepKind, decode_entry,
 };
 use agentprovision_core::testing::{Reply, ScriptedModel};
 use agentprovision_core::tool::{Effect, Tool, ToolCall, tool};
@@ -336,5 +337,143 @@ async fn steps_are_limited_exactly() {
     let outcome = in_time(run.wait()).await.unwrap();
     assert_eq!(outcome.text().unwrap_err().kind(), ErrorKind::BudgetExceeded);
     assert_eq!(outcome.record().totals.steps, 7);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_of_text_and_calls_is_followed_live_and_told_once() {
+    let gate = Arc::new(tokio::sync::Notify::new());
+    let opened = gate.clone();
+    let slow = tool("slow", "Waits", move |_: ToolCall, _: Number| {
+        let gate = gate.clone();
+        async move {
+            gate.notified().await;
+            Result::Ok("done")
+        }
+    });
+    let both = Reply::Both("Let me look. ".into(), vec![("slow".into(), json!({"n": 1}))]);
+    let model = ScriptedModel::new("m", [both, Reply::text("Found it.")]);
+    let world = world(
+        [Arc::new(model) as Arc<dyn ChatModel>],
+        [Arc::new(slow.effect(Effect::Pure)) as Arc<dyn Tool>],
+    )
+    .await;
+    let agent = world.deploy(spec().tools(["slow"])).await;
+    let run = world.runs.start(&world.ctx, agent.id, RunInput::text("go")).await.unwrap();
+    let mut events = run.events();
+    let mut text = String::new();
+    while let Some(event) = in_time(events.try_next()).await.unwrap() {
+        match event.kind {
+            RunEventKind::Text { text: more, .. } => text.push_str(&more),
+            RunEventKind::StepStarted { kind: StepKind::Tool, .. } => {
+                // Everybody gets the floor while the tool is under way.
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                }
+                opened.notify_one();
+            }
+            RunEventKind::Restarted { .. } => panic!("nothing was restarted"),
+            _ => {}
+        }
+    }
+    assert_eq!(text, "Let me look. Found it.");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_text_that_begins_again_is_told_as_such() {
+    let down = || Error::new(ErrorKind::Unavailable, "down").with_retry(Retry::After(Duration::ZERO));
+    let gate = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let seen = gate.clone();
+    let first = ScriptedModel::from_fn("m", move |_| {
+        assert!(!seen.load(Ordering::SeqCst));
+        Reply::Break("half an ans".into(), down())
+    });
+    let second = ScriptedModel::new("backup", [Reply::text("another answer")]);
+    let world =
+        world([Arc::new(first) as Arc<dyn ChatModel>, Arc::new(second) as Arc<dyn ChatModel>], []).await;
+    let agent = world.deploy(spec().fallback("backup")).await;
+    let run = world.runs.start(&world.ctx, agent.id, RunInput::text("go")).await.unwrap();
+    let events: Vec<_> = in_time(run.events().try_collect()).await.unwrap();
+    let mut text = String::new();
+    for event in &events {
+        match &event.kind {
+            RunEventKind::Text { text: more, .. } => text.push_str(more),
+            RunEventKind::Restarted { .. } => text.clear(),
+            _ => {}
+        }
+    }
+    assert_eq!(text, "another answer");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_end_is_last_even_when_calls_that_cannot_be_made_use_the_budget_up() {
+    for steps in 2..=6 {
+        let n = AtomicU32::new(0);
+        let model = ScriptedModel::from_fn("m", move |_| {
+            let n = n.fetch_add(1, Ordering::SeqCst);
+            Reply::Tools(vec![("double".into(), json!({"n": n})), ("nothing".into(), json!({}))])
+        });
+        let world = world([Arc::new(model) as Arc<dyn ChatModel>], [doubler()]).await;
+        let budget = Budget::default().per_run(|run| run.steps = Some(steps));
+        let agent = world.deploy(spec().tools(["double"]).budget(budget)).await;
+        let run = world.runs.start(&world.ctx, agent.id, RunInput::text("go")).await.unwrap();
+        let outcome = in_time(run.wait()).await.unwrap();
+        assert_eq!(outcome.record().totals.steps, steps);
+        let (_, rows) = world.runs.journal(&world.ctx, run.id()).await.unwrap();
+        let mut open = std::collections::BTreeSet::new();
+        for (place, row) in rows.iter().enumerate() {
+            match decode_entry(&row.body).unwrap() {
+                JournalEntry::Intent { step, .. } => assert!(open.insert(step)),
+                JournalEntry::Done { step, .. } => assert!(open.remove(&step), "an end without a beginning"),
+                JournalEntry::Finished { .. } => assert_eq!(place + 1, rows.len(), "the end is last"),
+                _ => {}
+            }
+        }
+        assert!(open.is_empty());
+        world.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_machine_restored_from_its_snapshot_says_the_same_at_every_row() {
+    let calls = vec![("double".to_owned(), json!({"n": 1})), ("double".to_owned(), json!({"n": 2}))];
+    let model = ScriptedModel::new("m", [Reply::Tools(calls), Reply::text("done")]);
+    let world = world([Arc::new(model) as Arc<dyn ChatModel>], [doubler()]).await;
+    let agent = world.deploy(spec().tools(["double"])).await;
+    let run = world.runs.start(&world.ctx, agent.id, RunInput::text("go")).await.unwrap();
+    in_time(run.wait()).await.unwrap();
+    let (record, rows) = world.runs.journal(&world.ctx, run.id()).await.unwrap();
+    let live = Arc::new(world.agents.version(&world.ctx, agent.id, record.version).await.unwrap());
+    let tools = world.parts.tools.clone();
+    let mut machine = RunMachine::new(live.clone(), tools.clone(), record.salt, Vec::new());
+    let approval = world.env.id();
+    for row in &rows {
+        let entry = decode_entry(&row.body).unwrap();
+        let payload = match &entry {
+            JournalEntry::Created { input, .. } => Some(*input),
+            JournalEntry::Done { outcome: DoneOutcome::Ok { output }, .. } => Some(*output),
+            _ => None,
+        };
+        let bytes = match payload {
+            Some(hash) => {
+                Some(world.stores.index.payloads(&world.ctx, run.id(), &[hash]).await.unwrap().remove(0))
+            }
+            None => None,
+        };
+        machine.apply(&entry, bytes.as_deref()).unwrap();
+        let snapshot = machine.snapshot().unwrap();
+        let restored =
+            RunMachine::restore(live.clone(), tools.clone(), record.salt, snapshot.clone()).unwrap();
+        let now = world.env.now();
+        let quote = Quote::default();
+        assert_eq!(machine.next(now, &quote, || approval), restored.next(now, &quote, || approval));
+        let mut newer = snapshot;
+        newer["v"] = json!(99);
+        let error = RunMachine::restore(live.clone(), tools.clone(), record.salt, newer).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::SchemaTooNew);
+    }
+    assert!(machine.is_over());
     world.stop().await;
 }
