@@ -294,23 +294,45 @@ async fn two_processes_on_one_file() {
 async fn a_frozen_worker_writes_nothing_when_it_wakes() {
     let site = Site::provision().await;
     let (_, _, commits) = survive(&mut site.case("calm", &["turn"], true), &[]).await;
-    let cases =
-        (2..=commits).flat_map(|commit| [("took ", commit), ("commits ", commit)]).map(|(until, commit)| {
-            let site = &site;
-            async move {
-                let mut case = site.case(&format!("case-{commit}-{}", until.trim()), &["turn"], true);
-                let mut frozen = Life::begin(&case.scenario(Fault::Freeze(commit)));
-                frozen.until("frozen", &mut case).await;
-                let mut other = Life::begin(&case.scenario(Fault::Never));
-                other.until(until, &mut case).await;
-                frozen.stdin.write_all(b"\n").await.unwrap();
-                assert_eq!(other.rest(&mut case).await.0, None);
-                assert_eq!(frozen.rest(&mut case).await.0, None, "the frozen worker did not end well");
-                case.check(Order::Known).await
-            }
-        });
+    let cases = (2..=commits).flat_map(|commit| ["took ", "commits "].map(|until| (until, commit)));
+    let cases = cases.map(|(until, commit)| {
+        let site = &site;
+        async move {
+            let mut case = site.case(&format!("case-{commit}-{}", until.trim()), &["turn"], true);
+            let mut frozen = Life::begin(&case.scenario(Fault::Freeze(commit)));
+            frozen.until("frozen", &mut case).await;
+            let mut other = Life::begin(&case.scenario(Fault::Never));
+            other.until(until, &mut case).await;
+            frozen.stdin.write_all(b"\n").await.unwrap();
+            assert_eq!(other.rest(&mut case).await.0, None);
+            assert_eq!(frozen.rest(&mut case).await.0, None, "the frozen worker did not end well");
+            case.check(Order::Known).await
+        }
+    });
     let cases: Vec<_> = cases.collect();
     let doubted: Vec<usize> = futures_util::stream::iter(cases).buffer_unordered(PARALLEL).collect().await;
     // Only where the end of the unsafe tool was what it could not commit.
     assert_eq!(doubted.iter().sum::<usize>(), 2, "{doubted:?}");
+}
+
+/// The same within one process: what looks for runs finds the one whose worker stands still.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_worker_may_lose_its_run_to_its_own_process() {
+    let site = Site::provision().await;
+    let (_, _, commits) = survive(&mut site.case("calm", &["turn"], true), &[]).await;
+    let cases = (2..=commits).map(|commit| {
+        let site = &site;
+        async move {
+            let mut case = site.case(&format!("case-{commit}"), &["turn"], true);
+            let mut life = Life::begin(&case.scenario(Fault::FreezeAlone(commit)));
+            life.until("frozen", &mut case).await;
+            life.until("took ", &mut case).await;
+            life.stdin.write_all(b"\n").await.unwrap();
+            assert_eq!(life.rest(&mut case).await.0, None);
+            case.check(Order::Known).await
+        }
+    });
+    let cases: Vec<_> = cases.collect();
+    let doubted: Vec<usize> = futures_util::stream::iter(cases).buffer_unordered(PARALLEL).collect().await;
+    assert_eq!(doubted.iter().sum::<usize>(), 1, "{doubted:?}");
 }

@@ -60,8 +60,10 @@ pub(crate) enum Fault {
     /// In a tool, or when the model is asked, before it has done anything.
     BeforeEffect(String),
     AfterEffect(String),
-    /// Not an end: the n-th commit waits for a line on standard input.
+    /// Not an end: the n-th commit waits for a line on standard input. The process takes up no runs meanwhile.
     Freeze(u64),
+    /// The same, but the process takes up what it finds, its own run too.
+    FreezeAlone(u64),
 }
 
 /// Tells the parent a line.
@@ -78,7 +80,6 @@ fn say(line: fmt::Arguments<'_>) {
 fn options(fault: &Fault) -> EngineOptions {
     let mut options = EngineOptions::default();
     options.lease = Duration::from_millis(800);
-    // A worker that is to lose its run to another process does not take it up again itself.
     let far = matches!(fault, Fault::Freeze(_));
     options.poll = if far { Duration::from_secs(60) } else { Duration::from_millis(50) };
     options
@@ -198,7 +199,7 @@ pub(crate) async fn live(scenario: Scenario) {
             {
                 std::process::abort()
             }
-            (FaultPoint::Before(n), Fault::Freeze(at)) if n == *at => {
+            (FaultPoint::Before(n), Fault::Freeze(at) | Fault::FreezeAlone(at)) if n == *at => {
                 say(format_args!("frozen"));
                 // The rest of the process goes on; only this run's worker stands still.
                 tokio::task::block_in_place(|| std::io::stdin().read_line(&mut String::new()).unwrap());
