@@ -17,3 +17,4 @@ mod platform;
 mod quickstart;
 mod support;
 mod tables;
+mod tidy;
