@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use agentprovision::authz::Permission;
+use agentprovision::context::Credentials;
 use agentprovision::id::AgentId;
 use agentprovision::prelude::*;
+use agentprovision::tenancy::identity::ApiKeyRequest;
+use agentprovision::tenancy::rbac::RoleSpec;
 use agentprovision::testing::{Reply, ScriptedModel};
 use serde_json::json;
 
@@ -90,4 +94,58 @@ async fn a_platform_has_one_store_and_names_what_is_wrong() {
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     let error = Platform::builder().permission("nonsense").build().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+#[tokio::test]
+async fn a_run_started_with_a_limited_key_may_do_no_more_than_the_key() {
+    let pay = tool("pay", "Pays", |_: ToolCall, order: Order| async move { Result::Ok(order.id) });
+    let model = ScriptedModel::from_fn("m", |request| match ScriptedModel::tool_results(request) {
+        0 => Reply::tool("pay", json!({"id": "1"})),
+        _ => Reply::text("done"),
+    });
+    let mut registry = agentprovision::authz::PermissionRegistry::default();
+    let paying = registry.register("orders:pay").unwrap();
+    let platform = Platform::builder()
+        .permission("orders:pay")
+        .role(RoleSpec::new("cashier").permissions([paying]).within([Role::TENANT_ADMIN]))
+        .model("m", Arc::new(model))
+        .tool(pay.effect(Effect::Pure).permission("orders:pay"))
+        .build()
+        .await
+        .unwrap();
+    let acme = home(&platform, "acme").await;
+    let new = NewUser::new("ada@acme.example").roles([Role::AGENT_MANAGER, Role::new("cashier")]);
+    let ada = platform.users().create(&acme.admin, new).await.unwrap();
+    let ctx = platform.context(acme.tenant.id, ada.id).await.unwrap();
+    let spec = AgentSpec::new("till").model("m").tools(["pay"]).capabilities(["orders:pay"]);
+    let agent = platform.agents().create(&ctx, spec).await.unwrap();
+    platform.agents().deploy(&ctx, agent.id).await.unwrap();
+
+    let needed = [Permission::AGENTS_RUN, Permission::RUNS_READ];
+    let key = platform.keys().create(&ctx, ApiKeyRequest::new("bot").scopes(needed)).await.unwrap();
+    let limited = platform.authenticate(&Credentials::ApiKey(key.secret)).await.unwrap();
+    for (ctx, allowed) in [(&ctx, true), (&limited, false)] {
+        let run = platform.runs().start(ctx, agent.id, RunInput::text("pay 1")).await.unwrap();
+        let outcome = in_time(run.wait()).await.unwrap();
+        let error = outcome.chain().steps[1].error.as_ref().map(|error| error.kind);
+        assert_eq!(error, (!allowed).then_some(ErrorKind::PermissionDenied));
+    }
+    platform.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_takes_a_turn_in_anothers_session() {
+    let platform = builder().build().await.unwrap();
+    let acme = home(&platform, "acme").await;
+    let (_, ada) = acme.user(&platform, "ada", Role::AGENT_MANAGER).await;
+    let (_, bob) = acme.user(&platform, "bob", Role::AGENT_MANAGER).await;
+    let agent = platform.agents().create(&ada, AgentSpec::new("chat").model("m").tools(["find_order"])).await.unwrap();
+    platform.agents().deploy(&ada, agent.id).await.unwrap();
+    let session = platform.sessions().open(&ada, agent.id).await.unwrap();
+    let input = RunInput::text("what did Ada say?").session(session.id());
+    let error = platform.runs().start(&bob, agent.id, input).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(platform.sessions().get(&bob, session.id()).await.unwrap_err().kind(), ErrorKind::NotFound);
+    in_time(session.send(RunInput::text("hello")).await.unwrap().wait()).await.unwrap();
+    platform.close().await.unwrap();
 }
