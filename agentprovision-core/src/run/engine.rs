@@ -264,7 +264,8 @@ impl LocalEngine {
             let room = self.room.available_permits().min(64);
             let now = shared.env.now();
             // After a pause of the whole process its own runs look abandoned; their drivers get to renew them first.
-            let paused = now.since(std::mem::replace(&mut last, now)) > shared.options.lease / 2;
+            let late = shared.options.poll.saturating_add(shared.options.lease / 2);
+            let paused = now.since(std::mem::replace(&mut last, now)) > late;
             let room = if paused { 0 } else { room };
             if room > 0 {
                 let until = shared.env.now().after(shared.options.lease);

@@ -124,3 +124,37 @@ async fn closing_gives_runs_back_and_another_engine_finishes_them() {
     mover.abort();
     let _ = (&world.issuer, &world.sessions);
 }
+
+#[tokio::test]
+async fn a_run_whose_worker_is_lost_is_found_however_seldom_somebody_looks() {
+    let first_only = std::sync::atomic::AtomicU32::new(0);
+    let model = ScriptedModel::from_fn("m", move |_| {
+        if first_only.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+            Reply::Stall("…".into())
+        } else {
+            Reply::text("found")
+        }
+    });
+    let mut world = world([Arc::new(model) as Arc<dyn ChatModel>], []).await;
+    // More than half of the lease.
+    world.parts.options.poll = std::time::Duration::from_secs(20);
+    let (second, runs) = world.second_engine();
+    let agent = world.deploy(AgentSpec::new("a").model("m")).await;
+    let run = world.runs.start(&world.ctx, agent.id, RunInput::text("go")).await.unwrap();
+    // Somebody takes the run and is not heard of again.
+    world.clock.advance(std::time::Duration::from_secs(31));
+    let until = world.env.now().after(std::time::Duration::from_secs(30));
+    assert_eq!(world.stores.runs.claim(world.env.id(), until, 1, u32::MAX).await.unwrap().len(), 1);
+    let clock = world.clock.clone();
+    let mover = tokio::spawn(async move {
+        loop {
+            clock.advance(std::time::Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+    });
+    in_time(world.engine.close()).await;
+    let again = runs.get(&world.ctx, run.id()).await.unwrap();
+    assert_eq!(in_time(again.wait()).await.unwrap().text().unwrap(), "found");
+    in_time(second.close()).await;
+    mover.abort();
+}
