@@ -32,7 +32,11 @@ fn builder() -> agentprovision::PlatformBuilder {
 async fn main_job(platform: &Platform) -> AgentId {
     let acme = home(platform, "acme").await;
     let (_, ctx) = acme.user(platform, "ada", Role::AGENT_MANAGER).await;
-    let spec = AgentSpec::new("triage").instructions("Help.").model("m").tools(["find_order"]).budget(Budget::usd("0.05"));
+    let spec = AgentSpec::new("triage")
+        .instructions("Help.")
+        .model("m")
+        .tools(["find_order"])
+        .budget(Budget::usd("0.05"));
     let agent = platform.agents().create(&ctx, spec).await.unwrap();
     platform.agents().deploy(&ctx, agent.id).await.unwrap();
     let run = platform.runs().start(&ctx, agent.id, RunInput::text("Where is 1234?")).await.unwrap();
@@ -46,7 +50,14 @@ async fn main_job(platform: &Platform) -> AgentId {
     let head = platform.audit().verify(&acme.admin).await.unwrap();
     let proof = platform.audit().prove(&acme.admin, head.size - 1, head.size).await.unwrap();
     let last = platform.audit().entries(&acme.admin, head.size - 1, 1).await.unwrap();
-    agentprovision::audit::merkle::verify_inclusion(last[0].leaf(), proof.seq, head.size, &proof.path, head.root).unwrap();
+    agentprovision::audit::merkle::verify_inclusion(
+        last[0].leaf(),
+        proof.seq,
+        head.size,
+        &proof.path,
+        head.root,
+    )
+    .unwrap();
     agent.id
 }
 
@@ -139,7 +150,11 @@ async fn nobody_takes_a_turn_in_anothers_session() {
     let acme = home(&platform, "acme").await;
     let (_, ada) = acme.user(&platform, "ada", Role::AGENT_MANAGER).await;
     let (_, bob) = acme.user(&platform, "bob", Role::AGENT_MANAGER).await;
-    let agent = platform.agents().create(&ada, AgentSpec::new("chat").model("m").tools(["find_order"])).await.unwrap();
+    let agent = platform
+        .agents()
+        .create(&ada, AgentSpec::new("chat").model("m").tools(["find_order"]))
+        .await
+        .unwrap();
     platform.agents().deploy(&ada, agent.id).await.unwrap();
     let session = platform.sessions().open(&ada, agent.id).await.unwrap();
     let input = RunInput::text("what did Ada say?").session(session.id());

@@ -21,11 +21,9 @@ fn quickstart(arguments: &[&str]) -> std::process::Output {
         binary.pop();
     }
     let binary = binary.join("examples").join("quickstart");
-    Command::new(&binary)
-        .args(arguments)
-        .env_remove("OPENAI_API_KEY")
-        .output()
-        .unwrap_or_else(|error| panic!("{}: {error}; `cargo test` builds it unless it is filtered", binary.display()))
+    Command::new(&binary).args(arguments).env_remove("OPENAI_API_KEY").output().unwrap_or_else(|error| {
+        panic!("{}: {error}; `cargo test` builds it unless it is filtered", binary.display())
+    })
 }
 
 fn report(store: &str, issue: &Path) -> Value {
@@ -55,7 +53,10 @@ async fn its_report_agrees_with_what_another_process_finds_in_the_store() {
         let title = webhook["issue"]["title"].as_str().unwrap();
         let output = report["run"]["output"].as_str().unwrap();
         assert!(output.contains(title), "{output}");
-        assert_eq!(report["refused"], json!({"cross_tenant": "not_found", "missing_permission": "permission_denied"}));
+        assert_eq!(
+            report["refused"],
+            json!({"cross_tenant": "not_found", "missing_permission": "permission_denied"})
+        );
         assert_eq!(report["run"]["status"], "completed");
         check(&store, &report).await;
     }
@@ -96,8 +97,12 @@ async fn check(store: &str, report: &Value) {
             let Usage { input_tokens: Some(input), output_tokens: Some(output), .. } = usage.unwrap() else {
                 panic!("a model step without tokens")
             };
-            assert_eq!((reported["input_tokens"].as_u64(), reported["output_tokens"].as_u64()), (Some(input), Some(output)));
-            let picos = i128::from(input) * i128::from(price.input.0) + i128::from(output) * i128::from(price.output.0);
+            assert_eq!(
+                (reported["input_tokens"].as_u64(), reported["output_tokens"].as_u64()),
+                (Some(input), Some(output))
+            );
+            let picos = i128::from(input) * i128::from(price.input.0)
+                + i128::from(output) * i128::from(price.output.0);
             let nanos = (picos + 500) / 1000;
             total += nanos;
             assert_eq!(dollars(&reported["cost_usd"]), nanos);
@@ -127,7 +132,8 @@ async fn admin_of(platform: &Platform, tenant: TenantId, _: RunId) -> Context {
     for entry in log {
         let record = entry.record().unwrap();
         if record.action == "tenants.bootstrap_admin" {
-            for text in record.details.values().filter_map(Value::as_str).chain(record.resource_id.as_deref()) {
+            for text in record.details.values().filter_map(Value::as_str).chain(record.resource_id.as_deref())
+            {
                 if let Ok(user) = text.parse()
                     && let Ok(ctx) = platform.context(tenant, user).await
                 {
@@ -148,11 +154,15 @@ fn dollars(value: &Value) -> i128 {
 fn it_says_in_one_line_what_is_wrong_with_its_input() {
     let folder = tempfile::tempdir().unwrap();
     let bad = folder.path().join("bad.json");
-    for (text, needle) in [("", "not JSON"), ("{}", "webhook"), (r#"{"issue": {"number": "x"}}"#, "webhook")] {
+    for (text, needle) in [("", "not JSON"), ("{}", "webhook"), (r#"{"issue": {"number": "x"}}"#, "webhook")]
+    {
         std::fs::write(&bad, text).unwrap();
         let output = quickstart(&["--issue", bad.to_str().unwrap()]);
         let message = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && message.contains(needle) && message.lines().count() == 1, "{message}");
+        assert!(
+            !output.status.success() && message.contains(needle) && message.lines().count() == 1,
+            "{message}"
+        );
     }
     assert!(!quickstart(&["--nothing"]).status.success());
     assert!(!quickstart(&["--store", "sqlite:///dev/null/x.db"]).status.success());

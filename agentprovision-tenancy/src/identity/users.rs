@@ -85,7 +85,9 @@ impl Users {
     /// `not_found`, also with neither the permission nor `users:read`; `conflict` when the tenant would be without an
     /// active `tenant_admin`, or the user was changed at the same time; otherwise as [`Users::create`].
     pub async fn update(&self, ctx: &Context, id: UserId, update: UserUpdate) -> Result<User> {
-        self.access.change(ctx, Permission::USERS_UPDATE, Permission::USERS_READ, Resource::one("users", id)).await?;
+        self.access
+            .change(ctx, Permission::USERS_UPDATE, Permission::USERS_READ, Resource::one("users", id))
+            .await?;
         if update.roles.is_some() {
             self.access.check(ctx, Permission::ROLES_ASSIGN, Resource::one("users", id)).await?;
         }
@@ -128,7 +130,9 @@ impl Users {
     /// `not_found`, also with neither the permission nor `users:read`; `conflict` when the tenant would be without an
     /// active `tenant_admin`; `tenant_suspended`; and those of [`Access::check`].
     pub async fn delete(&self, ctx: &Context, id: UserId) -> Result<()> {
-        self.access.change(ctx, Permission::USERS_DELETE, Permission::USERS_READ, Resource::one("users", id)).await?;
+        self.access
+            .change(ctx, Permission::USERS_DELETE, Permission::USERS_READ, Resource::one("users", id))
+            .await?;
         let env = self.access.env();
         let record = AuditRecord::of(ctx, env, "users.delete", "users", id);
         let mut effects =

@@ -196,7 +196,7 @@ impl Script {
     }
 
     pub(crate) fn budget(&self, rng: &mut Rng) -> BudgetKey {
-        BudgetKey::new(rng.pick(&["a", "\u{e9}"]), rng.pick(&[Dimension::Steps, Dimension::Cost]))
+        rng.pick(&budgets())
     }
 
     pub(crate) fn cap(&self, rng: &mut Rng) -> Option<i64> {
@@ -389,7 +389,7 @@ impl Script {
             salt: salt(id),
             seq: rng.below(3),
             head: ChainHash::START,
-            deadline: self.after(rng, 3600),
+            deadline: self.after(rng, 600),
             totals: self.totals(rng),
             output: None,
             error: self.error(rng),
@@ -462,6 +462,13 @@ impl Script {
             },
         }
     }
+}
+
+/// The budgets of a tenant.
+pub(crate) fn budgets() -> [BudgetKey; 4] {
+    let [one, two] = ["a", "\u{e9}"];
+    [(one, Dimension::Steps), (one, Dimension::Cost), (two, Dimension::Steps), (two, Dimension::Cost)]
+        .map(|(scope, dimension)| BudgetKey::new(scope, dimension))
 }
 
 /// The salt of every run with this id.

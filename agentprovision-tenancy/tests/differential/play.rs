@@ -15,7 +15,7 @@ use agentprovision_tenancy::store;
 
 use crate::Counts;
 use crate::answer::Answer;
-use crate::args::{START, Script};
+use crate::args::{START, Script, budgets};
 use crate::faulty::Fault;
 use crate::methods::Method;
 use crate::ops::Op;
@@ -166,7 +166,12 @@ async fn tenant(stores: &Stores, ctx: &Context) -> Vec<(&'static str, String)> {
     for run in runs.iter().flat_map(|runs| &runs.items) {
         journals.push_str(&Answer::of(stores.index.journal(ctx, run.id, 0, 10_000).await).said);
     }
+    let mut states = String::new();
+    for key in budgets() {
+        states.push_str(&Answer::of(stores.quota.state(ctx, &key).await).said);
+    }
     vec![
+        ("budgets", states),
         ("users", Answer::of(stores.users.list(ctx, page.clone()).await).said),
         ("keys", Answer::of(stores.keys.list(ctx, page.clone()).await).said),
         ("agents", Answer::of(stores.agents.list(ctx, AgentQuery::page(page.clone())).await).said),
