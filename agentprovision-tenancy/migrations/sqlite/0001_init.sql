@@ -122,8 +122,8 @@ CREATE TABLE runs (
 CREATE INDEX runs_by_age ON runs (tenant_id, created_at, id);
 CREATE INDEX runs_by_session ON runs (tenant_id, session_id, created_at, id) WHERE session_id IS NOT NULL;
 
--- `ready_at` is absent while a run waits for a signal, `lease_until` once its worker has given it up. A row goes with the
--- end of its run.
+-- `ready_at` is when a run may be taken up: its deadline while it waits for a signal. `lease_until` is absent once its
+-- worker has given it up. A row goes with the end of its run.
 CREATE TABLE run_leases (
     tenant_id BLOB NOT NULL,
     run_id BLOB NOT NULL,
