@@ -4,6 +4,8 @@
 //! cargo run --example custom_tool --features testing
 //! ```
 
+#![allow(clippy::print_stdout, clippy::indexing_slicing, reason = "a program that talks to a terminal")]
+
 use std::sync::Arc;
 
 use agentprovision::prelude::*;

@@ -9,6 +9,13 @@
 //!
 //! With `OPENAI_API_KEY` in the environment it talks to OpenAI; without, to a small model on loopback.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    reason = "a program that talks to a terminal"
+)]
+
 mod support;
 
 use std::error::Error as StdError;
