@@ -9,8 +9,8 @@ use agentprovision::context::Credentials;
 use agentprovision::prelude::*;
 use agentprovision::tenancy::identity::ApiKeyRequest;
 use agentprovision::testing::ManualClock;
+use secrecy::{ExposeSecret, SecretString};
 
-use super::world::agentprovision_secret::{ExposeSecret, SecretString};
 use super::world::{STORES, builder, open};
 use crate::support::{home, in_time};
 

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 
 use agentprovision::Scope;
+use secrecy::ExposeSecret;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use super::calls::{Call, calls};
-use super::world::{QUOKKA, STORES, World, ZEBRA, agentprovision_secret::ExposeSecret};
+use super::world::{QUOKKA, STORES, World, ZEBRA};
 use crate::support::in_time;
 
 /// Everything that is logged at any level, by any thread, while somebody listens.

@@ -176,7 +176,7 @@ async fn names_of_tenants_are_kept_or_refused() {
         assert_eq!(stored.iter().map(|tenant| tenant.name.clone()).collect::<Vec<_>>(), kept, "{store}");
         let head = platform.audit().verify_platform(&operator).await.unwrap();
         assert_eq!(head.size, kept.len() as u64, "a refusal leaves no record");
-        platform.close().await.unwrap();
+        in_time(platform.close()).await.unwrap();
     }
 }
 
@@ -220,7 +220,7 @@ async fn names_and_addresses_of_users_are_kept_or_refused() {
         );
         let after = platform.audit().verify(&admin).await.unwrap().size;
         assert_eq!(after - before, kept.len() as u64 - 1, "a refusal leaves no record");
-        platform.close().await.unwrap();
+        in_time(platform.close()).await.unwrap();
     }
 }
 
@@ -255,7 +255,7 @@ async fn agents_keep_their_words() {
         assert_eq!(stored.into_iter().map(|agent| agent.name).collect::<Vec<_>>(), kept, "{store}");
         let after = platform.audit().verify(&admin).await.unwrap().size;
         assert_eq!(after - before, kept.len() as u64, "a refusal leaves no record");
-        platform.close().await.unwrap();
+        in_time(platform.close()).await.unwrap();
     }
 }
 
@@ -293,7 +293,7 @@ async fn runs_carry_their_input_and_answer_unchanged() {
             platform.runs().list(&admin, query).await
         });
         assert_eq!(runs.await.len(), started, "{store}");
-        platform.close().await.unwrap();
+        in_time(platform.close()).await.unwrap();
     }
 }
 
@@ -353,6 +353,6 @@ async fn ten_megabytes_and_unknown_roles_are_refused_and_leave_nothing() {
         let huge_role = NewUser::new("b@x.example").role(Role::new(huge.clone()));
         assert_eq!(kind(users.create(&admin, huge_role).await.map(|made| debug(&made))), InvalidInput);
         assert_eq!(size().await, before, "{store}: nothing was written");
-        platform.close().await.unwrap();
+        in_time(platform.close()).await.unwrap();
     }
 }

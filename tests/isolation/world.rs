@@ -103,12 +103,7 @@ impl Ids {
 pub(super) struct Estate {
     pub(super) home: Home,
     pub(super) ids: Ids,
-    pub(super) key_secret: agentprovision_secret::SecretString,
-}
-
-/// The one type of the secrecy crate that the tests name.
-pub(super) mod agentprovision_secret {
-    pub(crate) use secrecy::{ExposeSecret, SecretString};
+    pub(super) key_secret: secrecy::SecretString,
 }
 
 /// A platform on a store, and a second one on the same store with an issuer of its own.
@@ -134,8 +129,8 @@ impl World {
     }
 
     pub(super) async fn close(self) {
-        self.platform.close().await.unwrap();
-        self.other.close().await.unwrap();
+        in_time(self.platform.close()).await.unwrap();
+        in_time(self.other.close()).await.unwrap();
     }
 }
 

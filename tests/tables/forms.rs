@@ -138,6 +138,7 @@ fn entries() -> Vec<(&'static str, JournalEntry)> {
     );
     vec![
         ("created", created(json!({}))),
+        ("created-with-scopes", created(json!({"scopes": ["agents:run", "runs:read"]}))),
         ("created-in-session", created(json!({"session": id::<SessionId>(7)}))),
         ("intent-model", intent(StepKind::Model, None, Some(100), Effect::Idempotent)),
         ("intent-tool", intent(StepKind::Tool, Some("call_1".into()), None, Effect::Transactional)),
