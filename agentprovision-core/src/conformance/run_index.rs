@@ -74,6 +74,7 @@ async fn check_list(w: &World, listed: &Listed, what: &str, query: RunQuery) -> 
         query.agent.is_none_or(|agent| agent == run.agent)
             && query.session.is_none_or(|session| Some(session) == run.session_id)
             && query.status.is_none_or(|status| status == run.status)
+            && (query.idem_key.is_none() || query.idem_key == run.idem_key)
     };
     let ids: Vec<RunId> = listed.runs.iter().filter(wanted).map(|run| run.id).collect();
     let list = |page| w.stores.index.list(&listed.ctx, RunQuery { page, ..query.clone() });
@@ -98,6 +99,13 @@ async fn a_list_is_filtered_before_it_is_paged(w: World) -> Outcome {
         check_list(&w, &listed, "by session", RunQuery { session, ..query.clone() }).await?;
         check_list(&w, &listed, "by all", RunQuery { agent, session, ..query }).await?;
     }
+    for run in &listed.runs {
+        let by_key = RunQuery { idem_key: run.idem_key.clone(), ..RunQuery::default() };
+        check_list(&w, &listed, "by key", by_key.clone()).await?;
+        check_list(&w, &listed, "by key and session", RunQuery { session, ..by_key }).await?;
+    }
+    let unused = RunQuery { idem_key: Some("unused".into()), ..RunQuery::default() };
+    check_list(&w, &listed, "by an unused key", unused).await?;
     let nobody = RunQuery { agent: Some(w.env.id()), ..RunQuery::default() };
     check_list(&w, &listed, "by an unknown agent", nobody).await
 }
