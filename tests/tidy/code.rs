@@ -95,7 +95,7 @@ const SERVICES: [(&str, &str, &str); 10] = [
     ("keys", "ApiKeys", "agentprovision-tenancy/src/identity/keys.rs"),
     ("agents", "Agents", "agentprovision-core/src/agent/service.rs"),
     ("runs", "Runs", "agentprovision-core/src/run/service.rs"),
-    ("sessions", "Sessions", "agentprovision-core/src/run/service.rs"),
+    ("sessions", "Sessions", "agentprovision-core/src/run/sessions.rs"),
     ("audit", "AuditLog", "agentprovision-core/src/audit/log.rs"),
     ("usage", "UsageReport", "agentprovision-core/src/usage/report.rs"),
     ("events", "Events", "agentprovision-core/src/event/relay.rs"),

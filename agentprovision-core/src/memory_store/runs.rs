@@ -35,7 +35,7 @@ pub(super) struct LeaseRow {
     epoch: u64,
     /// Until when it is held; nobody holds it where absent.
     until: Option<Timestamp>,
-    /// Since when it may be taken up; it waits for a signal where absent.
+    /// From when on it may be taken up; its deadline while it waits for a signal.
     ready_at: Timestamp,
 }
 
@@ -322,6 +322,7 @@ impl RunIndex for MemoryDb {
             query.agent.is_none_or(|agent| run.agent == agent)
                 && query.session.is_none_or(|session| run.session_id == Some(session))
                 && query.status.is_none_or(|status| run.status == status)
+                && (query.idem_key.is_none() || run.idem_key == query.idem_key)
         };
         let records = state.of(ctx.tenant()).runs.values().map(|run| &run.record).filter(wanted);
         page(records, query.page, |run| Cursor { created: run.created_at, id: run.id.uuid() })

@@ -11,18 +11,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::budget;
 use super::engine::Shared;
 use super::feed::Feed;
-use super::journal::{
-    DoneOutcome, JournalEntry, JournalRow, PayloadHash, RunTotals, StepError, StepKind, decode_entry,
-    encode_entry,
-};
+use super::journal::{DoneOutcome, JournalEntry, PayloadHash, RunTotals, StepError, StepKind, encode_entry};
+use super::load::{load, quote};
 use super::machine::{Command, OpenStep, Quote, RunMachine};
 use super::signal::Signal;
 use super::step::{StepEnd, StepScope};
 use super::store::{JournalBatch, Lease, Payload, Release, RunPatch, RunStatus};
-use super::{budget, history};
-use crate::agent::AgentSpec;
 use crate::audit::AuditRecord;
 use crate::authz::{Permission, PermissionSet, Resource};
 use crate::context::{Context, Identity, Principal, RequestInfo};
@@ -650,47 +647,4 @@ fn finish_effects(
     // Harmless where nothing was held.
     effects.quota.push(QuotaOp::Settle(reservation(run), demand));
     effects
-}
-
-/// What is known of the models of an agent; a name that does not resolve counts as one without a price.
-pub(super) fn quote(shared: &Shared, spec: &AgentSpec) -> Quote {
-    let models: Option<Vec<_>> = std::iter::once(&spec.model)
-        .chain(&spec.fallbacks)
-        .map(|name| shared.models.resolve(name).ok())
-        .collect();
-    models.map_or_else(Quote::default, |models| budget::quote(models.iter().map(|model| model.info())))
-}
-
-/// Rebuilds a run's machine from its journal, which must verify.
-async fn load(shared: &Shared, ctx: &Context, lease: &Lease, spec: Arc<AgentSpec>) -> Result<RunMachine> {
-    let record = &lease.run;
-    let mut rows: Vec<JournalRow> = Vec::new();
-    loop {
-        let more = shared.stores.index.journal(ctx, record.id, rows.len() as u64, 500).await?;
-        let whole = more.len() < 500;
-        rows.extend(more);
-        if whole {
-            break;
-        }
-    }
-    JournalRow::verify(&record.salt, &rows, &record.head)?;
-    let entries: Vec<JournalEntry> = rows.iter().map(|row| decode_entry(&row.body)).collect::<Result<_>>()?;
-    let named: Vec<PayloadHash> = entries.iter().filter_map(content).collect();
-    let mut payloads = shared.stores.index.payloads(ctx, record.id, &named).await?.into_iter();
-    let said = history::of_session(&shared.stores, ctx, record).await?;
-    let mut machine = RunMachine::new(spec, shared.tools.clone(), record.salt, said);
-    for entry in &entries {
-        let payload = content(entry).and_then(|_| payloads.next());
-        machine.apply(entry, payload.as_deref())?;
-    }
-    Ok(machine)
-}
-
-/// The content an entry needs to be applied.
-pub(super) fn content(entry: &JournalEntry) -> Option<PayloadHash> {
-    match entry {
-        JournalEntry::Created { input, .. } => Some(*input),
-        JournalEntry::Done { outcome: DoneOutcome::Ok { output }, .. } => Some(*output),
-        _ => None,
-    }
 }

@@ -9,10 +9,13 @@ mod driver;
 mod engine;
 mod events;
 mod feed;
+mod handle;
 mod history;
 mod journal;
+mod load;
 mod machine;
 mod service;
+mod sessions;
 mod signal;
 mod step;
 mod store;
@@ -20,12 +23,14 @@ mod store;
 pub use chain::{Chain, ChainStep, ChainSummary};
 pub use engine::{Engine, EngineOptions, EngineParts, LocalEngine};
 pub use events::{EventCursor, RunEvent, RunEventKind, RunEvents};
+pub use handle::{Outcome, Run};
 pub use journal::{
     ChainHash, DoneOutcome, JournalEntry, JournalRow, PayloadHash, RunTotals, STATE_VERSION, Salt, StepError,
     StepKind, decode_entry, encode_entry, idempotency_key, link, payload_hash,
 };
 pub use machine::{Command, Input, OpenStep, Quote, RunMachine};
-pub use service::{Answer, MAX_INPUT, Outcome, Run, RunInput, Runs, Session, Sessions};
+pub use service::{Answer, MAX_INPUT, RunInput, Runs};
+pub use sessions::{Session, Sessions};
 pub use signal::Signal;
 pub use store::{
     Created, Fence, JournalBatch, Lease, NewRun, Payload, Release, RunIndex, RunPatch, RunQuery, RunRecord,

@@ -1,26 +1,24 @@
 //! The service for runs and sessions: starts them, finds them, and says things to them.
 
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::budget;
 use super::chain::Chain;
-use super::driver::{quote, reservation};
+use super::driver::reservation;
 use super::engine::{Engine, LocalEngine, Shared};
 use super::events::{EventCursor, RunEvents, follow};
+use super::handle::Run;
 use super::journal::{
     ChainHash, JournalEntry, JournalRow, PayloadHash, RunTotals, STATE_VERSION, decode_entry, encode_entry,
     payload_hash,
 };
+use super::load::quote;
 use super::machine::{Command, Input, RunMachine};
 use super::signal::Signal;
-use super::store::{Created, NewRun, Payload, RunQuery, RunRecord, RunStatus, SessionRecord};
+use super::store::{Created, NewRun, Payload, RunQuery, RunRecord, RunStatus};
 use crate::agent::{AgentRecord, AgentSpec, AgentState, LIVE, VersionHash};
 use crate::audit::AuditRecord;
 use crate::authz::{Permission, Resource};
@@ -31,7 +29,6 @@ use crate::effect::{Effects, QuotaOp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::PlatformEvent;
 use crate::id::{AgentId, ApprovalId, Id, RunId, SessionId, SignalId};
-use crate::model::ChatResponse;
 use crate::page::{Page, PageRequest};
 use crate::text;
 
@@ -105,7 +102,7 @@ impl RunInput {
 /// Starts runs, finds them, and says things to them. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Runs {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     engine: Arc<dyn Engine>,
 }
 
@@ -130,6 +127,21 @@ impl Runs {
         if shared.closing.is_cancelled() {
             return Err(Error::closed("the platform is closed"));
         }
+        self.permitted(ctx, agent).await?;
+        let idem = idempotency(agent, &input)?;
+        if let Some((key, hash)) = &idem {
+            // A repeated start finds its run, whatever became of the agent since.
+            let mut query =
+                RunQuery { agent: Some(agent), idem_key: Some(key.clone()), ..RunQuery::default() };
+            query.page = PageRequest::limit(1);
+            if let Some(run) = shared.stores.index.list(ctx, query).await?.items.first() {
+                if run.idem_hash != Some(*hash) {
+                    let message = "the idempotency key was used with another input";
+                    return Err(Error::new(ErrorKind::IdempotencyMismatch, message));
+                }
+                return Ok(self.handle(ctx, run.id));
+            }
+        }
         let (record, spec) = self.runnable(ctx, agent).await?;
         if let Some(session) = input.session {
             // What was said in it is its user's own.
@@ -138,7 +150,7 @@ impl Runs {
                 return Err(Error::not_found("no such session"));
             }
         }
-        let new = self.prepare(ctx, &record, &spec, input)?;
+        let new = self.prepare(ctx, &record, &spec, input, idem)?;
         let id = new.record.id;
         let mut effects = Effects::audited(
             AuditRecord::of(ctx, &shared.env, "runs.start", "runs", id)
@@ -166,14 +178,24 @@ impl Runs {
         Ok(self.handle(ctx, id))
     }
 
-    /// The agent and the specification of its live version, when the caller may run it.
-    async fn runnable(&self, ctx: &Context, agent: AgentId) -> Result<(AgentRecord, Arc<AgentSpec>)> {
-        let shared = &self.shared;
+    /// Whether the caller may run the agent.
+    pub(super) async fn permitted(&self, ctx: &Context, agent: AgentId) -> Result<()> {
+        let access = &self.shared.access;
         let resource = Resource::one("agents", agent);
-        if let Err(error) = shared.access.check(ctx, Permission::AGENTS_RUN, resource.clone()).await {
-            shared.access.read(ctx, Permission::AGENTS_READ, resource).await?;
+        if let Err(error) = access.check(ctx, Permission::AGENTS_RUN, resource.clone()).await {
+            access.read(ctx, Permission::AGENTS_READ, resource).await?;
             return Err(error);
         }
+        Ok(())
+    }
+
+    /// The agent and the specification of its live version, when the agent is running.
+    pub(super) async fn runnable(
+        &self,
+        ctx: &Context,
+        agent: AgentId,
+    ) -> Result<(AgentRecord, Arc<AgentSpec>)> {
+        let shared = &self.shared;
         let record = shared.stores.agents.get(ctx, agent).await?;
         if record.state != AgentState::Running {
             return Err(Error::conflict(format!(
@@ -191,11 +213,11 @@ impl Runs {
         agent: &AgentRecord,
         spec: &Arc<AgentSpec>,
         input: RunInput,
+        idem: Option<(String, [u8; 32])>,
     ) -> Result<NewRun> {
         let shared = &self.shared;
-        let RunInput { input, idempotency_key, session, deadline, on_behalf_of } = input;
+        let RunInput { input, idempotency_key: _, session, deadline, on_behalf_of } = input;
         check_input(spec, &input)?;
-        let idem_key = idempotency_key.map(|key| text::name("idempotency_key", &key)).transpose()?;
         let on_behalf_of = on_behalf_of.map(|user| text::name("on_behalf_of", &user)).transpose()?;
         let models = quote(shared, spec);
         if spec.budget.per_run.cost_usd.is_some() && models.price.is_none() {
@@ -203,13 +225,7 @@ impl Runs {
         }
         let version = live(agent)?;
         let input_bytes = canonical::to_bytes(&input)?;
-        let idem_hash = idem_key.as_ref().map(|_| {
-            canonical::sha256(&[
-                agent.id.uuid().as_bytes(),
-                session.map_or([0; 16], |id| *id.uuid().as_bytes()).as_slice(),
-                &input_bytes,
-            ])
-        });
+        let (idem_key, idem_hash) = idem.unzip();
         let now = shared.env.now();
         let limit = now.after(std::time::Duration::from_millis(spec.limits.timeout_ms));
         let deadline = [deadline, ctx.deadline()].into_iter().flatten().fold(limit, Timestamp::min);
@@ -442,6 +458,15 @@ fn live(agent: &AgentRecord) -> Result<VersionHash> {
     live.ok_or_else(|| Error::conflict(format!("the agent has no alias `{LIVE}`; deploy it first")))
 }
 
+/// The idempotency key of a start, with the hash of what it is used with.
+fn idempotency(agent: AgentId, input: &RunInput) -> Result<Option<(String, [u8; 32])>> {
+    let Some(key) = &input.idempotency_key else { return Ok(None) };
+    let key = text::name("idempotency_key", key)?;
+    let session = input.session.map_or([0; 16], |id| *id.uuid().as_bytes());
+    let bytes = canonical::to_bytes(&input.input)?;
+    Ok(Some((key, canonical::sha256(&[agent.uuid().as_bytes(), &session, &bytes]))))
+}
+
 fn check_input(spec: &AgentSpec, input: &Input) -> Result<()> {
     match (input, &spec.input_schema) {
         (Input::Text(text), None) => text::content("input", text, MAX_INPUT).map(|_| ()),
@@ -454,219 +479,5 @@ fn check_input(spec: &AgentSpec, input: &Input) -> Result<()> {
             let schema = crate::tool::compile("the input schema", schema)?;
             crate::tool::check("the input", &schema, value)
         }
-    }
-}
-
-/// A handle on a run. Cheap to clone; dropping it does nothing to the run.
-#[derive(Clone)]
-pub struct Run {
-    runs: Runs,
-    ctx: Context,
-    id: RunId,
-}
-
-impl fmt::Debug for Run {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Run").field(&self.id).finish()
-    }
-}
-
-impl Run {
-    /// The id.
-    pub fn id(&self) -> RunId {
-        self.id
-    }
-
-    /// Where the run stands.
-    ///
-    /// # Errors
-    /// As [`Runs::record`].
-    pub async fn record(&self) -> Result<RunRecord> {
-        self.runs.record(&self.ctx, self.id).await
-    }
-
-    /// Its events from the beginning, up to its end.
-    pub fn events(&self) -> RunEvents {
-        self.events_after(EventCursor::default())
-    }
-
-    /// Its events after a place, up to its end. Without `runs:read` the stream's first item is the error.
-    pub fn events_after(&self, after: EventCursor) -> RunEvents {
-        let run = self.clone();
-        Box::pin(
-            futures_util::stream::once(async move { run.runs.events(&run.ctx, run.id, after).await })
-                .try_flatten(),
-        )
-    }
-
-    /// Waits for its end. Dropping the future does nothing to the run.
-    ///
-    /// # Errors
-    /// As [`Runs::record`]; a run that failed is an outcome, not an error.
-    pub async fn wait(&self) -> Result<Outcome> {
-        let mut events = self.events();
-        while events.try_next().await?.is_some() {}
-        let (record, rows) = self.runs.journal(&self.ctx, self.id).await?;
-        let chain = Chain::from_journal(self.id, record.status, &rows)?;
-        let answer = match record.output {
-            Some(output) => {
-                let bytes = self.runs.shared.stores.index.payloads(&self.ctx, self.id, &[output]).await?;
-                let answer: ChatResponse = bytes
-                    .first()
-                    .and_then(|bytes| serde_json::from_slice(bytes).ok())
-                    .ok_or_else(|| Error::corrupt("the run's output cannot be read"))?;
-                Some(answer.text)
-            }
-            None => None,
-        };
-        Ok(Outcome { record, chain, answer })
-    }
-
-    /// Asks for the run to end; see [`Runs::cancel`].
-    ///
-    /// # Errors
-    /// As [`Runs::cancel`].
-    pub async fn cancel(&self) -> Result<()> {
-        self.runs.cancel(&self.ctx, self.id).await
-    }
-}
-
-/// How a run ended.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    record: RunRecord,
-    chain: Chain,
-    answer: Option<String>,
-}
-
-impl Outcome {
-    /// The record of the run.
-    pub fn record(&self) -> &RunRecord {
-        &self.record
-    }
-
-    /// How it ended.
-    pub fn status(&self) -> RunStatus {
-        self.record.status
-    }
-
-    /// The answer, of a completed run.
-    ///
-    /// # Errors
-    /// The error the run ended with.
-    pub fn text(&self) -> Result<&str> {
-        match (&self.answer, &self.record.error) {
-            (Some(answer), _) => Ok(answer),
-            (None, Some(error)) => Err(error.clone().into()),
-            (None, None) => Err(Error::new(ErrorKind::Incomplete, "the run has no output")),
-        }
-    }
-
-    /// The answer of a completed run as a value, for an agent with an output schema.
-    ///
-    /// # Errors
-    /// The error the run ended with; `invalid_input` when the answer does not have this form.
-    pub fn output<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(self.text()?)
-            .map_err(|error| Error::invalid(format!("the answer does not have the asked form: {error}")))
-    }
-
-    /// Every step: what, how long, tokens, cost.
-    pub fn chain(&self) -> &Chain {
-        &self.chain
-    }
-}
-
-impl IntoFuture for Run {
-    type Output = Result<Outcome>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.wait().await })
-    }
-}
-
-/// Opens sessions and takes turns in them. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Sessions {
-    runs: Runs,
-}
-
-impl Sessions {
-    /// The service beside the one for runs.
-    pub fn new(runs: Runs) -> Self {
-        Self { runs }
-    }
-
-    /// Opens a session with an agent.
-    ///
-    /// # Errors
-    /// As [`Runs::start`], for the agent.
-    pub async fn open(&self, ctx: &Context, agent: AgentId) -> Result<Session> {
-        let shared = &self.runs.shared;
-        self.runs.runnable(ctx, agent).await?;
-        let record = SessionRecord {
-            id: shared.env.id(),
-            agent,
-            user: ctx.principal().user(),
-            active_run: None,
-            created_at: shared.env.now(),
-        };
-        let audit = AuditRecord::of(ctx, &shared.env, "sessions.open", "sessions", record.id)
-            .with("agent", agent.to_string());
-        shared.stores.sessions.open(ctx, record.clone(), Effects::audited(audit)).await?;
-        Ok(Session { runs: self.runs.clone(), ctx: ctx.clone(), record })
-    }
-
-    /// A session of the caller.
-    ///
-    /// # Errors
-    /// `not_found`, also without `runs:read` and for another user's session.
-    pub async fn get(&self, ctx: &Context, id: SessionId) -> Result<Session> {
-        let shared = &self.runs.shared;
-        shared.access.read(ctx, Permission::RUNS_READ, Resource::one("sessions", id)).await?;
-        let record = shared.stores.sessions.get(ctx, id).await?;
-        if record.user != ctx.principal().user() {
-            return Err(Error::not_found("no such session"));
-        }
-        Ok(Session { runs: self.runs.clone(), ctx: ctx.clone(), record })
-    }
-
-    /// The sessions of the tenant, oldest first.
-    ///
-    /// # Errors
-    /// `permission_denied` without `runs:read`; `invalid_input` for a bad page.
-    pub async fn list(&self, ctx: &Context, page: PageRequest) -> Result<Page<SessionRecord>> {
-        let shared = &self.runs.shared;
-        shared.access.list(ctx, Permission::RUNS_READ, "sessions").await?;
-        shared.stores.sessions.list(ctx, page).await
-    }
-}
-
-/// A conversation with an agent: each turn sees what was said before.
-#[derive(Clone, Debug)]
-pub struct Session {
-    runs: Runs,
-    ctx: Context,
-    record: SessionRecord,
-}
-
-impl Session {
-    /// The id.
-    pub fn id(&self) -> SessionId {
-        self.record.id
-    }
-
-    /// The session as it was when this handle was made.
-    pub fn record(&self) -> &SessionRecord {
-        &self.record
-    }
-
-    /// Takes a turn.
-    ///
-    /// # Errors
-    /// `conflict` while another turn is under way; otherwise as [`Runs::start`].
-    pub async fn send(&self, input: RunInput) -> Result<Run> {
-        self.runs.start(&self.ctx, self.record.agent, input.session(self.record.id)).await
     }
 }

@@ -275,6 +275,8 @@ pub struct RunQuery {
     pub session: Option<SessionId>,
     /// Only those that stand here.
     pub status: Option<RunStatus>,
+    /// Only those that were started with this idempotency key.
+    pub idem_key: Option<String>,
 }
 
 /// The store of runs as callers see it.

@@ -91,6 +91,11 @@ async fn the_same_key_gives_the_same_run_and_other_input_is_refused() {
     assert_eq!(error.kind(), ErrorKind::IdempotencyMismatch);
     let page = world.runs.list(&world.ctx, RunQuery::default()).await.unwrap();
     assert_eq!(page.items.len(), 1);
+    // A retry finds its run even when no new one could start.
+    world.agents.pause(&world.ctx, agent.id).await.unwrap();
+    assert_eq!(world.runs.start(&world.ctx, agent.id, input()).await.unwrap().id(), first.id());
+    let error = world.runs.start(&world.ctx, agent.id, RunInput::text("new")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
     in_time(again.wait()).await.unwrap();
     world.stop().await;
 }

@@ -165,14 +165,25 @@ impl RunIndex for SqlStore {
         let (created, after) = start(&page);
         let mut values =
             values![created, after, page.limit + 1, query.agent, query.status.map(RunStatus::name)];
-        let sql = match query.session {
-            None => tenant_sql!(concat!(
+        let sql = match (query.session, query.idem_key) {
+            (session, Some(key)) => {
+                values.push(key.into());
+                values.push(session.into());
+                tenant_sql!(concat!(
+                    "SELECT ",
+                    columns!(),
+                    " FROM runs WHERE tenant_id = $1 AND idem_key = $7 AND (created_at, id) > ($2, $3) \
+                     AND ($5 IS NULL OR agent_id = $5) AND ($6 IS NULL OR status = $6) \
+                     AND ($8 IS NULL OR session_id = $8) ORDER BY created_at, id LIMIT $4"
+                ))
+            }
+            (None, None) => tenant_sql!(concat!(
                 "SELECT ",
                 columns!(),
                 " FROM runs WHERE tenant_id = $1 AND (created_at, id) > ($2, $3) AND ($5 IS NULL OR agent_id = $5) \
                  AND ($6 IS NULL OR status = $6) ORDER BY created_at, id LIMIT $4"
             )),
-            Some(session) => {
+            (Some(session), None) => {
                 values.push(session.into());
                 tenant_sql!(concat!(
                     "SELECT ",
