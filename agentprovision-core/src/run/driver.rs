@@ -76,8 +76,16 @@ enum Act {
     Again,
     /// Wait for what is under way.
     Follow,
-    /// The run is over, or was given back.
-    Leave,
+    /// Nothing more, here.
+    Leave(Left),
+}
+
+/// How a worker leaves a run.
+enum Left {
+    /// The run is over.
+    Over,
+    /// Somebody may have to take it up again.
+    GivenBack,
 }
 
 impl Drop for Driver {
@@ -98,10 +106,10 @@ impl Driver {
         let ended = AssertUnwindSafe(driving).catch_unwind().await;
         shared.deaf(run, &wake);
         shared.feeds.close(run, &feed);
-        // What was said after the run was given back, and heard by nobody.
-        shared.look();
         match ended {
-            Ok(Ok(())) => {}
+            // What was said after the run was given back was heard by nobody.
+            Ok(Ok(Left::GivenBack)) => shared.look(),
+            Ok(Ok(Left::Over)) => {}
             // Somebody else has the run; nothing of ours was written.
             Ok(Err(error)) if error.is(ErrorKind::Fenced) => tracing::info!("another worker has the run"),
             // The lease runs out and somebody tries again from the journal.
@@ -110,7 +118,7 @@ impl Driver {
         }
     }
 
-    async fn open_and_go(shared: Arc<Shared>, lease: Lease, feed: Feed, wake: Arc<Notify>) -> Result<()> {
+    async fn open_and_go(shared: Arc<Shared>, lease: Lease, feed: Feed, wake: Arc<Notify>) -> Result<Left> {
         let mut driver = match Self::open(&shared, &lease, feed.clone(), wake).await {
             Ok(driver) => driver,
             Err(error) => return Self::give_up(&shared, &lease, error).await,
@@ -196,7 +204,7 @@ impl Driver {
     }
 
     /// Ends or gives back a run that could not be opened.
-    async fn give_up(shared: &Shared, lease: &Lease, error: Error) -> Result<()> {
+    async fn give_up(shared: &Shared, lease: &Lease, error: Error) -> Result<Left> {
         let lapsed = shared.env.now() >= lease.run.deadline && !error.is(ErrorKind::Fenced);
         let error = if lapsed && error.is(ErrorKind::Unavailable) {
             Error::new(ErrorKind::DeadlineExceeded, "the run's deadline passed").with_source(error)
@@ -212,7 +220,7 @@ impl Driver {
                 };
                 let batch = JournalBatch { patch, ..JournalBatch::default() };
                 shared.stores.runs.commit(&lease.fence, batch, Effects::none()).await?;
-                Ok(())
+                Ok(Left::GivenBack)
             }
             ErrorKind::PermissionDenied
             | ErrorKind::DeadlineExceeded
@@ -240,13 +248,13 @@ impl Driver {
                 let batch =
                     JournalBatch { entries: vec![encode_entry(&entry)?], patch, ..JournalBatch::default() };
                 shared.stores.runs.commit(&lease.fence, batch, effects).await?;
-                Ok(())
+                Ok(Left::Over)
             }
             _ => Err(error),
         }
     }
 
-    async fn go(&mut self) -> Result<()> {
+    async fn go(&mut self) -> Result<Left> {
         let shared = self.scope.shared.clone();
         let env = &shared.env;
         let mut renew_at = env.monotonic();
@@ -258,7 +266,8 @@ impl Driver {
             self.closing |= self.running.is_empty() && shared.closing.is_cancelled();
             if self.closing || self.parking {
                 if self.running.is_empty() {
-                    return self.give_back().await;
+                    self.give_back().await?;
+                    return Ok(Left::GivenBack);
                 }
                 // What ended is kept, however long its siblings take.
                 self.flush(RunPatch::default()).await?;
@@ -269,7 +278,7 @@ impl Driver {
                 match self.act().await? {
                     Act::Again => continue,
                     Act::Follow => {}
-                    Act::Leave => return Ok(()),
+                    Act::Leave(left) => return Ok(left),
                 }
             }
             let deadline = self.scope.deadline.since(env.now());
@@ -306,7 +315,7 @@ impl Driver {
                     return Ok(Act::Again);
                 }
                 self.finish().await?;
-                Ok(Act::Leave)
+                Ok(Act::Leave(Left::Over))
             }
             Command::Execute(steps) => {
                 if !self.flushed(RunPatch::default()).await? {
@@ -333,9 +342,9 @@ impl Driver {
                     release: Some(Release::UntilSignal),
                     ..RunPatch::default()
                 };
-                Ok(if self.flushed(patch).await? { Act::Leave } else { Act::Again })
+                Ok(if self.flushed(patch).await? { Act::Leave(Left::GivenBack) } else { Act::Again })
             }
-            Command::Over => Ok(Act::Leave),
+            Command::Over => Ok(Act::Leave(Left::Over)),
         }
     }
 
