@@ -162,7 +162,9 @@ fn no_file_names_a_machine() {
     let mut hidden: Vec<String> = Vec::new();
     let folders = [Some(root().to_owned()), root().parent().map(Path::to_owned)];
     let homes = ["HOME", "CARGO_HOME"].map(|name| std::env::var_os(name).map(std::path::PathBuf::from));
-    for folder in folders.into_iter().chain(homes).flatten() {
+    // A checkout right under the root of the file system has a name that any path may have in it.
+    let folders = folders.into_iter().flatten().filter(|folder| folder.components().count() > 2);
+    for folder in folders.chain(homes.into_iter().flatten()) {
         // The root of the file system is everybody's.
         if folder.is_absolute() && folder.components().count() > 1 {
             hidden.push(format!("{}/", folder.display()));
