@@ -5,13 +5,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::authz::{Authorizer, Decision, Permission, Resource};
 use crate::clock::Env;
 use crate::context::{Context, ContextIssuer, OperatorContext};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::id::{TenantId, UserId};
 
 /// Checks contexts and permissions: what every service of a platform holds. Cheap to clone.
@@ -97,7 +98,9 @@ impl Access {
             Err(error) if PASSED_ON.contains(&error.kind()) => error,
             Err(error) => {
                 tracing::warn!(tenant = %ctx.tenant(), ?permission, error = ?error, "the authorizer failed");
-                Error::denied("whether this is permitted could not be decided").with_source(error)
+                Error::denied("whether this is permitted could not be decided")
+                    .with_retry(Retry::After(Duration::from_secs(1)))
+                    .with_source(error)
             }
         };
         Err(match resource.id {
@@ -170,8 +173,6 @@ pub trait Principals: fmt::Debug + Send + Sync + 'static {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::authz::{ContextAuthorizer, PermissionSet};
     use crate::context::{Identity, Principal, RequestInfo};

@@ -24,7 +24,7 @@ use crate::audit::AuditRecord;
 use crate::authz::{Permission, PermissionSet, Resource};
 use crate::context::{Context, Identity, Principal, RequestInfo};
 use crate::effect::{Effects, Guard, QuotaOp};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::event::PlatformEvent;
 use crate::id::{Id, ReservationId, SignalId};
 use crate::usage::Demand;
@@ -205,11 +205,14 @@ impl Driver {
 
     /// Ends or gives back a run that could not be opened.
     async fn give_up(shared: &Shared, lease: &Lease, error: Error) -> Result<Left> {
-        let lapsed = shared.env.now() >= lease.run.deadline && !error.is(ErrorKind::Fenced);
-        let error = if lapsed && error.is(ErrorKind::Unavailable) {
-            Error::new(ErrorKind::DeadlineExceeded, "the run's deadline passed").with_source(error)
-        } else {
-            error
+        let passing = error.is(ErrorKind::Unavailable) || matches!(error.retry(), Retry::After(_));
+        let error = match (passing, shared.env.now() >= lease.run.deadline) {
+            // An outage, of an authorizer too, is no verdict: somebody tries again when the lease is over.
+            (true, false) => return Err(error),
+            (true, true) => {
+                Error::new(ErrorKind::DeadlineExceeded, "the run's deadline passed").with_source(error)
+            }
+            (false, _) => error,
         };
         match error.kind() {
             ErrorKind::TenantSuspended => {
