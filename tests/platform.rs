@@ -164,3 +164,36 @@ async fn nobody_takes_a_turn_in_anothers_session() {
     in_time(session.send(RunInput::text("hello")).await.unwrap().wait()).await.unwrap();
     platform.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_64_runs_against_a_budget_for_10_exactly_10_are_admitted_50_times_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = ScriptedModel::from_fn("m", |_| Reply::Stall("thinking".into()));
+    let platform =
+        Platform::builder().store(sqlite(folder.path())).model("m", Arc::new(model)).build().await.unwrap();
+    let acme = home(&platform, "acme").await;
+    let (_, ctx) = acme.user(&platform, "ada", Role::AGENT_MANAGER).await;
+    for round in 0..50 {
+        let budget = Budget::usd("0.05").total(|total| total.cost_usd = Some("0.5".parse().unwrap()));
+        let spec = AgentSpec::new(format!("agent {round}")).model("m").budget(budget);
+        let agent = platform.agents().create(&ctx, spec).await.unwrap();
+        platform.agents().deploy(&ctx, agent.id).await.unwrap();
+        let starts = (0..64).map(|_| {
+            let (platform, ctx) = (platform.clone(), ctx.clone());
+            tokio::spawn(async move { platform.runs().start(&ctx, agent.id, RunInput::text("go")).await })
+        });
+        let mut admitted = Vec::new();
+        for start in starts.collect::<Vec<_>>() {
+            match in_time(start).await.unwrap() {
+                Ok(run) => admitted.push(run),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::BudgetExceeded),
+            }
+        }
+        assert_eq!(admitted.len(), 10, "in round {round}");
+        for run in admitted {
+            run.cancel().await.unwrap();
+            assert_eq!(in_time(run.wait()).await.unwrap().status(), RunStatus::Cancelled);
+        }
+    }
+    platform.close().await.unwrap();
+}

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::context::Context;
 use crate::effect::Effects;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{AgentId, ProjectId, UserId};
 use crate::page::{Page, PageRequest};
 use crate::tenant::Revision;
@@ -63,6 +63,20 @@ pub struct AgentVersion {
     pub canonical: String,
     /// When it was added.
     pub created_at: Timestamp,
+}
+
+impl AgentVersion {
+    /// The specification in a version that was asked for by `hash`.
+    ///
+    /// # Errors
+    /// `corrupt` when the stored form does not have that hash, or cannot be read.
+    pub fn spec(&self, hash: VersionHash) -> Result<AgentSpec> {
+        if VersionHash::of(&self.canonical) != hash {
+            return Err(Error::corrupt("the agent's stored version does not have its hash"));
+        }
+        serde_json::from_str(&self.canonical)
+            .map_err(|error| Error::corrupt("the agent's specification cannot be read").with_source(error))
+    }
 }
 
 /// Which agents to list.
@@ -134,4 +148,20 @@ pub trait AgentStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// `not_found`; `conflict` when it has runs or the revision is not `expected`.
     async fn delete(&self, ctx: &Context, id: AgentId, expected: Revision, effects: Effects) -> Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    #[test]
+    fn a_version_that_was_changed_in_the_store_is_not_run() {
+        let canonical = AgentSpec::new("desk").model("m").canonical().unwrap();
+        let hash = VersionHash::of(&canonical);
+        let good = AgentVersion { hash, canonical: canonical.clone(), created_at: Timestamp::default() };
+        assert_eq!(good.spec(hash).unwrap().name, "desk");
+        let changed = AgentVersion { canonical: canonical.replace("desk", "dusk"), ..good };
+        assert_eq!(changed.spec(hash).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
 }

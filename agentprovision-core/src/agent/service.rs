@@ -126,12 +126,7 @@ impl Agents {
     }
 
     async fn spec(&self, ctx: &Context, id: AgentId, hash: VersionHash) -> Result<AgentSpec> {
-        let version = self.store.version(ctx, id, hash).await?;
-        if VersionHash::of(&version.canonical) != hash {
-            return Err(Error::corrupt("the agent's stored version does not have its hash"));
-        }
-        serde_json::from_str(&version.canonical)
-            .map_err(|error| Error::corrupt("the agent's specification cannot be read").with_source(error))
+        self.store.version(ctx, id, hash).await?.spec(hash)
     }
 
     /// The agents of a query, oldest first.

@@ -433,7 +433,7 @@ impl Driver {
     fn unfinished(&self, step: OpenStep, error: &Error) -> StepEnd {
         let now = self.scope.shared.env.now();
         let outcome = DoneOutcome::Failed { error: StepError::from(error) };
-        let entry = super::machine::ended(step.step, outcome, now);
+        let entry = super::machine::ended(step.step, outcome, now, now);
         StepEnd { step, entry, payload: None, committed: None, lost: None }
     }
 

@@ -128,10 +128,7 @@ impl Shared {
             return Ok(spec);
         }
         let stored = self.stores.agents.version(ctx, agent, version).await?;
-        let spec: AgentSpec = serde_json::from_str(&stored.canonical).map_err(|error| {
-            crate::Error::corrupt("the agent's specification cannot be read").with_source(error)
-        })?;
-        let spec = Arc::new(spec);
+        let spec = Arc::new(stored.spec(version)?);
         self.specs.insert(key, spec.clone());
         Ok(spec)
     }

@@ -59,9 +59,5 @@ async fn turn_messages(
         |error: serde_json::Error| Error::corrupt("a turn of the session cannot be read").with_source(error);
     let input: Input = serde_json::from_slice(input).map_err(unreadable)?;
     let output: ChatResponse = serde_json::from_slice(output).map_err(unreadable)?;
-    let asked = match input {
-        Input::Text(text) => Message::user(text),
-        Input::Json(value) => Message::user(value.to_string()),
-    };
-    Ok(Some((asked, Message::assistant(output.text))))
+    Ok(Some((input.message(), Message::assistant(output.text))))
 }

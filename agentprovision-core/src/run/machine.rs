@@ -36,7 +36,8 @@ pub enum Input {
 }
 
 impl Input {
-    fn message(&self) -> Message {
+    /// What the model is told.
+    pub(super) fn message(&self) -> Message {
         match self {
             Self::Text(text) => Message::user(text.clone()),
             Self::Json(value) => Message::user(value.to_string()),
@@ -441,7 +442,7 @@ impl RunMachine {
     /// entry that ends it.
     pub fn recover(step: &OpenStep, now: Timestamp) -> Option<JournalEntry> {
         match (step.kind, step.effect) {
-            (StepKind::Tool, Effect::Unsafe) => Some(ended(step.step, DoneOutcome::Uncertain, now)),
+            (StepKind::Tool, Effect::Unsafe) => Some(ended(step.step, DoneOutcome::Uncertain, now, now)),
             _ => None,
         }
     }
@@ -544,7 +545,8 @@ impl RunMachine {
                 Err(error) => {
                     // A call that cannot be made is a step that failed, so that the model and the chain both see it.
                     entries.push(intent(step, Effect::Pure));
-                    entries.push(ended(step, DoneOutcome::Failed { error: StepError::from(&error) }, now));
+                    let failed = DoneOutcome::Failed { error: StepError::from(&error) };
+                    entries.push(ended(step, failed, now, now));
                 }
                 Ok((_, Approval::Always)) if !approved => {
                     entries.push(JournalEntry::ApprovalAsked {
@@ -603,18 +605,9 @@ impl RunMachine {
     }
 }
 
-/// The entry that ends a step nobody carried out.
-pub(super) fn ended(step: u32, outcome: DoneOutcome, now: Timestamp) -> JournalEntry {
-    JournalEntry::Done {
-        step,
-        outcome,
-        usage: None,
-        cost: None,
-        model: None,
-        attempts: 1,
-        started: now,
-        at: now,
-    }
+/// The entry that ends a step without a model's counts: a tool's, or one nobody carried out.
+pub(super) fn ended(step: u32, outcome: DoneOutcome, started: Timestamp, at: Timestamp) -> JournalEntry {
+    JournalEntry::Done { step, outcome, usage: None, cost: None, model: None, attempts: 1, started, at }
 }
 
 fn read_payload<T: serde::de::DeserializeOwned>(payload: Option<&[u8]>) -> Result<T> {

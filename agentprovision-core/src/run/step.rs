@@ -13,7 +13,7 @@ use super::feed::Feed;
 use super::journal::{
     DoneOutcome, JournalEntry, Salt, StepError, encode_entry, idempotency_key, payload_hash,
 };
-use super::machine::OpenStep;
+use super::machine::{self, OpenStep};
 use super::store::{Fence, JournalBatch, Payload};
 use crate::agent::AgentSpec;
 use crate::authz::{Permission, PermissionSet, Resource};
@@ -368,16 +368,7 @@ impl StepScope {
     }
 
     fn done(&self, step: &OpenStep, outcome: DoneOutcome, started: Timestamp) -> JournalEntry {
-        JournalEntry::Done {
-            step: step.step,
-            outcome,
-            usage: None,
-            cost: None,
-            model: None,
-            attempts: 1,
-            started,
-            at: self.now(),
-        }
+        machine::ended(step.step, outcome, started, self.now())
     }
 }
 
