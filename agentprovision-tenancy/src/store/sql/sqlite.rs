@@ -8,10 +8,12 @@ use agentprovision_core::{Error, ErrorKind};
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteRow, SqliteSynchronous};
 use sqlx::{Arguments as _, ConnectOptions as _, Decode as _, Row as _, TypeInfo as _, ValueRef as _};
 
+use super::run_tx;
 use super::value::{Row, Value};
 
-/// How long a statement waits for another process that writes.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a statement waits for another process that writes: well beyond the time a step's transaction may hold the
+/// writer, or whoever waits for one gives up at the moment it ends.
+const BUSY_TIMEOUT: Duration = run_tx::LIMIT.saturating_mul(3);
 
 /// How a connection is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
