@@ -67,6 +67,8 @@ impl std::str::FromStr for Timestamp {
     }
 }
 
+crate::schema::text_schema!(Timestamp, "Timestamp", "date-time", "An RFC 3339 time with microseconds.");
+
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         serializer.collect_str(self)

@@ -113,6 +113,17 @@ impl fmt::Display for ErrorKind {
     }
 }
 
+impl schemars::JsonSchema for ErrorKind {
+    fn schema_name() -> Cow<'static, str> {
+        "ErrorKind".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let names: Vec<&str> = Self::ALL.iter().map(|kind| kind.code()).collect();
+        schemars::json_schema!({ "type": "string", "enum": names })
+    }
+}
+
 impl serde::Serialize for ErrorKind {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         serializer.serialize_str(self.code())

@@ -73,6 +73,8 @@ macro_rules! ids {
             }
         }
 
+        crate::schema::text_schema!($name, stringify!($name), "id", concat!("An id of the form `", $prefix, "_<uuid>`."));
+
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)

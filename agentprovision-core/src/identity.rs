@@ -14,7 +14,7 @@ use crate::page::{Page, PageRequest};
 use crate::tenant::Revision;
 
 /// A role by name. The built-in ones are constants; an unknown name is refused when it is assigned.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct Role(std::borrow::Cow<'static, str>);
 
@@ -60,7 +60,7 @@ impl fmt::Display for Role {
 }
 
 /// A user of a tenant. The same person in two tenants is two users.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct User {
     /// The id.
     pub id: UserId,

@@ -27,6 +27,7 @@ pub mod model;
 pub mod money;
 pub mod page;
 pub mod run;
+mod schema;
 pub mod tenant;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 
 /// What part of a list to return.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PageRequest {
@@ -77,6 +77,8 @@ impl std::str::FromStr for Cursor {
     }
 }
 
+crate::schema::text_schema!(Cursor, "Cursor", "cursor", "A place in a list.");
+
 impl Serialize for Cursor {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -90,7 +92,7 @@ impl<'de> Deserialize<'de> for Cursor {
 }
 
 /// One page of a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Page<T> {
     /// The items, oldest first.
     pub items: Vec<T>,

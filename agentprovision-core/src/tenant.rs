@@ -17,7 +17,7 @@ use crate::page::{Page, PageRequest};
 pub type Revision = u64;
 
 /// Whether a tenant's users and agents may do anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TenantState {
     /// They may.
@@ -45,7 +45,7 @@ impl TenantState {
 }
 
 /// A tenant.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Tenant {
     /// The id.
     pub id: TenantId,

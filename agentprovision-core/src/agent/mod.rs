@@ -30,7 +30,7 @@ use crate::tenant::Revision;
 pub const LIVE: &str = "live";
 
 /// An agent: a name, a state and aliases over immutable versions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AgentRecord {
     /// The id.
     pub id: AgentId,

@@ -27,7 +27,7 @@ pub const KNOWN_TYPES: &[&str] = &[
 ];
 
 /// How an agent behaves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Behaviour {
@@ -43,7 +43,7 @@ pub enum Behaviour {
 }
 
 /// Where an agent runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Interface {
@@ -59,7 +59,7 @@ pub enum Interface {
 }
 
 /// Limits in the four dimensions; an absent one does not limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct BudgetLimits {
@@ -97,7 +97,7 @@ impl BudgetLimits {
 ///
 /// A dimension limited over all runs needs a limit per run: that much is held when a run starts and settled when it
 /// ends, so concurrent runs never pass the limit together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Budget {
@@ -137,7 +137,7 @@ impl Budget {
 }
 
 /// Limits that are no budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Limits {
@@ -177,7 +177,7 @@ impl Limits {
 }
 
 /// How an agent's data is protected; not enforced yet, so refused when set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SecuritySpec {
@@ -204,7 +204,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 /// What an agent is. Absent and default fields stay out of the canonical form, so that adding a field later changes
 /// no hash.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AgentSpec {
@@ -451,6 +451,8 @@ impl std::str::FromStr for VersionHash {
         Ok(Self(bytes))
     }
 }
+
+crate::schema::text_schema!(VersionHash, "VersionHash", "sha256", "64 hexadecimal digits.");
 
 impl Serialize for VersionHash {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {

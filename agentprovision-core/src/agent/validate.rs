@@ -14,7 +14,7 @@ use crate::tool::{Effect, ToolSet, compile};
 use crate::usage::Dimension;
 
 /// Whether a problem stops a deployment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// It does.
@@ -24,7 +24,7 @@ pub enum Severity {
 }
 
 /// Something that is wrong, or not as it probably should be, with a specification.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Problem {
     /// Whether it stops a deployment.
     pub severity: Severity,
@@ -37,7 +37,7 @@ pub struct Problem {
 }
 
 /// The result of checking a specification.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Validation {
     /// Problems that stop a deployment.
     pub errors: Vec<Problem>,

@@ -67,6 +67,8 @@ impl FromStr for TreeHash {
     }
 }
 
+crate::schema::text_schema!(TreeHash, "TreeHash", "sha256", "64 hexadecimal digits.");
+
 impl Serialize for TreeHash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

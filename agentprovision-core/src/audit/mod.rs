@@ -22,7 +22,7 @@ use crate::id::{AuditId, RequestId, TenantId};
 use merkle::TreeHash;
 
 /// Who did something: a type (`user`, `agent`, `operator`, `system`) and an id in text form.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Actor {
     /// `user`, `agent`, `operator` or `system`.
     #[serde(rename = "type")]
@@ -39,7 +39,7 @@ impl Actor {
 }
 
 /// How an action ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditResult {
     /// It was done.
@@ -51,7 +51,7 @@ pub enum AuditResult {
 /// One record of the audit log: facts, never content.
 ///
 /// Its canonical JSON bytes (absent fields left out) are what is stored and hashed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AuditRecord {
     /// Version of this form, 1.
     pub v: u32,
@@ -188,7 +188,7 @@ impl AuditEntry {
 }
 
 /// A tree head: so many records, with this root (RFC 6962, section 2.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Checkpoint {
     /// Number of records.
     pub size: u64,
@@ -197,7 +197,7 @@ pub struct Checkpoint {
 }
 
 /// A proof that a record is in a log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct InclusionProof {
     /// Place of the record.
     pub seq: u64,

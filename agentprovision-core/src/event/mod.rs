@@ -23,7 +23,7 @@ use crate::id::{EventId, TenantId};
 
 /// An event: CloudEvents 1.0 attributes with the extensions `tenantid`, `correlationid`, `causationid`, `userid`,
 /// `traceparent` and `dataversion`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PlatformEvent {
     /// Always `1.0`.
     pub specversion: String,

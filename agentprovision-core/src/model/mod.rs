@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::error::Result;
 
 /// What a model is and can do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ModelInfo {
     /// The name agents use.
     pub name: String,
@@ -35,7 +35,7 @@ pub struct ModelInfo {
 }
 
 /// A piece of a user's message.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Content {
@@ -47,7 +47,7 @@ pub enum Content {
 }
 
 /// A tool call as a model asked for it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ToolRequest {
     /// The provider's id of the call, which the result names.
     pub id: String,
@@ -70,7 +70,7 @@ impl ToolRequest {
 }
 
 /// One message of a conversation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "role", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Message {
@@ -124,7 +124,7 @@ impl Message {
 }
 
 /// A tool as a model sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ToolDefinition {
     /// The name the model calls it by.
     pub name: String,
@@ -135,7 +135,7 @@ pub struct ToolDefinition {
 }
 
 /// Which tools a model may call.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ToolChoice {
@@ -151,7 +151,7 @@ pub enum ToolChoice {
 }
 
 /// A request to a chat model.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[non_exhaustive]
 pub struct ChatRequest {
     /// The model's name.
@@ -184,7 +184,7 @@ impl ChatRequest {
 }
 
 /// Token counts as the provider reported them; a field that was not reported is absent, never invented as zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Usage {
     /// Prompt tokens, including cache reads and writes.
     pub input_tokens: Option<u64>,
@@ -206,7 +206,7 @@ impl Usage {
 }
 
 /// Why an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FinishReason {
@@ -223,7 +223,7 @@ pub enum FinishReason {
 }
 
 /// A whole answer of a model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ChatResponse {
     /// The provider's id of the answer.
     pub id: Option<String>,

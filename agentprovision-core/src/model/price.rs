@@ -6,7 +6,7 @@ use super::Usage;
 use crate::money::{NanoUsd, PicoUsd};
 
 /// Prices of one model, in pico-USD per token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ModelPrice {
     /// Prompt tokens that come from no cache.
     pub input: PicoUsd,

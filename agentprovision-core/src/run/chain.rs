@@ -13,7 +13,7 @@ use crate::model::Usage;
 use crate::money::NanoUsd;
 
 /// A step of a chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct ChainStep {
     /// Its number, from 0.
     pub step: u32,
@@ -51,7 +51,7 @@ impl ChainStep {
 }
 
 /// Sums over a chain.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct ChainSummary {
     /// Number of steps.
     pub total_steps: u32,
@@ -160,27 +160,47 @@ fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A step in JSON.
+#[derive(Serialize, schemars::JsonSchema)]
+struct StepForm<'a> {
+    /// `llm_invocation` or `tool_execution`.
+    step_type: &'static str,
+    #[serde(flatten)]
+    step: &'a ChainStep,
+}
+
+/// A chain in JSON.
+#[derive(Serialize, schemars::JsonSchema)]
+struct Form<'a> {
+    /// The run, which is also its trace.
+    trace_id: RunId,
+    /// Where the run stands.
+    status: RunStatus,
+    /// Milliseconds from when the run was accepted to its end, or to the last thing that is known.
+    total_duration_ms: u64,
+    /// The steps, in the order they became ready.
+    steps: Vec<StepForm<'a>>,
+    /// Sums over them.
+    summary: ChainSummary,
+}
+
+impl schemars::JsonSchema for Chain {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Chain".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Form::json_schema(generator)
+    }
+}
+
 impl Serialize for Chain {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Step<'a> {
-            step_type: &'static str,
-            #[serde(flatten)]
-            step: &'a ChainStep,
-        }
-        #[derive(Serialize)]
-        struct Form<'a> {
-            trace_id: RunId,
-            status: RunStatus,
-            total_duration_ms: u64,
-            steps: Vec<Step<'a>>,
-            summary: ChainSummary,
-        }
         Form {
             trace_id: self.run,
             status: self.status,
             total_duration_ms: self.total_duration_ms,
-            steps: self.steps.iter().map(|step| Step { step_type: step.kind.step_type(), step }).collect(),
+            steps: self.steps.iter().map(|step| StepForm { step_type: step.kind.step_type(), step }).collect(),
             summary: self.summary(),
         }
         .serialize(serializer)

@@ -52,6 +52,8 @@ impl std::str::FromStr for EventCursor {
     }
 }
 
+crate::schema::text_schema!(EventCursor, "EventCursor", "cursor", "A place in a run's events.");
+
 impl Serialize for EventCursor {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -65,7 +67,7 @@ impl<'de> Deserialize<'de> for EventCursor {
 }
 
 /// Something that happened in a run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RunEventKind {
@@ -135,7 +137,7 @@ pub enum RunEventKind {
 }
 
 /// An event with its place.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct RunEvent {
     /// The place: resume after it.
     pub cursor: EventCursor,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 
@@ -10,17 +11,19 @@ use super::chain::Chain;
 use super::events::{EventCursor, RunEvents};
 use super::service::Runs;
 use super::store::{RunRecord, RunStatus};
+use super::watch::Watch;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RunId;
 use crate::model::ChatResponse;
 
-/// A handle on a run. Cheap to clone; dropping it does nothing to the run.
+/// A handle on a run. Cheap to clone; dropping it does nothing to the run, unless its start said so.
 #[derive(Clone)]
 pub struct Run {
     pub(super) runs: Runs,
     pub(super) ctx: Context,
     pub(super) id: RunId,
+    pub(super) watch: Option<Arc<Watch>>,
 }
 
 impl fmt::Debug for Run {
@@ -51,13 +54,15 @@ impl Run {
     /// Its events after a place, up to its end. Without `runs:read` the stream's first item is the error.
     pub fn events_after(&self, after: EventCursor) -> RunEvents {
         let run = self.clone();
-        Box::pin(
-            futures_util::stream::once(async move { run.runs.events(&run.ctx, run.id, after).await })
-                .try_flatten(),
-        )
+        let events = futures_util::stream::once(async move { run.runs.events(&run.ctx, run.id, after).await })
+            .try_flatten();
+        match &self.watch {
+            Some(watch) => watch.watched(events),
+            None => Box::pin(events),
+        }
     }
 
-    /// Waits for its end. Dropping the future does nothing to the run.
+    /// Waits for its end. Dropping the future does nothing to the run, unless its start said so.
     ///
     /// # Errors
     /// As [`Runs::record`]; a run that failed is an outcome, not an error.

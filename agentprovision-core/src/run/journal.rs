@@ -60,6 +60,8 @@ macro_rules! hash {
             }
         }
 
+        crate::schema::text_schema!($name, stringify!($name), "sha256", "64 hexadecimal digits.");
+
         impl Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -115,7 +117,7 @@ pub fn idempotency_key(tenant: TenantId, run: RunId, step: u32) -> String {
 }
 
 /// What a step does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StepKind {
@@ -144,7 +146,7 @@ impl StepKind {
 }
 
 /// An error as it is journaled: what a tenant may read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StepError {
     /// The kind.
     pub kind: ErrorKind,
@@ -166,7 +168,7 @@ impl From<StepError> for Error {
 }
 
 /// How a step ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum DoneOutcome {
     /// It gave a result.
@@ -184,7 +186,7 @@ pub enum DoneOutcome {
 }
 
 /// What a run used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RunTotals {
     /// Model calls and tool calls.
     pub steps: u32,
@@ -208,7 +210,7 @@ impl RunTotals {
 }
 
 /// One entry of the journal.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "entry", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum JournalEntry {

@@ -19,6 +19,7 @@ mod sessions;
 mod signal;
 mod step;
 mod store;
+mod watch;
 
 pub use chain::{Chain, ChainStep, ChainSummary};
 pub use engine::{Engine, EngineOptions, EngineParts, LocalEngine};
@@ -29,7 +30,7 @@ pub use journal::{
     StepKind, decode_entry, encode_entry, idempotency_key, link, payload_hash,
 };
 pub use machine::{Command, Input, OpenStep, Quote, RunMachine};
-pub use service::{Answer, MAX_INPUT, RunInput, Runs};
+pub use service::{Answer, MAX_INPUT, OnDisconnect, RunInput, Runs};
 pub use sessions::{Session, Sessions};
 pub use signal::Signal;
 pub use store::{

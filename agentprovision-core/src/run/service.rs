@@ -11,6 +11,7 @@ use super::driver::reservation;
 use super::engine::{Engine, LocalEngine, Shared};
 use super::events::{EventCursor, RunEvents, follow};
 use super::handle::Run;
+use super::watch::Watch;
 use super::journal::{
     ChainHash, JournalEntry, JournalRow, PayloadHash, RunTotals, STATE_VERSION, decode_entry, encode_entry,
     payload_hash,
@@ -35,6 +36,18 @@ use crate::text;
 /// The longest input, in bytes.
 pub const MAX_INPUT: usize = 4 << 20;
 
+/// What becomes of a run that nobody watches any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OnDisconnect {
+    /// It goes on.
+    #[default]
+    Continue,
+    /// It is cancelled; see [`RunInput::on_disconnect`].
+    Cancel,
+}
+
 /// What a run is started with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -53,6 +66,9 @@ pub struct RunInput {
     /// Another user the caller acts for, as the host says; recorded with the run.
     #[serde(default)]
     pub on_behalf_of: Option<String>,
+    /// What becomes of it when nobody watches it any more; default: it goes on.
+    #[serde(default)]
+    pub on_disconnect: OnDisconnect,
 }
 
 impl RunInput {
@@ -67,7 +83,17 @@ impl RunInput {
     }
 
     fn new(input: Input) -> Self {
-        Self { input, idempotency_key: None, session: None, deadline: None, on_behalf_of: None }
+        Self { input, idempotency_key: None, session: None, deadline: None, on_behalf_of: None, on_disconnect: OnDisconnect::Continue }
+    }
+
+    /// The same input with another answer to nobody watching. With [`OnDisconnect::Cancel`] the run is cancelled as soon
+    /// as the last stream of events or wait that the returned handle and its clones gave is dropped before the run's
+    /// end, or all of these handles are. The start needs `runs:cancel` then. It holds for this process only: a run that
+    /// another process takes up after a crash goes on.
+    #[must_use]
+    pub fn on_disconnect(mut self, then: OnDisconnect) -> Self {
+        self.on_disconnect = then;
+        self
     }
 
     /// The same input under an idempotency key, at most 255 characters.
@@ -128,6 +154,10 @@ impl Runs {
             return Err(Error::closed("the platform is closed"));
         }
         self.permitted(ctx, agent).await?;
+        let watched = input.on_disconnect == OnDisconnect::Cancel;
+        if watched {
+            shared.access.check(ctx, Permission::RUNS_CANCEL, Resource::all("runs")).await?;
+        }
         let idem = idempotency(agent, &input)?;
         if let Some((key, hash)) = &idem {
             // A repeated start finds its run, whatever became of the agent since.
@@ -139,7 +169,7 @@ impl Runs {
                     let message = "the idempotency key was used with another input";
                     return Err(Error::new(ErrorKind::IdempotencyMismatch, message));
                 }
-                return Ok(self.handle(ctx, run.id));
+                return Ok(self.watched(ctx, run.id, watched));
             }
         }
         let (record, spec) = self.runnable(ctx, agent).await?;
@@ -175,7 +205,7 @@ impl Runs {
             }
             Created::Existing(id) => id,
         };
-        Ok(self.handle(ctx, id))
+        Ok(self.watched(ctx, id, watched))
     }
 
     /// Whether the caller may run the agent.
@@ -216,7 +246,7 @@ impl Runs {
         idem: Option<(String, [u8; 32])>,
     ) -> Result<NewRun> {
         let shared = &self.shared;
-        let RunInput { input, idempotency_key: _, session, deadline, on_behalf_of } = input;
+        let RunInput { input, idempotency_key: _, session, deadline, on_behalf_of, on_disconnect: _ } = input;
         check_input(spec, &input)?;
         let on_behalf_of = on_behalf_of.map(|user| text::name("on_behalf_of", &user)).transpose()?;
         let models = quote(shared, spec);
@@ -297,7 +327,18 @@ impl Runs {
     }
 
     fn handle(&self, ctx: &Context, id: RunId) -> Run {
-        Run { runs: self.clone(), ctx: ctx.clone(), id }
+        self.watched(ctx, id, false)
+    }
+
+    fn watched(&self, ctx: &Context, id: RunId, watched: bool) -> Run {
+        let watch = watched.then(|| Watch::new(self, ctx, id));
+        Run { runs: self.clone(), ctx: ctx.clone(), id, watch }
+    }
+
+    /// Asks for a run to end whose caller said at its start that it should.
+    pub(super) async fn abandon(&self, ctx: &Context, id: RunId) -> Result<()> {
+        let by = ctx.principal().user();
+        self.signal(ctx, id, self.shared.env.id(), Signal::Cancel { by }, "runs.cancel").await
     }
 
     /// A handle on a run.
@@ -372,8 +413,7 @@ impl Runs {
     /// `permission_denied` without `runs:cancel`, `not_found` without `runs:read` too; `conflict` when it is over.
     pub async fn cancel(&self, ctx: &Context, id: RunId) -> Result<()> {
         self.writable(ctx, Permission::RUNS_CANCEL, id).await?;
-        let by = ctx.principal().user();
-        self.signal(ctx, id, self.shared.env.id(), Signal::Cancel { by }, "runs.cancel").await
+        self.abandon(ctx, id).await
     }
 
     /// Answers an approval that a run waits for. `args_hash` is the one the request named: an answer to other arguments
@@ -443,7 +483,7 @@ impl Runs {
 }
 
 /// A person's answer to an approval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// The call goes ahead.

@@ -16,7 +16,7 @@ use crate::page::{Page, PageRequest};
 use crate::tool::TxHandle;
 
 /// Where a run stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RunStatus {
@@ -314,7 +314,7 @@ pub trait RunIndex: fmt::Debug + Send + Sync + 'static {
 }
 
 /// A conversation with an agent: one turn at a time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SessionRecord {
     /// The id.
     pub id: SessionId,

@@ -25,7 +25,7 @@ use crate::id::RunId;
 use crate::model::ToolDefinition;
 
 /// What calling a tool does to the world, which decides what may be repeated after a crash.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Effect {
@@ -41,7 +41,7 @@ pub enum Effect {
 }
 
 /// Whether a person must agree before a tool is called.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Approval {
@@ -53,7 +53,7 @@ pub enum Approval {
 }
 
 /// What a tool is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ToolSpec {
     /// The name agents and models use: 1 to 64 of `a-z A-Z 0-9 _ -`.
     pub name: String,

@@ -69,6 +69,17 @@ impl fmt::Display for Meter {
     }
 }
 
+impl schemars::JsonSchema for Meter {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Meter".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let names: Vec<&str> = Self::ALL.iter().map(|meter| meter.name()).collect();
+        schemars::json_schema!({ "type": "string", "enum": names })
+    }
+}
+
 impl Serialize for Meter {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
@@ -83,7 +94,7 @@ impl<'de> Deserialize<'de> for Meter {
 }
 
 /// One exact count, written by the transaction of the work it counts. Its id makes a second delivery harmless.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct UsageEvent {
     /// The id.
     pub id: UsageId,
@@ -118,10 +129,25 @@ impl Period {
     /// All time.
     pub const ALL: Self =
         Self { start: Timestamp::from_micros(i64::MIN), end: Timestamp::from_micros(i64::MAX) };
+
+    /// The calendar month, in UTC, that a point in time is in; all time where no calendar reaches.
+    pub fn month(of: Timestamp) -> Self {
+        let month = || -> Option<Self> {
+            let date = jiff::Timestamp::from_microsecond(of.micros()).ok()?;
+            let first = date.to_zoned(jiff::tz::TimeZone::UTC).date().first_of_month();
+            let next = first.checked_add(jiff::Span::new().months(1)).ok()?;
+            let at = |date: jiff::civil::Date| {
+                let start = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+                Some(Timestamp::from_micros(start.timestamp().as_microsecond()))
+            };
+            Some(Self { start: at(first)?, end: at(next)? })
+        };
+        month().unwrap_or(Self::ALL)
+    }
 }
 
 /// Sums of usage events over a period.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct UsageSummary {
     /// The sum per meter, for meters that were used.
     pub meters: BTreeMap<Meter, u64>,
