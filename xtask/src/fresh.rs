@@ -10,13 +10,13 @@ use std::process::{Command, Stdio};
 
 use crate::debian;
 use crate::guard::TempDir;
+use crate::node;
 use crate::report::Counts;
 use crate::run::{Result, Workspace, heading, output, shown, succeed, tee, timed, works};
 use crate::suites;
 
-/// What the documentation asks for, besides the Rust toolchain.
-const PACKAGES: [&str; 8] =
-    ["gcc", "libc6-dev", "python3", "python3-venv", "nodejs", "npm", "ca-certificates", "git"];
+/// What the documentation asks for, besides the Rust toolchain and Node; a release of Debian may have an older Node.
+const PACKAGES: [&str; 6] = ["gcc", "libc6-dev", "python3", "python3-venv", "ca-certificates", "git"];
 
 const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
@@ -199,8 +199,8 @@ impl Root {
             fs::copy(bundle, inside(CA_BUNDLE))?;
         }
         root.share_cargo_home()?;
-        let versions =
-            "rustc --version; gcc --version | head -n 1; python3 --version; echo node $(node --version)";
+        root.share_node(workspace)?;
+        let versions = "rustc --version; gcc --version | head -n 1; python3 --version; echo node $(node --version), npm $(npm --version)";
         println!("{}", output(&mut root.enter("sh", ["-ec", versions]))?);
         Ok(root)
     }
@@ -217,6 +217,26 @@ impl Root {
             command.envs(["SSL_CERT_FILE", "PIP_CERT", "NODE_EXTRA_CA_CERTS"].map(|name| (name, CA_BUNDLE)));
         }
         command
+    }
+
+    /// The host's Node with the npm that came with it, where a person would put them.
+    fn share_node(&self, workspace: &Workspace) -> Result<()> {
+        node::needed(workspace)?;
+        let program = PathBuf::from(output(&mut workspace.command("node", ["-p", "process.execPath"]))?);
+        let prefix = program.ancestors().nth(2).ok_or("node is in no folder")?;
+        let npm = prefix.join("lib/node_modules/npm");
+        if !npm.is_dir() {
+            return Err("the host's npm is not in the folder that Node's own packages have it in".into());
+        }
+        let local = self.path.join("usr/local");
+        fs::create_dir_all(local.join("lib/node_modules"))?;
+        copy(&program, &local.join("bin/node"))?;
+        copy(&npm, &local.join("lib/node_modules/npm"))?;
+        for name in ["npm", "npx"] {
+            let script = format!("../lib/node_modules/npm/bin/{name}-cli.js");
+            std::os::unix::fs::symlink(script, local.join("bin").join(name))?;
+        }
+        Ok(())
     }
 
     /// Downloaded crates save time; nothing that was built is shared.

@@ -17,10 +17,50 @@ impl Counts {
         self.ignored += other.ignored;
     }
 
-    /// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …`, which is also what libtest-mimic prints.
+    /// Reads what a test program says at its end, whichever of the three languages it is written in.
     pub(crate) fn from_result_line(line: &str) -> Option<Counts> {
+        Counts::from_libtest(line).or_else(|| Counts::from_pytest(line)).or_else(|| Counts::from_node(line))
+    }
+
+    /// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …`, which is also what libtest-mimic prints.
+    fn from_libtest(line: &str) -> Option<Counts> {
         let (_, numbers) = line.trim().strip_prefix("test result: ")?.split_once(". ")?;
         Counts::from_parts(numbers.split(';'))
+    }
+
+    /// Reads `3 passed, 1 skipped in 0.12s`, in a frame of `=` or without one.
+    fn from_pytest(line: &str) -> Option<Counts> {
+        let (numbers, time) = line.trim().trim_matches('=').trim().rsplit_once(" in ")?;
+        // Long runs have a second form of the time behind the seconds.
+        let seconds = time.split(' ').next()?.strip_suffix('s')?;
+        seconds.parse::<f64>().ok()?;
+        let mut counts = Counts::default();
+        for part in numbers.split(", ") {
+            let (number, word) = part.split_once(' ')?;
+            let number: u64 = number.parse().ok()?;
+            match word {
+                "passed" | "xpassed" => counts.passed += number,
+                "failed" | "error" | "errors" => counts.failed += number,
+                "skipped" | "xfailed" => counts.ignored += number,
+                "deselected" | "warning" | "warnings" | "rerun" => {}
+                _ => return None,
+            }
+        }
+        Some(counts)
+    }
+
+    /// Reads one of the lines that end a run of `node --test`: `# pass 3` in its TAP form, `ℹ pass 3` in the other.
+    fn from_node(line: &str) -> Option<Counts> {
+        let line = line.strip_prefix("# ").or_else(|| line.strip_prefix("\u{2139} "))?;
+        let (word, number) = line.trim_end().split_once(' ')?;
+        let number = number.parse().ok()?;
+        let none = Counts::default();
+        match word {
+            "pass" => Some(Counts { passed: number, ..none }),
+            "fail" | "cancelled" => Some(Counts { failed: number, ..none }),
+            "skipped" | "todo" => Some(Counts { ignored: number, ..none }),
+            _ => None,
+        }
     }
 
     /// Reads the `3 passed, 0 failed` that ends a run of this program.
@@ -86,6 +126,29 @@ mod tests {
     }
 
     #[test]
+    fn reads_a_result_line_of_pytest() {
+        let counts = |passed, failed, ignored| Some(Counts { passed, failed, ignored });
+        for (line, expected) in [
+            ("12 passed in 3.21s", counts(12, 0, 0)),
+            ("12 passed, 1 skipped in 3.21s\n", counts(12, 0, 1)),
+            ("===== 2 failed, 10 passed, 1 error, 3 warnings in 63.00s (0:01:03) =====", counts(10, 3, 0)),
+            ("== 1 passed, 2 deselected, 1 xfailed, 1 xpassed, 2 errors in 0.10s ==", counts(2, 2, 1)),
+        ] {
+            assert_eq!(Counts::from_result_line(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn reads_the_result_lines_of_node() {
+        let mut total = Counts::default();
+        let tap = "1..2\n# tests 20\n# suites 2\n# pass 12\n# fail 3\n# cancelled 1\n# skipped 3\n# todo 1\n# duration_ms 9";
+        tap.lines().filter_map(Counts::from_result_line).for_each(|found| total.add(found));
+        assert_eq!(total, Counts { passed: 12, failed: 4, ignored: 4 });
+        let line = "\u{2139} pass 7";
+        assert_eq!(Counts::from_result_line(line), Some(Counts { passed: 7, failed: 0, ignored: 0 }));
+    }
+
+    #[test]
     fn other_lines_are_no_result() {
         for line in [
             "",
@@ -94,6 +157,15 @@ mod tests {
             "test result: ok. many passed; 0 failed; 0 ignored",
             "test result: ok. 4 passed",
             "the test result: ok. 1 passed; 0 failed; 0 ignored",
+            "collected 3 items",
+            "no tests ran in 0.01s",
+            "3 passed in the end",
+            "the 3 passed in 0.12s",
+            "# Subtest: pass 3",
+            "    # pass 3",
+            "# pass many",
+            "# tests 4",
+            "# duration_ms 12.5",
         ] {
             assert_eq!(Counts::from_result_line(line), None, "{line}");
         }

@@ -12,6 +12,8 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 #[derive(Debug)]
 pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
+    /// The folder everything is built in.
+    pub(crate) target: PathBuf,
     /// Where `cargo test` leaves the examples it builds.
     pub(crate) examples: PathBuf,
     /// The folder of conformance data, or why there is none.
@@ -26,8 +28,9 @@ impl Workspace {
         let manifest = std::env::var_os("CARGO_MANIFEST_DIR").ok_or("run this as `cargo xtask`")?;
         let root = Path::new(&manifest).parent().ok_or("xtask has no parent folder")?.to_owned();
         let program = std::env::current_exe()?;
-        let examples = program.parent().ok_or("xtask has no target folder")?.join("examples");
-        Ok(Self { root, examples, conformance: conformance() })
+        let built = program.parent().ok_or("xtask has no target folder")?;
+        let target = built.parent().ok_or("xtask has no target folder")?.to_owned();
+        Ok(Self { root, target, examples: built.join("examples"), conformance: conformance() })
     }
 
     /// `cargo` in the workspace root, by the toolchain that built this program.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::postgres::{Postgres, URL_VARIABLE};
 use crate::report::Counts;
 use crate::run::{Result, Workspace, heading, shown, tee, timed, works};
+use crate::{node, packages, python};
 
-/// One line of the summary. A suite in another language is one more of these.
+/// One line of the summary.
 struct Suite {
     title: &'static str,
     /// The commands see a running server in `AGENTPROVISION_TEST_POSTGRES_URL`.
@@ -15,9 +16,47 @@ struct Suite {
     plan: Plan,
 }
 
-enum Plan {
+pub(crate) enum Plan {
     Run(Vec<Command>),
+    /// For commands that depend on what the ones before them left behind.
+    Work(fn(&Workspace, &mut Steps) -> Result<()>),
     Skip(String),
+}
+
+impl Plan {
+    /// The work, once the workspace has the file it is about.
+    pub(crate) fn where_there_is(
+        workspace: &Workspace,
+        file: &str,
+        work: fn(&Workspace, &mut Steps) -> Result<()>,
+    ) -> Self {
+        if workspace.root.join(file).exists() {
+            Self::Work(work)
+        } else {
+            Self::Skip(format!("there is no {file}"))
+        }
+    }
+}
+
+/// Runs the commands of a suite, and counts the tests they report.
+pub(crate) struct Steps {
+    postgres: Option<String>,
+    counts: Counts,
+}
+
+impl Steps {
+    pub(crate) fn run(&mut self, command: &mut Command) -> Result<()> {
+        if let Some(url) = &self.postgres {
+            command.env(URL_VARIABLE, url);
+        }
+        println!("$ {}", shown(command));
+        let status = tee(command, |line| {
+            if let Some(found) = Counts::from_result_line(line) {
+                self.counts.add(found);
+            }
+        })?;
+        if status.success() { Ok(()) } else { Err(format!("{} ended with {status}", shown(command)).into()) }
+    }
 }
 
 /// Cheap checks come first. Lints, documentation and tests take the same features, so that they share what they build.
@@ -40,6 +79,9 @@ fn suites(workspace: &Workspace) -> Vec<Suite> {
         suite("tests", Plan::Run(vec![tests])),
         suite("quickstart", quickstart(workspace)),
         suite("transcripts", transcripts(workspace)),
+        suite("python", python::plan(workspace)),
+        suite("node", node::plan(workspace)),
+        suite("packages", packages::plan(workspace)),
     ]
 }
 
@@ -106,12 +148,16 @@ pub(crate) fn test(workspace: &Workspace) -> Result<bool> {
                 println!("skipped: {reason}");
                 line.outcome = Outcome::Skipped(reason);
             }
-            Plan::Run(commands) => {
+            plan => {
                 heading(title);
+                let mut steps = Steps { postgres: None, counts: Counts::default() };
                 let (result, elapsed) = timed(|| {
-                    let url = if needs_postgres { Some(url_of(&mut server)?) } else { None };
-                    run(commands, url.as_deref(), &mut line.counts)
+                    if needs_postgres {
+                        steps.postgres = Some(url_of(&mut server)?);
+                    }
+                    run(workspace, plan, &mut steps)
                 });
+                line.counts = steps.counts;
                 if let Err(error) = &result {
                     failed = true;
                     println!("error: {error}");
@@ -142,22 +188,12 @@ fn url_of(server: &mut Option<Postgres>) -> Result<String> {
     Ok(server.insert(running).url.clone())
 }
 
-fn run(commands: Vec<Command>, postgres: Option<&str>, counts: &mut Counts) -> Result<()> {
-    for mut command in commands {
-        if let Some(url) = postgres {
-            command.env(URL_VARIABLE, url);
-        }
-        println!("$ {}", shown(&command));
-        let status = tee(&mut command, |line| {
-            if let Some(found) = Counts::from_result_line(line) {
-                counts.add(found);
-            }
-        })?;
-        if !status.success() {
-            return Err(format!("{} ended with {status}", shown(&command)).into());
-        }
+fn run(workspace: &Workspace, plan: Plan, steps: &mut Steps) -> Result<()> {
+    match plan {
+        Plan::Run(commands) => commands.into_iter().try_for_each(|mut command| steps.run(&mut command)),
+        Plan::Work(work) => work(workspace, steps),
+        Plan::Skip(_) => Ok(()),
     }
-    Ok(())
 }
 
 fn summarise(lines: &[Line]) {

@@ -1,0 +1,179 @@
+//! The Python package: an environment of its own in the target folder, the wheel, and the tests of what was installed.
+
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::debian;
+use crate::run::{Result, Workspace, output, works};
+use crate::suites::{Plan, Steps};
+
+/// Where the package is.
+pub(crate) const FOLDER: &str = "bindings/python";
+
+/// The oldest version the package supports.
+const OLDEST: (u32, u32) = (3, 10);
+
+pub(crate) fn plan(workspace: &Workspace) -> Plan {
+    Plan::where_there_is(workspace, "bindings/python/pyproject.toml", test)
+}
+
+fn test(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
+    let venv = Venv::for_tests(workspace, steps)?;
+    let wheel = venv.wheel(workspace, "dev", steps)?;
+    links_no_libpython(workspace, steps)?;
+    venv.install(workspace, &wheel, steps)?;
+    // By its own program: `python -m` would make the working directory importable.
+    steps.run(venv.command(workspace, "pytest").arg(workspace.root.join(FOLDER).join("tests")))
+}
+
+/// An environment: an interpreter with packages of its own.
+pub(crate) struct Venv {
+    folder: PathBuf,
+}
+
+impl Venv {
+    /// The one with the tools for tests, made anew when the interpreter or what it takes has changed.
+    pub(crate) fn for_tests(workspace: &Workspace, steps: &mut Steps) -> Result<Self> {
+        let requirements = workspace.root.join(FOLDER).join("requirements-test.txt");
+        let folder = workspace.target.join("python-venv");
+        let holds = format!("{}\n{}", base_interpreter(workspace)?, fs::read_to_string(&requirements)?);
+        let stamp = folder.join("holds.txt");
+        if fs::read_to_string(&stamp).is_ok_and(|held| held == holds) {
+            return Ok(Self { folder });
+        }
+        let venv = Self::make(workspace, &folder, steps)?;
+        steps.run(venv.pip(workspace).arg("--requirement").arg(&requirements))?;
+        // Last: what is interrupted begins again.
+        fs::write(stamp, holds)?;
+        Ok(venv)
+    }
+
+    /// An empty one, in place of what the folder had.
+    pub(crate) fn make(workspace: &Workspace, folder: &Path, steps: &mut Steps) -> Result<Self> {
+        base_interpreter(workspace)?;
+        steps.run(clean(&mut workspace.command("python3", ["-m", "venv", "--clear"])).arg(folder))?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    pub(crate) fn command(&self, workspace: &Workspace, program: &str) -> Command {
+        let mut command = workspace.command(self.folder.join("bin").join(program), [] as [&OsStr; 0]);
+        clean(&mut command);
+        command
+    }
+
+    /// `pip install`, to be completed with what.
+    pub(crate) fn pip(&self, workspace: &Workspace) -> Command {
+        let mut command = self.command(workspace, "python");
+        command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        command
+    }
+
+    /// Builds the wheel, which the target folder keeps alone, with its source distribution beside it.
+    pub(crate) fn wheel(&self, workspace: &Workspace, profile: &str, steps: &mut Steps) -> Result<PathBuf> {
+        let wheels = wheels(workspace, profile);
+        if wheels.exists() {
+            fs::remove_dir_all(&wheels)?;
+        }
+        let maturin = |arguments: &[&str]| {
+            let mut command = self.command(workspace, "maturin");
+            command.current_dir(workspace.root.join(FOLDER)).args(arguments).arg("--out").arg(&wheels);
+            command
+        };
+        let interpreter = self.folder.join("bin/python");
+        steps.run(maturin(&["build", "--profile", profile, "--interpreter"]).arg(interpreter))?;
+        steps.run(&mut maturin(&["sdist"]))?;
+        only(&wheels, "whl")
+    }
+
+    /// Installs the wheel over any that is there; what it depends on is among the tools for tests.
+    pub(crate) fn install(&self, workspace: &Workspace, wheel: &Path, steps: &mut Steps) -> Result<()> {
+        steps.run(self.pip(workspace).args(["--force-reinstall", "--no-deps"]).arg(wheel))
+    }
+}
+
+/// Where the wheel of a profile is built.
+pub(crate) fn wheels(workspace: &Workspace, profile: &str) -> PathBuf {
+    workspace.target.join("wheels").join(profile)
+}
+
+/// The one file of a kind in a folder.
+pub(crate) fn only(folder: &Path, ending: &str) -> Result<PathBuf> {
+    match <[PathBuf; 1]>::try_from(with_ending(folder, ending)?) {
+        Ok([file]) => Ok(file),
+        Err(found) => Err(format!("{} files in {} end with .{ending}", found.len(), folder.display()).into()),
+    }
+}
+
+fn with_ending(folder: &Path, ending: &str) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let files = entries.flatten().map(|entry| entry.path());
+    Ok(files.filter(|file| file.extension().is_some_and(|found| found == ending)).collect())
+}
+
+/// Without what would let the sources stand in for what is installed.
+fn clean(command: &mut Command) -> &mut Command {
+    command.env_remove("PYTHONPATH").env_remove("PYTHONHOME").env_remove("VIRTUAL_ENV")
+}
+
+/// The interpreter that environments are made of, by its version and place.
+fn base_interpreter(workspace: &Workspace) -> Result<String> {
+    let python = |code| workspace.command("python3", ["-c", code]);
+    if !works(&mut python("import ensurepip, venv")) {
+        debian::install(&["python3", "python3-venv"])?;
+    }
+    let found = output(&mut python("import sys; print('%d.%d' % sys.version_info[:2], sys.executable)"))?;
+    match version(&found) {
+        Some(version) if version >= OLDEST => Ok(found),
+        _ => Err(format!("Python {}.{} or newer is needed, `python3` is {found}", OLDEST.0, OLDEST.1).into()),
+    }
+}
+
+fn version(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_whitespace().next()?.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Interpreters come without libpython, so a plain cargo must not ask for it either. After maturin, and with the
+/// settings it made, this is a look at what it has built.
+fn links_no_libpython(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
+    let settings = with_ending(&workspace.target.join("maturin"), "txt")?;
+    let settings = settings.first().ok_or("maturin has left no settings")?;
+    let mut build = workspace.cargo(["build", "--package", "agentprovision-python"]);
+    steps.run(build.env("PYO3_CONFIG_FILE", settings))?;
+    let library = workspace.target.join(format!("debug/{DLL_PREFIX}agentprovision_python{DLL_SUFFIX}"));
+    let bytes = fs::read(&library).map_err(|error| format!("{}: {error}", library.display()))?;
+    let name = b"libpython3";
+    if bytes.windows(name.len()).any(|window| window == name) {
+        return Err(
+            format!("{} links libpython: what does .cargo/config.toml say?", library.display()).into()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::TempDir;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert_eq!(version("3.11 /usr/bin/python3"), Some((3, 11)));
+        assert!(version("3.9 /usr/bin/python3").unwrap() < OLDEST && version("4.0").unwrap() > OLDEST);
+        assert_eq!(version("Python 3"), None);
+    }
+
+    #[test]
+    fn a_wheel_beside_another_is_not_taken() {
+        let temp = TempDir::new("xtask-test").unwrap();
+        assert!(only(&temp.path, "whl").is_err());
+        fs::write(temp.path.join("a-1.whl"), "").unwrap();
+        fs::write(temp.path.join("a-1.tar.gz"), "").unwrap();
+        assert_eq!(only(&temp.path, "whl").unwrap(), temp.path.join("a-1.whl"));
+        fs::write(temp.path.join("a-2.whl"), "").unwrap();
+        assert!(only(&temp.path, "whl").is_err());
+    }
+}
