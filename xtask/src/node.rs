@@ -1,5 +1,6 @@
 //! The Node package: built from the clone as `npm install` does it, then its own tests and types.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::run::{Result, Workspace, output};
@@ -44,6 +45,13 @@ pub(crate) fn install(workspace: &Workspace, profile: &str, steps: &mut Steps) -
     let locked = workspace.root.join(FOLDER).join("package-lock.json").exists();
     let install = if locked { "ci" } else { "install" };
     steps.run(npm(workspace, &[install]).env("AGENTPROVISION_PROFILE", profile))
+}
+
+/// A benchmark of the package, ready to run against a release build.
+pub(crate) fn benchmark(workspace: &Workspace, script: &Path, steps: &mut Steps) -> Result<Command> {
+    needed(workspace)?;
+    install(workspace, "release", steps)?;
+    Ok(workspace.command("node", [script]))
 }
 
 /// An error where Node or npm is missing or too old.

@@ -23,10 +23,21 @@ pub(crate) fn plan(workspace: &Workspace) -> Plan {
 fn test(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     let venv = Venv::for_tests(workspace, steps)?;
     let wheel = venv.wheel(workspace, "dev", steps)?;
+    steps.run(venv.maturin(workspace, &["sdist", "--out"]).arg(wheels(workspace, "dev")))?;
     links_no_libpython(workspace, steps)?;
     venv.install(workspace, &wheel, steps)?;
     // By its own program: `python -m` would make the working directory importable.
     steps.run(venv.command(workspace, "pytest").arg(workspace.root.join(FOLDER).join("tests")))
+}
+
+/// A benchmark of the package, ready to run against a release build in an environment of its own.
+pub(crate) fn benchmark(workspace: &Workspace, script: &Path, steps: &mut Steps) -> Result<Command> {
+    let wheel = Venv::for_tests(workspace, steps)?.wheel(workspace, "release", steps)?;
+    let venv = Venv::make(workspace, &workspace.target.join("python-bench"), steps)?;
+    steps.run(venv.pip(workspace).arg(wheel))?;
+    let mut command = venv.command(workspace, "python");
+    command.arg(script);
+    Ok(command)
 }
 
 /// An environment: an interpreter with packages of its own.
@@ -71,21 +82,22 @@ impl Venv {
         command
     }
 
-    /// Builds the wheel, which the target folder keeps alone, with its source distribution beside it.
+    /// Builds the wheel in place of the one that was there.
     pub(crate) fn wheel(&self, workspace: &Workspace, profile: &str, steps: &mut Steps) -> Result<PathBuf> {
         let wheels = wheels(workspace, profile);
         if wheels.exists() {
             fs::remove_dir_all(&wheels)?;
         }
-        let maturin = |arguments: &[&str]| {
-            let mut command = self.command(workspace, "maturin");
-            command.current_dir(workspace.root.join(FOLDER)).args(arguments).arg("--out").arg(&wheels);
-            command
-        };
-        let interpreter = self.folder.join("bin/python");
-        steps.run(maturin(&["build", "--profile", profile, "--interpreter"]).arg(interpreter))?;
-        steps.run(&mut maturin(&["sdist"]))?;
+        let mut build = self.maturin(workspace, &["build", "--profile", profile, "--interpreter"]);
+        steps.run(build.arg(self.folder.join("bin/python")).arg("--out").arg(&wheels))?;
         only(&wheels, "whl")
+    }
+
+    /// `maturin` in the package.
+    fn maturin(&self, workspace: &Workspace, arguments: &[&str]) -> Command {
+        let mut command = self.command(workspace, "maturin");
+        command.args(arguments).current_dir(workspace.root.join(FOLDER));
+        command
     }
 
     /// Installs the wheel over any that is there; what it depends on is among the tools for tests.

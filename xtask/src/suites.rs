@@ -39,6 +39,7 @@ impl Plan {
 }
 
 /// Runs the commands of a suite, and counts the tests they report.
+#[derive(Debug, Default)]
 pub(crate) struct Steps {
     postgres: Option<String>,
     counts: Counts,
@@ -150,7 +151,7 @@ pub(crate) fn test(workspace: &Workspace) -> Result<bool> {
             }
             plan => {
                 heading(title);
-                let mut steps = Steps { postgres: None, counts: Counts::default() };
+                let mut steps = Steps::default();
                 let (result, elapsed) = timed(|| {
                     if needs_postgres {
                         steps.postgres = Some(url_of(&mut server)?);
