@@ -20,7 +20,8 @@ use crate::run::{Result, Workspace};
 const USAGE: &str = "\
 usage: cargo xtask <command>
 
-  test           format, lints, documentation, tests and examples; the last line is `N passed, N failed`
+  test           format, lints, documentation, tests, examples, and the Python and Node packages;
+                 the last line is `N passed, N failed`
   test --fresh   the same, from a fresh clone in a minimal Debian root (root user, Debian host)
   services       start a throw-away PostgreSQL, print its URL, stop it on Enter
   bench [NAME]   run the benchmarks and collect their ratios
