@@ -204,7 +204,7 @@ impl PlatformBuilder {
             models: resolver,
             principals: Arc::new(tenancy.contexts().clone()),
             access: access.clone(),
-            permissions: registry,
+            permissions: registry.clone(),
             options: self.engine,
         });
         let bus = EventBus::new(stores.events.clone(), env.clone());
@@ -223,6 +223,7 @@ impl PlatformBuilder {
             events: Events::new(bus, access),
             tenancy,
             models,
+            permissions: registry,
             engine,
             relay: tokio::sync::Mutex::new(Some(relay)),
             closing,

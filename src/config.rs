@@ -2,29 +2,80 @@
 
 use std::time::Duration;
 
+use agentprovision_core::authz::PermissionRegistry;
+use agentprovision_core::identity::Role;
 use agentprovision_core::run::EngineOptions;
 use agentprovision_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use agentprovision_tenancy::rbac::RoleSpec;
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::builder::PlatformBuilder;
+use crate::decode::decode;
 
 /// The settings of a platform as plain data. Unknown fields are refused by name.
 ///
-/// Secrets are not in it: a field that ends in `_env` names the environment variable that holds one.
+/// Secrets are not in it: a field that ends in `_env` names the environment variable that holds one, and
+/// [`PlatformConfig::into_builder_with`] can take them from elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PlatformConfig {
     /// The store, by URL; default `memory://`.
     pub store: Option<String>,
-    /// Providers of models.
+    /// Providers of models; in JSON the type alone, such as `"openai"`, stands for one with its defaults.
+    #[serde(deserialize_with = "providers")]
     pub providers: Vec<ProviderConfig>,
     /// Permissions of the host's own.
     pub permissions: Vec<String>,
+    /// Roles of the host's own.
+    pub roles: Vec<RoleConfig>,
     /// The environment variable with the secret under which API keys are digested.
     pub pepper_env: Option<String>,
     /// Settings of the engine.
     pub engine: EngineConfig,
+}
+
+/// One role of the host's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RoleConfig {
+    /// The name: 1 to 64 lower-case letters, digits and underscores.
+    pub name: String,
+    /// Roles whose permissions it has too.
+    #[serde(default)]
+    pub contains: Vec<String>,
+    /// Roles that have its permissions too, and can therefore assign it.
+    #[serde(default)]
+    pub within: Vec<String>,
+    /// Its own permissions, by name.
+    #[serde(default)]
+    pub permissions: Vec<String>,
+}
+
+impl RoleConfig {
+    fn spec(self, registry: &PermissionRegistry) -> Result<RoleSpec> {
+        let own = self.permissions.iter().map(|name| registry.get(name)).collect::<Result<Vec<_>>>()?;
+        let roles = |names: Vec<String>| names.into_iter().map(Role::new);
+        Ok(RoleSpec::new(self.name)
+            .contains(roles(self.contains))
+            .within(roles(self.within))
+            .permissions(own))
+    }
+}
+
+/// Reads providers, a type alone among them.
+fn providers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ProviderConfig>, D::Error> {
+    let given = Vec::<serde_json::Value>::deserialize(deserializer)?;
+    let read = |provider| {
+        let provider = match provider {
+            serde_json::Value::String(kind) => serde_json::json!({ "type": kind }),
+            other => other,
+        };
+        ProviderConfig::deserialize(provider).map_err(serde::de::Error::custom)
+    };
+    given.into_iter().map(read).collect()
 }
 
 /// One provider.
@@ -74,10 +125,18 @@ impl PlatformConfig {
     /// Reads JSON.
     ///
     /// # Errors
-    /// `invalid_input`, naming the unknown or missing field.
+    /// `invalid_input`, naming the unknown or missing field and, for an unknown one, the nearest known.
     pub fn from_json(text: &str) -> Result<Self> {
-        serde_json::from_str(text)
-            .map_err(|error| Error::invalid(format!("the configuration cannot be read: {error}")))
+        decode("the configuration", text)
+    }
+
+    /// All permissions: the built-in ones and those of the configuration.
+    pub(crate) fn permissions(&self) -> Result<PermissionRegistry> {
+        let mut registry = PermissionRegistry::default();
+        for name in &self.permissions {
+            registry.register(name)?;
+        }
+        Ok(registry)
     }
 
     /// The builder with these settings; add tools and models of your own, then build.
@@ -85,7 +144,18 @@ impl PlatformConfig {
     /// # Errors
     /// `invalid_input` for a setting that cannot be used, or an environment variable that is not set.
     pub fn into_builder(self) -> Result<PlatformBuilder> {
-        let Self { store, providers, permissions, pepper_env, engine } = self;
+        self.into_builder_with(&|_| None)
+    }
+
+    /// The builder with these settings; each variable that a `…_env` field names is asked of `secret` first, then of the
+    /// environment.
+    ///
+    /// # Errors
+    /// As [`PlatformConfig::into_builder`].
+    pub fn into_builder_with(self, secret: &dyn Fn(&str) -> Option<SecretString>) -> Result<PlatformBuilder> {
+        let variable = |name: &str| secret(name).map_or_else(|| variable(name), Ok);
+        let registry = self.permissions()?;
+        let Self { store, providers, permissions, roles, pepper_env, engine } = self;
         let mut builder = PlatformBuilder::default().engine(engine.options()?);
         if let Some(store) = store {
             builder = builder.store(store);
@@ -93,17 +163,20 @@ impl PlatformConfig {
         for name in permissions {
             builder = builder.permission(name);
         }
+        for role in roles {
+            builder = builder.role(role.spec(&registry)?);
+        }
         if let Some(name) = pepper_env {
             builder = builder.pepper(variable(&name)?);
         }
         for provider in providers {
-            builder = provider.add(builder)?;
+            builder = provider.add(builder, &variable)?;
         }
         Ok(builder)
     }
 }
 
-fn variable(name: &str) -> Result<secrecy::SecretString> {
+fn variable(name: &str) -> Result<SecretString> {
     let value = std::env::var(name).map_err(|_| {
         Error::invalid(format!("the environment variable `{}` is not set", name.escape_debug()))
     })?;
@@ -112,7 +185,11 @@ fn variable(name: &str) -> Result<secrecy::SecretString> {
 
 impl ProviderConfig {
     #[cfg(feature = "llm-openai")]
-    fn add(self, builder: PlatformBuilder) -> Result<PlatformBuilder> {
+    fn add(
+        self,
+        builder: PlatformBuilder,
+        variable: &dyn Fn(&str) -> Result<SecretString>,
+    ) -> Result<PlatformBuilder> {
         use agentprovision_llm::providers::{OpenAi, OpenAiCompatible};
         Ok(match self {
             Self::OpenAi { key_env, base_url } => {
@@ -133,7 +210,7 @@ impl ProviderConfig {
     }
 
     #[cfg(not(feature = "llm-openai"))]
-    fn add(self, _: PlatformBuilder) -> Result<PlatformBuilder> {
+    fn add(self, _: PlatformBuilder, _: &dyn Fn(&str) -> Result<SecretString>) -> Result<PlatformBuilder> {
         Err(Error::unsupported("this build has no providers; enable the feature `llm-openai`"))
     }
 }
@@ -171,11 +248,16 @@ mod tests {
             (r#"{"stores": "memory://"}"#, "stores"),
             (r#"{"providers": [{"type": "openai_compatible", "name": "local"}]}"#, "base_url"),
             (r#"{"providers": [{"type": "nobody"}]}"#, "nobody"),
-            (r#"{"engine": {"lease": 1}}"#, "lease"),
+            (r#"{"engine": {"lease": 1}}"#, "did you mean `lease_ms`?"),
+            (r#"{"providers": ["openia"]}"#, "unknown variant `openia`"),
+            (r#"{"stroe": "memory://"}"#, "did you mean `store`?"),
         ] {
             let error = PlatformConfig::from_json(text).unwrap_err();
             assert!(error.message().contains(named), "{error}");
         }
+        let config = r#"{"permissions": ["orders:refund"], "roles": [{"name": "clerk", "permissions": ["orders:fly"]}]}"#;
+        let unknown = PlatformConfig::from_json(config).unwrap().into_builder().unwrap_err();
+        assert!(unknown.message().contains("orders:fly"), "{unknown}");
         let zero = PlatformConfig::from_json(r#"{"engine": {"max_runs": 0}}"#).unwrap();
         assert!(zero.into_builder().unwrap_err().message().contains("max_runs"));
     }

@@ -3,12 +3,15 @@
 
 mod builder;
 mod config;
+mod decode;
 mod operations;
 mod platform;
 pub mod prelude;
+#[cfg(feature = "wire")]
+pub mod wire;
 
 pub use builder::PlatformBuilder;
-pub use config::{EngineConfig, PlatformConfig, ProviderConfig};
+pub use config::{EngineConfig, PlatformConfig, ProviderConfig, RoleConfig};
 pub use operations::{OPERATIONS, Operation, Scope};
 pub use platform::Platform;
 

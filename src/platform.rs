@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use agentprovision_core::agent::Agents;
 use agentprovision_core::audit::AuditLog;
+use agentprovision_core::authz::PermissionRegistry;
 use agentprovision_core::backend::Backend;
 use agentprovision_core::context::Credentials;
 use agentprovision_core::event::Events;
@@ -39,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) usage: UsageReport,
     pub(crate) events: Events,
     pub(crate) models: Models,
+    pub(crate) permissions: Arc<PermissionRegistry>,
     pub(crate) engine: LocalEngine,
     pub(crate) relay: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     pub(crate) closing: CancellationToken,
@@ -118,6 +120,11 @@ impl Platform {
     /// The models agents may name.
     pub fn models(&self) -> &Models {
         &self.0.models
+    }
+
+    /// The names of all permissions: the built-in ones and the host's own.
+    pub fn permissions(&self) -> &Arc<PermissionRegistry> {
+        &self.0.permissions
     }
 
     /// The audit log.

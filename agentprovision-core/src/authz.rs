@@ -230,6 +230,11 @@ impl PermissionRegistry {
         names.iter().map(|name| self.get(name)).collect()
     }
 
+    /// All names, in the order of their numbers.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|name| &**name)
+    }
+
     /// The name of a permission.
     pub fn name(&self, permission: Permission) -> Option<&str> {
         self.names.get(usize::from(permission.0)).map(|name| &**name)

@@ -14,7 +14,9 @@ use crate::page::{Page, PageRequest};
 use crate::tenant::Revision;
 
 /// A role by name. The built-in ones are constants; an unknown name is refused when it is assigned.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(transparent)]
 pub struct Role(std::borrow::Cow<'static, str>);
 

@@ -85,7 +85,12 @@ impl FromStr for NanoUsd {
     }
 }
 
-crate::schema::text_schema!(NanoUsd, "NanoUsd", "decimal", "US dollars as decimal text, at most nine decimals.");
+crate::schema::text_schema!(
+    NanoUsd,
+    "NanoUsd",
+    "decimal",
+    "US dollars as decimal text, at most nine decimals."
+);
 
 impl Serialize for NanoUsd {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -100,7 +105,20 @@ impl<'de> Deserialize<'de> for NanoUsd {
 }
 
 /// A price in pico-USD (10⁻¹² USD) per token: `2_500_000` is 2.50 USD per million tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(transparent)]
 pub struct PicoUsd(pub i64);
 

@@ -200,7 +200,11 @@ impl Serialize for Chain {
             trace_id: self.run,
             status: self.status,
             total_duration_ms: self.total_duration_ms,
-            steps: self.steps.iter().map(|step| StepForm { step_type: step.kind.step_type(), step }).collect(),
+            steps: self
+                .steps
+                .iter()
+                .map(|step| StepForm { step_type: step.kind.step_type(), step })
+                .collect(),
             summary: self.summary(),
         }
         .serialize(serializer)

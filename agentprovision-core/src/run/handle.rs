@@ -54,8 +54,9 @@ impl Run {
     /// Its events after a place, up to its end. Without `runs:read` the stream's first item is the error.
     pub fn events_after(&self, after: EventCursor) -> RunEvents {
         let run = self.clone();
-        let events = futures_util::stream::once(async move { run.runs.events(&run.ctx, run.id, after).await })
-            .try_flatten();
+        let events =
+            futures_util::stream::once(async move { run.runs.events(&run.ctx, run.id, after).await })
+                .try_flatten();
         match &self.watch {
             Some(watch) => watch.watched(events),
             None => Box::pin(events),

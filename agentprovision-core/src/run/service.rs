@@ -11,7 +11,6 @@ use super::driver::reservation;
 use super::engine::{Engine, LocalEngine, Shared};
 use super::events::{EventCursor, RunEvents, follow};
 use super::handle::Run;
-use super::watch::Watch;
 use super::journal::{
     ChainHash, JournalEntry, JournalRow, PayloadHash, RunTotals, STATE_VERSION, decode_entry, encode_entry,
     payload_hash,
@@ -20,6 +19,7 @@ use super::load::quote;
 use super::machine::{Command, Input, RunMachine};
 use super::signal::Signal;
 use super::store::{Created, NewRun, Payload, RunQuery, RunRecord, RunStatus};
+use super::watch::Watch;
 use crate::agent::{AgentRecord, AgentSpec, AgentState, LIVE, VersionHash};
 use crate::audit::AuditRecord;
 use crate::authz::{Permission, Resource};
@@ -83,7 +83,14 @@ impl RunInput {
     }
 
     fn new(input: Input) -> Self {
-        Self { input, idempotency_key: None, session: None, deadline: None, on_behalf_of: None, on_disconnect: OnDisconnect::Continue }
+        Self {
+            input,
+            idempotency_key: None,
+            session: None,
+            deadline: None,
+            on_behalf_of: None,
+            on_disconnect: OnDisconnect::Continue,
+        }
     }
 
     /// The same input with another answer to nobody watching. With [`OnDisconnect::Cancel`] the run is cancelled as soon

@@ -5,7 +5,9 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use agentprovision_core::authz::{Authorizer, Decision, Permission, PermissionSet, Resource};
+use agentprovision_core::authz::{
+    Authorizer, Decision, Permission, PermissionRegistry, PermissionSet, Resource,
+};
 use agentprovision_core::id::{ApiKeyId, TenantId, UserId};
 use agentprovision_core::tenant::{Revision, TenantState};
 use agentprovision_core::{Context, Error, ErrorKind, Result};
@@ -61,6 +63,11 @@ impl RbacAuthorizer {
             any_closed: AtomicBool::new(false),
             revoked_keys: RwLock::default(),
         }
+    }
+
+    /// The names of all permissions.
+    pub fn permissions(&self) -> &PermissionRegistry {
+        self.roles.permissions()
     }
 
     /// What the user of a tenant may do at the moment, where that is known here.
