@@ -22,7 +22,8 @@ usage: cargo xtask <command>
 
   test           format, lints, documentation, tests, examples, and the Python and Node packages;
                  the last line is `N passed, N failed`
-  test --fresh   the same, from a fresh clone in a minimal Debian root (root user, Debian host)
+  test SUITE     one of its suites; a name that is none lists them
+  test --fresh   everything, from a fresh clone in a minimal Debian root (root user, Debian host)
   services       start a throw-away PostgreSQL, print its URL, stop it on Enter
   bench [NAME]   run the benchmarks and collect their ratios
 
@@ -47,8 +48,9 @@ fn main() -> ExitCode {
 /// `Ok(false)` is a failure that has already been reported, where nothing may follow on the terminal.
 fn dispatch(workspace: &Workspace, arguments: &[&str]) -> Result<bool> {
     match arguments {
-        ["test"] => suites::test(workspace),
+        ["test"] => suites::test(workspace, None),
         ["test", "--fresh"] => fresh::test(workspace),
+        ["test", suite] if !suite.starts_with('-') => suites::test(workspace, Some(suite)),
         ["services"] => postgres::serve().map(|()| true),
         ["bench"] => bench::bench(workspace, None).map(|()| true),
         ["bench", name] if !name.starts_with('-') => bench::bench(workspace, Some(name)).map(|()| true),

@@ -35,8 +35,7 @@ fn python_package(workspace: &Workspace, project: &Path, steps: &mut Steps) -> R
     fs::create_dir(project)?;
     let venv = python::Venv::make(workspace, &project.join("venv"), steps)?;
     let smoke = workspace.root.join("xtask/smoke/python/smoke.py");
-    // Built by the suite before this one.
-    let wheel = python::only(&python::wheels(workspace, "dev"), "whl")?;
+    let wheel = python::Venv::for_tests(workspace, steps)?.wheel(workspace, "dev", steps)?;
     steps.run(venv.pip(workspace).arg(wheel))?;
     steps.run(venv.command(workspace, "python").arg(&smoke).current_dir(project))?;
 
@@ -53,7 +52,8 @@ fn node_package(workspace: &Workspace, project: &Path, steps: &mut Steps) -> Res
     let smoke = workspace.root.join("xtask/smoke/node");
     let mut tarballs = vec![pack(&workspace.root.join(node::FOLDER), workspace, project)?];
     let mut platform = workspace.command("node", [smoke.join("platform.mjs")]);
-    let platform = PathBuf::from(output(platform.arg(workspace.root.join(node::FOLDER)).arg(project))?);
+    platform.args([&workspace.root.join(node::FOLDER), &workspace.library("agentprovision_node"), project]);
+    let platform = PathBuf::from(output(&mut platform)?);
     tarballs.push(pack(&platform, workspace, project)?);
 
     fs::write(project.join("package.json"), r#"{ "name": "smoke", "private": true }"#)?;

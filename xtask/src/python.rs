@@ -1,6 +1,5 @@
 //! The Python package: an environment of its own in the target folder, the wheel, and the tests of what was installed.
 
-use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -107,12 +106,12 @@ impl Venv {
 }
 
 /// Where the wheel of a profile is built.
-pub(crate) fn wheels(workspace: &Workspace, profile: &str) -> PathBuf {
+fn wheels(workspace: &Workspace, profile: &str) -> PathBuf {
     workspace.target.join("wheels").join(profile)
 }
 
 /// The one file of a kind in a folder.
-pub(crate) fn only(folder: &Path, ending: &str) -> Result<PathBuf> {
+fn only(folder: &Path, ending: &str) -> Result<PathBuf> {
     match <[PathBuf; 1]>::try_from(with_ending(folder, ending)?) {
         Ok([file]) => Ok(file),
         Err(found) => Err(format!("{} files in {} end with .{ending}", found.len(), folder.display()).into()),
@@ -155,7 +154,7 @@ fn links_no_libpython(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     let settings = settings.first().ok_or("maturin has left no settings")?;
     let mut build = workspace.cargo(["build", "--package", "agentprovision-python"]);
     steps.run(build.env("PYO3_CONFIG_FILE", settings))?;
-    let library = workspace.target.join(format!("debug/{DLL_PREFIX}agentprovision_python{DLL_SUFFIX}"));
+    let library = workspace.library("agentprovision_python");
     let bytes = fs::read(&library).map_err(|error| format!("{}: {error}", library.display()))?;
     let name = b"libpython3";
     if bytes.windows(name.len()).any(|window| window == name) {

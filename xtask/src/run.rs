@@ -1,5 +1,6 @@
 //! Running programs: where, with which environment, and reading along with their output.
 
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -36,6 +37,11 @@ impl Workspace {
     /// `cargo` in the workspace root, by the toolchain that built this program.
     pub(crate) fn cargo<I: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
         self.command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), arguments)
+    }
+
+    /// What cargo makes of a crate that is a dynamic library, by the dev profile.
+    pub(crate) fn library(&self, name: &str) -> PathBuf {
+        self.target.join(format!("debug/{DLL_PREFIX}{name}{DLL_SUFFIX}"))
     }
 
     pub(crate) fn command<I: AsRef<std::ffi::OsStr>>(

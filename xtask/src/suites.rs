@@ -132,13 +132,21 @@ struct Line {
     elapsed: Duration,
 }
 
-/// `cargo xtask test`; the answer is whether everything passed.
-pub(crate) fn test(workspace: &Workspace) -> Result<bool> {
+/// `cargo xtask test`, of all suites or one; the answer is whether everything passed.
+pub(crate) fn test(workspace: &Workspace, only: Option<&str>) -> Result<bool> {
+    let mut suites = suites(workspace);
+    if let Some(title) = only {
+        let titles: Vec<_> = suites.iter().map(|suite| suite.title).collect();
+        suites.retain(|suite| suite.title == title);
+        if suites.is_empty() {
+            return Err(format!("there is no suite `{title}`; there are: {}", titles.join(", ")).into());
+        }
+    }
     ensure_components(workspace)?;
     let mut server = None;
     let mut lines: Vec<Line> = Vec::new();
     let mut failed = false;
-    for suite in suites(workspace) {
+    for suite in suites {
         let Suite { title, needs_postgres, plan } = suite;
         let mut line =
             Line { title, outcome: Outcome::NotRun, counts: Counts::default(), elapsed: Duration::ZERO };
