@@ -7,16 +7,15 @@ use agentprovision_core::id::{AgentId, ApiKeyId, ProjectId, RequestId, RunId, Se
 use agentprovision_core::identity;
 use agentprovision_core::money::NanoUsd;
 use agentprovision_core::page::{Cursor, Page};
-use agentprovision_core::run::{
-    self, Chain, ChainHash, JournalEntry, JournalRow, RunStatus, RunTotals, StepError,
-};
-use agentprovision_core::{Context, Result, Timestamp, agent, audit};
+use agentprovision_core::run::{self, Chain, ChainHash, JournalRow, RunStatus, RunTotals, StepError};
+use agentprovision_core::{Context, Error, Result, Timestamp, agent, audit};
 use agentprovision_tenancy::identity::NewApiKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use secrecy::ExposeSecret;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 /// A part of a list.
 #[derive(Serialize, JsonSchema)]
@@ -158,8 +157,8 @@ impl From<run::RunRecord> for RunRecord {
 pub(super) struct Row {
     /// Its number, from 1.
     seq: u64,
-    /// What happened.
-    entry: JournalEntry,
+    /// What happened: an object with its name in `entry`.
+    entry: Map<String, Value>,
     /// The hash of the chain up to this row.
     hash: ChainHash,
 }
@@ -175,9 +174,11 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(super) fn new(record: run::RunRecord, rows: Vec<JournalRow>) -> Result<Self> {
-        let rows = rows
-            .into_iter()
-            .map(|row| Ok(Row { seq: row.seq, entry: run::decode_entry(&row.body)?, hash: row.hash }));
+        let rows = rows.into_iter().map(|row| {
+            let entry = serde_json::from_slice(&row.body)
+                .map_err(|error| Error::corrupt("a journal row cannot be read").with_source(error))?;
+            Ok(Row { seq: row.seq, entry, hash: row.hash })
+        });
         Ok(Self { record: record.into(), rows: rows.collect::<Result<_>>()? })
     }
 }

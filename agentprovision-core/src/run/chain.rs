@@ -160,8 +160,9 @@ fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A step in JSON.
+/// A step of a chain.
 #[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ChainStep")]
 struct StepForm<'a> {
     /// `llm_invocation` or `tool_execution`.
     step_type: &'static str,
@@ -169,7 +170,7 @@ struct StepForm<'a> {
     step: &'a ChainStep,
 }
 
-/// A chain in JSON.
+/// The execution chain of a run.
 #[derive(Serialize, schemars::JsonSchema)]
 struct Form<'a> {
     /// The run, which is also its trace.
