@@ -1,0 +1,1610 @@
+// Records and arguments as the platform describes them. Made by `scripts/types.mjs`; do not edit.
+
+/** Any JSON value. */
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
+
+/** A part of a list. */
+export interface Page<T> {
+  /** The items. */
+  items: T[]
+  /** Where the next page begins; null on the last one. */
+  next: string | null
+}
+
+/** Who did something: a type (`user`, `agent`, `operator`, `system`) and an id in text form. */
+export interface Actor {
+  /** The id in text form; for an operator the name the host gave. */
+  id: string
+  /** `user`, `agent`, `operator` or `system`. */
+  type: string
+}
+
+/** The first admin of a tenant. */
+export interface AdminCreateArguments {
+  /** The e-mail address, unique within the tenant. */
+  email: string
+  /** The full name, 1 to 255 characters. */
+  name?: string | null
+  /** Roles besides `tenant_admin`, at most 63. */
+  roles?: Role[] | null
+  /** The tenant. */
+  tenant: TenantId
+}
+
+/** An agent by id. */
+export interface AgentByIdArguments {
+  /** The agent. */
+  agent: AgentId
+}
+
+/** A new version of an agent. */
+export interface AgentChangeArguments {
+  /** The agent. */
+  agent: AgentId
+  /** The specification. */
+  spec: AgentSpecInput
+}
+
+/** An id of the form `agt_<uuid>`. */
+export type AgentId = string
+
+/** Which agents to list. */
+export interface AgentListArguments {
+  /** Where the page begins: `next` of the one before. */
+  after?: Cursor | null
+  /** At most this many items, 1 to 100; default 20. */
+  limit?: number | null
+  /** Only those in this state. */
+  state?: AgentState | null
+}
+
+/** An agent: a name, a state and aliases over immutable versions. */
+export interface AgentRecord {
+  /** Names for versions; `LIVE` is the one runs start on. */
+  aliases: Record<string, VersionHash>
+  /** When it was made. */
+  createdAt: Timestamp
+  /** Who made it. */
+  createdBy: UserId
+  /** The id. */
+  id: AgentId
+  /** The version that was added last. */
+  latest: VersionHash
+  /** The name, unique within the tenant. */
+  name: string
+  /** The project it belongs to. */
+  projectId: ProjectId | null
+  /** Counts its changes. */
+  revision: number
+  /** Where it is in the definition lifecycle. */
+  state: AgentState
+  /** When it was last changed. */
+  updatedAt: Timestamp
+}
+
+/** An older version to be made live. */
+export interface AgentRollbackArguments {
+  /** The agent. */
+  agent: AgentId
+  /** The version. */
+  to: VersionHash
+}
+
+/**
+ * What an agent is. Absent and default fields stay out of the canonical form, so that adding a field later changes
+ * no hash.
+ */
+export interface AgentSpec {
+  /** How it behaves. */
+  behaviour?: Behaviour
+  /** What it may use. */
+  budget?: Budget
+  /** Permissions it may use on its caller's behalf, beside those a run needs. */
+  capabilities?: string[]
+  /** What it is for, at most 4096 bytes. */
+  description?: string
+  /** Models to try, in order, when the model cannot answer. */
+  fallbacks?: string[]
+  /** JSON Schema of the input; text where absent. */
+  inputSchema?: Json
+  /** What the model is told first, at most 1 MiB. */
+  instructions?: string
+  /** Integrations; not built yet, refused when set. */
+  integrations?: string[]
+  /** Where it runs. */
+  interface?: Interface
+  /** Knowledge bases; not built yet, refused when set. */
+  knowledge?: string[]
+  /** Limits that are no budget. */
+  limits?: Limits
+  /** Longest answer of the model, in tokens. */
+  maxTokens?: number | null
+  /** The host's own labels. */
+  metadata?: Record<string, string>
+  /** The model. */
+  model?: string
+  /** Monitoring; not built yet, refused when set. */
+  monitoring?: Record<string, Json>
+  /** The name, unique within the tenant, at most 255 characters. */
+  name: string
+  /** JSON Schema of the output; text where absent. */
+  outputSchema?: Json
+  /** Parameters of a template; not built yet, refused when set. */
+  parameters?: Record<string, Json>
+  /** Policies; not built yet, refused when set. */
+  policies?: string[]
+  /** Machine resources; not built yet, refused when set. */
+  resources?: Record<string, Json>
+  /** Protection of its data; not built yet, refused when set. */
+  security?: SecuritySpec
+  /** Sampling temperature, 0 to 2. */
+  temperature?: number | null
+  /** Tools it may call, by name. */
+  tools?: string[]
+  /** The type: one of `KNOWN_TYPES` or the host's own. */
+  type?: string
+}
+
+/**
+ * What an agent is. Absent and default fields stay out of the canonical form, so that adding a field later changes
+ * no hash.
+ */
+export interface AgentSpecInput {
+  /** How it behaves. */
+  behaviour?: Behaviour
+  /** What it may use. */
+  budget?: Budget
+  /** Permissions it may use on its caller's behalf, beside those a run needs. */
+  capabilities?: string[]
+  /** What it is for, at most 4096 bytes. */
+  description?: string
+  /** Models to try, in order, when the model cannot answer. */
+  fallbacks?: string[]
+  /** JSON Schema of the input; text where absent. */
+  inputSchema?: Json
+  /** What the model is told first, at most 1 MiB. */
+  instructions?: string
+  /** Integrations; not built yet, refused when set. */
+  integrations?: string[]
+  /** Where it runs. */
+  interface?: Interface
+  /** Knowledge bases; not built yet, refused when set. */
+  knowledge?: string[]
+  /** Limits that are no budget. */
+  limits?: Limits
+  /** Longest answer of the model, in tokens. */
+  maxTokens?: number | null
+  /** The host's own labels. */
+  metadata?: Record<string, string>
+  /** The model. */
+  model?: string
+  /** Monitoring; not built yet, refused when set. */
+  monitoring?: Record<string, Json>
+  /** The name, unique within the tenant, at most 255 characters. */
+  name?: string
+  /** JSON Schema of the output; text where absent. */
+  outputSchema?: Json
+  /** Parameters of a template; not built yet, refused when set. */
+  parameters?: Record<string, Json>
+  /** Policies; not built yet, refused when set. */
+  policies?: string[]
+  /** Machine resources; not built yet, refused when set. */
+  resources?: Record<string, Json>
+  /** Protection of its data; not built yet, refused when set. */
+  security?: SecuritySpec
+  /** Sampling temperature, 0 to 2. */
+  temperature?: number | null
+  /** Tools it may call, by name. */
+  tools?: string[]
+  /** The type: one of `KNOWN_TYPES` or the host's own. */
+  type?: string
+}
+
+/** What an agent is. */
+export interface AgentSpecifiedArguments {
+  /** The specification. */
+  spec: AgentSpecInput
+}
+
+/** Where an agent's definition is in its life. */
+export type AgentState = 'draft' | 'validated' | 'deployed' | 'running' | 'paused' | 'retired'
+
+/** A version of an agent. */
+export interface AgentVersionArguments {
+  /** The agent. */
+  agent: AgentId
+  /** The version. */
+  version: VersionHash
+}
+
+/** A person's answer to an approval. */
+export type Answer = 'approve' | 'deny'
+
+/** An API key. The secret itself is nowhere. */
+export interface ApiKey {
+  /** When it was made. */
+  createdAt: Timestamp
+  /** When it ends. */
+  expiresAt: Timestamp | null
+  /** The id, part of the key's text. */
+  id: ApiKeyId
+  /** What it is for, in the user's words. */
+  name: string
+  /** When it was revoked. */
+  revokedAt: Timestamp | null
+  /** What it is limited to, as permission names; everything the user may where absent. */
+  scopes: string[] | null
+  /** Whose key it is. */
+  user: UserId
+}
+
+/** An id of the form `key_<uuid>`. */
+export type ApiKeyId = string
+
+/** Whether a person must agree before a tool is called. */
+export type Approval = 'never' | 'always'
+
+/** An id of the form `apv_<uuid>`. */
+export type ApprovalId = string
+
+/** A record in its place in the audit log. */
+export interface AuditEntry {
+  /** The stored bytes, which are what is hashed. */
+  bytes: string
+  /** The hash of the leaf (RFC 6962, section 2.1). */
+  leaf: TreeHash
+  /** What the stored bytes say. */
+  record: AuditRecord
+  /** Its place: 0 for the first record of the log, without gaps. */
+  seq: number
+}
+
+/** An id of the form `aud_<uuid>`. */
+export type AuditId = string
+
+/**
+ * One record of the audit log: facts, never content.
+ *
+ * Its canonical JSON bytes (absent fields left out) are what is stored and hashed.
+ */
+export interface AuditRecord {
+  /** What was done: the name of the operation, such as `agents.deploy`, or of what it led to, such as `tools.call`. */
+  action: string
+  /** Who acted. */
+  actor: Actor
+  /** Further facts. */
+  details?: Record<string, Json>
+  /** The id of the record. */
+  id: AuditId
+  /** The caller's IP address, where the host gave it. */
+  ipAddress?: string | null
+  /** Why it was refused or failed: an error code; or the operator's reason. */
+  reason?: string | null
+  /** The request it belongs to. */
+  requestId: RequestId
+  /** The kind of resource, in the plural of the permissions. */
+  resource: string
+  /** The id of the resource in text form. */
+  resourceId?: string | null
+  /** Whether it was done. */
+  result: AuditResult
+  /** The tenant whose log it is in; absent in the platform log. */
+  tenantId?: TenantId | null
+  /** When. */
+  timestamp: Timestamp
+  /** The caller's user agent, where the host gave it. */
+  userAgent?: string | null
+  /** Version of this form, 1. */
+  v: number
+}
+
+/** How an action ended. */
+export type AuditResult = 'success' | 'failure'
+
+/** Somebody with a credential. */
+export interface AuthenticateArguments {
+  /** An API key in text form. */
+  apiKey: string
+  /** Facts about the request. */
+  info?: Info | null
+}
+
+/** How an agent behaves. */
+export type Behaviour = 'question_answering' | 'conversational' | 'producer' | 'workflow'
+
+/**
+ * What an agent may use: per run, and over all its runs together.
+ *
+ * A dimension limited over all runs needs a limit per run: that much is held when a run starts and settled when it
+ * ends, so concurrent runs never pass the limit together.
+ */
+export interface Budget {
+  /** Limits of one run. */
+  perRun?: BudgetLimits
+  /** Limits of all runs of the agent together. */
+  total?: BudgetLimits
+}
+
+/** Limits in the four dimensions; an absent one does not limit. */
+export interface BudgetLimits {
+  /** Cost in US dollars, as a decimal string. */
+  costUsd?: NanoUsd | null
+  /** Model calls and tool calls. */
+  steps?: number | null
+  /** Input and output tokens together. */
+  tokens?: number | null
+  /** Tool calls. */
+  toolCalls?: number | null
+}
+
+/** The execution chain of a run. */
+export interface Chain {
+  /** Where the run stands. */
+  status: RunStatus
+  /** The steps, in the order they became ready. */
+  steps: ChainStep[]
+  /** Sums over them. */
+  summary: ChainSummary
+  /** Milliseconds from when the run was accepted to its end, or to the last thing that is known. */
+  totalDurationMs: number
+  /** The run, which is also its trace. */
+  traceId: RunId
+}
+
+/** 64 hexadecimal digits. */
+export type ChainHash = string
+
+/** A step of a chain. */
+export interface ChainStep {
+  /** How often it was tried. */
+  attempts: number
+  /** Its cost, as a decimal string; absent for a tool, and for a model without a price. */
+  costUsd: NanoUsd | null
+  /** Milliseconds from when it became ready to its end. */
+  durationMs: number
+  /** Its error, where it gave none. */
+  error: StepError | null
+  /** Prompt tokens of a model call. */
+  inputTokens: number | null
+  /** What it did. */
+  kind: StepKind
+  /** The model that answered, or the tool. */
+  name: string
+  /** Completion tokens of a model call. */
+  outputTokens: number | null
+  /** Its number, from 0. */
+  step: number
+  /** `llm_invocation` or `tool_execution`. */
+  stepType: string
+  /** Whether it gave a result; absent while it is under way. */
+  success: boolean | null
+  /** When it became ready. */
+  timestamp: Timestamp
+  /** Milliseconds of that before the attempt that ended it began: waiting, and attempts that failed. */
+  waitedMs: number
+}
+
+/** Sums over a chain. */
+export interface ChainSummary {
+  /** Steps that gave a result, of those that ended, in per mille. */
+  successPerMille: number
+  /** Their cost; absent when any part is unknown. */
+  totalCostUsd: NanoUsd | null
+  /** Number of steps. */
+  totalSteps: number
+  /** Input and output tokens together. */
+  totalTokens: number
+}
+
+/** A piece of a streamed answer. */
+export type ChatEvent =
+  | StartedChatEvent
+  | TextChatEvent
+  | ReasoningChatEvent
+  | RefusalChatEvent
+  | ToolCallChatEvent
+  | UsageChatEvent
+  | FinishedChatEvent
+
+/** The provider's id and model of the answer. */
+export interface StartedChatEvent {
+  /** The id of the answer. */
+  id?: string | null
+  /** The model that answers. */
+  model?: string | null
+  type: 'started'
+}
+
+/** More text. */
+export interface TextChatEvent {
+  /** The text. */
+  text: string
+  type: 'text'
+}
+
+/** More reasoning. */
+export interface ReasoningChatEvent {
+  /** The text. */
+  text: string
+  type: 'reasoning'
+}
+
+/** More of a refusal. */
+export interface RefusalChatEvent {
+  /** The text. */
+  text: string
+  type: 'refusal'
+}
+
+/** More of a tool call: the id and name when it begins, argument text as it comes. */
+export interface ToolCallChatEvent {
+  /** More argument text. */
+  arguments?: string
+  /** The id, on its first piece. */
+  id?: string | null
+  /** Which call of this answer, from 0, in the order they began. */
+  index: number
+  /** The tool, on its first piece. */
+  name?: string | null
+  type: 'tool_call'
+}
+
+/** Token counts so far; the last one holds. */
+export interface UsageChatEvent {
+  /** Those of the prompt tokens that were read from the provider's cache. */
+  cacheReadTokens?: number | null
+  /** Those of the prompt tokens that were written to the provider's cache. */
+  cacheWriteTokens?: number | null
+  /** Prompt tokens, including cache reads and writes. */
+  inputTokens?: number | null
+  /** Billable completion tokens, including reasoning. */
+  outputTokens?: number | null
+  /** Those of the completion tokens that were reasoning. */
+  reasoningTokens?: number | null
+  type: 'usage'
+}
+
+/** The answer is complete; only usage may follow. */
+export interface FinishedChatEvent {
+  /** The provider's word for it. */
+  raw?: string | null
+  /** Why it ended. */
+  reason: FinishReason
+  type: 'finished'
+}
+
+/** A request to a chat model. */
+export interface ChatRequest {
+  /** Fields of the provider's own wire format, passed through unchanged. */
+  extra: Record<string, Json>
+  /** Longest answer in tokens; the provider's default where absent. */
+  maxTokens: number | null
+  /** The conversation so far. */
+  messages: Message[]
+  /** The model's name. */
+  model: string
+  /** JSON Schema the answer must match. */
+  outputSchema: Json
+  /** Seed for repeatable sampling, where the provider has it. */
+  seed: number | null
+  /** Sequences that end the answer. */
+  stop: string[]
+  /** Sampling temperature; the provider's default where absent. */
+  temperature: number | null
+  /** Which of them. */
+  toolChoice: ToolChoice
+  /** Tools the model may call. */
+  tools: ToolDefinition[]
+}
+
+/** A whole answer of a model. */
+export interface ChatResponse {
+  /** Why it ended. */
+  finish: FinishReason
+  /** The provider's word for it. */
+  finishRaw: string | null
+  /** The provider's id of the answer. */
+  id: string | null
+  /** The model that answered, as the provider names it. */
+  model: string | null
+  /** Reasoning the provider showed. */
+  reasoning?: string
+  /** A refusal, in the model's words. */
+  refusal?: string | null
+  /** The text. */
+  text: string
+  /** Tool calls, in the order of the answer. */
+  toolCalls?: ToolRequest[]
+  /** Token counts; absent when the provider sent none. */
+  usage: Usage | null
+}
+
+/** A tree head: so many records, with this root (RFC 6962, section 2.1). */
+export interface Checkpoint {
+  /** Root of the Merkle tree over them. */
+  root: TreeHash
+  /** Number of records. */
+  size: number
+}
+
+/** Two sizes of a log. */
+export interface ConsistencyArguments {
+  /** The larger size. */
+  new: number
+  /** The smaller size. */
+  old: number
+}
+
+/** A piece of a user's message. */
+export type Content = {
+  /** The text. */
+  text: string
+  type: 'text'
+}
+
+/** Who acts, for which tenant, with which grants. */
+export interface ContextRecord {
+  /** The agent that acts on the user's behalf, in a run. */
+  agent: AgentId | null
+  /** The work it belongs to. */
+  correlationId: string
+  /** When the request must be over. */
+  deadline: Timestamp | null
+  /** When the credential behind it ends. */
+  expires: Timestamp | null
+  /** The permissions, by name. */
+  grants: string[]
+  /** The API key behind it, where it was one. */
+  key: ApiKeyId | null
+  /** The id of the request. */
+  requestId: RequestId
+  /** The tenant. */
+  tenant: TenantId
+  /** The user. */
+  user: UserId
+}
+
+/** A place in a list. */
+export type Cursor = string
+
+/** What calling a tool does to the world, which decides what may be repeated after a crash. */
+export type Effect = 'pure' | 'idempotent' | 'transactional' | 'unsafe'
+
+/** A part of a log. */
+export interface EntriesArguments {
+  /** The first place; default 0. */
+  from?: number | null
+  /** At most this many entries, 1 to 500; default 100. */
+  limit?: number | null
+}
+
+export type ErrorKind = 'invalid_input' | 'unauthenticated' | 'budget_exceeded' | 'permission_denied' | 'tenant_suspended' | 'blocked' | 'foreign_context' | 'not_found' | 'conflict' | 'already_exists' | 'idempotency_mismatch' | 'fenced' | 'uncertain' | 'too_large' | 'price_unknown' | 'content_policy' | 'context_window' | 'rate_limited' | 'quota_exceeded' | 'cancelled' | 'internal' | 'corrupt' | 'unsupported' | 'provider_error' | 'incomplete' | 'unavailable' | 'read_only' | 'schema_too_new' | 'closed' | 'deadline_exceeded'
+
+/** A place in a run's events. */
+export type EventCursor = string
+
+/** An id of the form `evt_<uuid>`. */
+export type EventId = string
+
+/** A part of a tenant's events. */
+export interface EventReadArguments {
+  /** The number to begin after; default 0. */
+  after?: number | null
+  /** At most this many events, 1 to 500; default 100. */
+  limit?: number | null
+}
+
+/** Why an answer ended. */
+export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'content_filter' | 'other'
+
+/** Where to begin in a tenant's events. */
+export interface FollowArguments {
+  /** The number to begin after; default 0, for all that are kept. */
+  after?: number | null
+}
+
+/** A proof that a record is in a log. */
+export interface InclusionProof {
+  /** The tree head the proof leads to. */
+  checkpoint: Checkpoint
+  /** The audit path (RFC 6962, section 2.1.1), from the leaf's sibling up. */
+  path: TreeHash[]
+  /** Place of the record. */
+  seq: number
+}
+
+/** Facts about a request; none of them is authority. */
+export interface Info {
+  /** The correlation id of the work this belongs to; the request id where absent. */
+  correlationId?: string | null
+  /** When the request must be over. */
+  deadline?: Timestamp | null
+  /** The caller's IP address, for the audit log. */
+  ipAddress?: string | null
+  /** The W3C `traceparent` of the caller. */
+  traceparent?: string | null
+  /** The caller's user agent, for the audit log. */
+  userAgent?: string | null
+}
+
+/** Where an agent runs. */
+export type Interface = 'built_in' | 'external_api' | 'hybrid' | 'legacy'
+
+/** The verified journal of a run. */
+export interface Journal {
+  /** The run. */
+  record: RunRecord
+  /** Its rows, in order. */
+  rows: JournalRow[]
+}
+
+/** One entry of the journal. */
+export type JournalEntry =
+  | CreatedJournalEntry
+  | IntentJournalEntry
+  | DoneJournalEntry
+  | ApprovalAskedJournalEntry
+  | ApprovalAnsweredJournalEntry
+  | CancelAskedJournalEntry
+  | FinishedJournalEntry
+
+/** The run was accepted. Always the first entry, and only that. */
+export interface CreatedJournalEntry {
+  /** The agent. */
+  agent: AgentId
+  /** When it was accepted. */
+  at: Timestamp
+  /** When it must be over. */
+  deadline: Timestamp
+  entry: 'created'
+  /** Its input, as a payload. */
+  input: PayloadHash
+  /** What the credential it was started with was limited to, as permission names; no limit where absent. */
+  scopes?: string[] | null
+  /** The session it is a turn of. */
+  session?: SessionId | null
+  /** On whose behalf it runs. */
+  user: UserId
+  /** Version of the machine and the journal. */
+  v: number
+  /** The version it is pinned to. */
+  version: VersionHash
+}
+
+/** A step is about to be carried out. */
+export interface IntentJournalEntry {
+  /** SHA-256 over the run's salt and the exact bytes of the request or the arguments. */
+  argsHash: PayloadHash
+  /** When it became ready. */
+  at: Timestamp
+  /** The model's id of the tool call. */
+  callId?: string | null
+  /** The tool's effect class; a model call is idempotent in effect: repeated, but billed into the run once. */
+  effect: Effect
+  entry: 'intent'
+  /** What it does. */
+  kind: StepKind
+  /** Longest answer asked for, where a budget limits it, in tokens. */
+  maxTokens?: number | null
+  /** The model or the tool. */
+  name: string
+  /** Its number, from 0. */
+  step: number
+}
+
+/** A step ended. */
+export interface DoneJournalEntry {
+  /** When it ended. */
+  at: Timestamp
+  /** How often it was tried, 1 without retries. */
+  attempts: number
+  /** Its cost; absent for a tool, and for a model without a price. */
+  cost?: NanoUsd | null
+  entry: 'done'
+  /** The model that answered. */
+  model?: string | null
+  /** When the attempt that ended it began. */
+  started: Timestamp
+  /** Its number. */
+  step: number
+  /** Token counts of a model call; of all its attempts that reported some. */
+  usage?: Usage | null
+}
+
+/** A tool call waits for a person. */
+export interface ApprovalAskedJournalEntry {
+  /** The approval. */
+  approval: ApprovalId
+  /** Hash of the exact arguments the approval is bound to. */
+  argsHash: PayloadHash
+  /** When. */
+  at: Timestamp
+  /** The model's id of the tool call. */
+  callId: string
+  entry: 'approval_asked'
+  /** The tool. */
+  tool: string
+}
+
+/** A person answered. */
+export interface ApprovalAnsweredJournalEntry {
+  /** The approval. */
+  approval: ApprovalId
+  /** Whether the call may go ahead. */
+  approved: boolean
+  /** When the answer was taken up. */
+  at: Timestamp
+  /** Who answered. */
+  by: UserId
+  entry: 'approval_answered'
+}
+
+/** Somebody asked for the run to end. */
+export interface CancelAskedJournalEntry {
+  /** When it was taken up. */
+  at: Timestamp
+  /** Who. */
+  by: UserId
+  entry: 'cancel_asked'
+  /** The signal. */
+  signal: SignalId
+}
+
+/** The run is over. Always the last entry, and only that. */
+export interface FinishedJournalEntry {
+  /** When. */
+  at: Timestamp
+  /** Whether it was cancelled. */
+  cancelled?: boolean
+  entry: 'finished'
+  /** What it used. */
+  totals: RunTotals
+}
+
+/** A row of a run's journal. */
+export interface JournalRow {
+  /** What happened. */
+  entry: JournalEntry
+  /** The hash of the chain up to this row. */
+  hash: ChainHash
+  /** Its number, from 1. */
+  seq: number
+}
+
+/** An API key by id. */
+export interface KeyByIdArguments {
+  /** The key. */
+  key: ApiKeyId
+}
+
+/** An API key to be made. */
+export interface KeyCreateArguments {
+  /** When the key ends; never where absent. */
+  expiresAt?: Timestamp | null
+  /** What the key is for, 1 to 255 characters. */
+  name: string
+  /** Permissions the key is limited to. */
+  scopes?: string[] | null
+  /** Whose key it is; the caller's where absent. */
+  user?: UserId | null
+}
+
+/** Limits that are no budget. */
+export interface Limits {
+  /** Tool calls of one answer that run at the same time; default 8. */
+  maxParallelTools?: number
+  /** How often the same call with the same result may repeat before the run fails; default 3. */
+  maxRepeats?: number
+  /** The longest a run may take from its start, in milliseconds, waiting for people not counted out; default 1 hour. */
+  timeoutMs?: number
+}
+
+/** A page of a list. */
+export interface ListedArguments {
+  /** Where the page begins: `next` of the one before. */
+  after?: Cursor | null
+  /** At most this many items, 1 to 100; default 20. */
+  limit?: number | null
+}
+
+/** A user whom the host has authenticated itself. */
+export interface MemberContextArguments {
+  /** Facts about the request. */
+  info?: Info | null
+  /** The tenant. */
+  tenant: TenantId
+  /** The user. */
+  user: UserId
+}
+
+/** One message of a conversation. */
+export type Message =
+  | SystemMessage
+  | UserMessage
+  | AssistantMessage
+  | ToolMessage
+
+/** Instructions. */
+export interface SystemMessage {
+  role: 'system'
+  /** The text. */
+  text: string
+}
+
+/** What the user said. */
+export interface UserMessage {
+  /** The pieces, in order. */
+  content: Content[]
+  role: 'user'
+}
+
+/** What the model answered. */
+export interface AssistantMessage {
+  role: 'assistant'
+  /** The text; may be empty. */
+  text: string
+  /** The tool calls it asked for. */
+  toolCalls?: ToolRequest[]
+}
+
+/** The result of a tool call. */
+export interface ToolMessage {
+  /** The id of the call. */
+  callId: string
+  /** The result as text: JSON, or the message of an error. */
+  content: string
+  /** Whether the tool failed. */
+  isError?: boolean
+  /** The tool. */
+  name: string
+  role: 'tool'
+}
+
+export type Meter = 'llm.tokens.input' | 'llm.tokens.output' | 'llm.requests' | 'compute.ms' | 'memory.byte_seconds' | 'storage.byte_seconds' | 'integration.calls' | 'egress.bytes' | 'vector.ops'
+
+/** A whole answer of a model. */
+export interface ModelAnswer {
+  /** Why it ended; where absent, `tool_calls` with any of them and otherwise `stop`. */
+  finish?: FinishReason | null
+  /** The provider's id of the answer. */
+  id?: string | null
+  /** The model that answered, as the provider names it. */
+  model?: string | null
+  /** Reasoning the provider showed. */
+  reasoning?: string
+  /** A refusal, in the model's words. */
+  refusal?: string | null
+  /** The text. */
+  text?: string
+  /** Tool calls, in the order of the answer. */
+  toolCalls?: ModelToolCall[]
+  /** Token counts; absent when the provider sent none. */
+  usage?: UsageInput | null
+}
+
+/** What a model is, as the host says. */
+export interface ModelInfo {
+  /** Longest input and output together, in tokens. */
+  contextWindow?: number | null
+  /** Longest output in tokens. */
+  maxOutputTokens?: number | null
+  /** The name agents use. */
+  name: string
+  /** The price; without one its cost is unknown, and unknown is never zero. */
+  price?: ModelPrice | null
+  /** The provider that serves it; default `host`. */
+  provider?: string | null
+}
+
+/** Prices of a model, in US dollars per million tokens. */
+export interface ModelPrice {
+  /** Prompt tokens read from a cache; the input price where absent. */
+  cacheRead?: NanoUsd | null
+  /** Prompt tokens written to a cache; the input price where absent. */
+  cacheWrite?: NanoUsd | null
+  /** Prompt tokens that come from no cache. */
+  input: NanoUsd
+  /** Completion tokens. */
+  output: NanoUsd
+}
+
+/** A tool call a model asks for. */
+export interface ModelToolCall {
+  /** The arguments: a JSON object, or its text. */
+  arguments?: Json
+  /** The id, which the result names; made up where absent. */
+  id?: string | null
+  /** The tool. */
+  name: string
+}
+
+/** US dollars as decimal text, at most nine decimals. */
+export type NanoUsd = string
+
+/** A new API key, with the text that is shown this once. */
+export interface NewApiKey {
+  /** The key as it is stored. */
+  record: ApiKey
+  /** The text to give to the client, `apk_<tenant>_<key>_<secret>`. */
+  secret: string
+}
+
+/** An event with its number within its tenant. */
+export interface NumberedEvent {
+  /** The event. */
+  event: PlatformEvent
+  /** The number: 1 for the first, without gaps. */
+  seq: number
+}
+
+/** What becomes of a run that nobody watches any more. */
+export type OnDisconnect = 'continue' | 'cancel'
+
+/** An operator, as the host says. */
+export interface OperatorContextArguments {
+  /** Who acts. */
+  actor: string
+  /** Why; recorded in both logs. */
+  reason: string
+}
+
+/** How a run ended. */
+export interface OutcomeRecord {
+  /** The answer of a completed run. */
+  answer: string | null
+  /** Every step: what, how long, tokens, cost. */
+  chain: Chain
+  /** The record of the run. */
+  record: RunRecord
+}
+
+/** 64 hexadecimal digits. */
+export type PayloadHash = string
+
+/**
+ * An event: CloudEvents 1.0 attributes with the extensions `tenantid`, `correlationid`, `causationid`, `userid`,
+ * `traceparent` and `dataversion`.
+ */
+export interface PlatformEvent {
+  /** The event or request that caused it. */
+  causationid?: string | null
+  /** The work it belongs to. */
+  correlationid: string
+  /** Facts; an object. */
+  data: Json
+  /** Always `application/json`. */
+  datacontenttype: string
+  /** Version of the form of `data`. */
+  dataversion: string
+  /** Unique; a consumer drops an id it has seen. */
+  id: EventId
+  /** Where it comes from, as a URI reference such as `/agents`. */
+  source: string
+  /** Always `1.0`. */
+  specversion: string
+  /** What it is about: the id of the resource. */
+  subject?: string | null
+  /** The tenant. */
+  tenantid: TenantId
+  /** When it happened. */
+  time: Timestamp
+  /** The W3C trace context. */
+  traceparent?: string | null
+  /** What happened, as `agentprovision.noun.verb`. */
+  type: string
+  /** The user on whose behalf it happened. */
+  userid?: string | null
+}
+
+/** Something that is wrong, or not as it probably should be, with a specification. */
+export interface Problem {
+  /** The field, as a path such as `budget.per_run.cost_usd`. */
+  field: string
+  /** The kind of error it would be alone. */
+  kind: ErrorKind
+  /** What is wrong. */
+  message: string
+  /** Whether it stops a deployment. */
+  severity: Severity
+}
+
+/** An id of the form `prj_<uuid>`. */
+export type ProjectId = string
+
+/** A record to be proved. */
+export interface ProveArguments {
+  /** Its place. */
+  seq: number
+  /** The size of the log the proof leads to. */
+  size: number
+}
+
+/** An id of the form `req_<uuid>`. */
+export type RequestId = string
+
+/** A role by name. The built-in ones are constants; an unknown name is refused when it is assigned. */
+export type Role = string
+
+/** An answer to an approval. */
+export interface RunApproveArguments {
+  /** The answer. */
+  answer: Answer
+  /** The approval, as the request named it. */
+  approval: ApprovalId
+  /** The hash of the arguments, as the request named it. */
+  argsHash: PayloadHash
+  /** The run. */
+  run: RunId
+}
+
+/** A run by id. */
+export interface RunByIdArguments {
+  /** The run. */
+  run: RunId
+}
+
+/** An event with its place. */
+export type RunEvent =
+  | StartedEvent
+  | StepStartedEvent
+  | TextEvent
+  | RestartedEvent
+  | StepFinishedEvent
+  | ApprovalRequestedEvent
+  | ApprovalAnsweredEvent
+  | CancelRequestedEvent
+  | FinishedEvent
+
+/** The run was accepted. */
+export interface StartedEvent {
+  event: 'started'
+  /** The place: resume after it. */
+  cursor: EventCursor
+  /** The run. */
+  run: RunId
+}
+
+/** A step begins. */
+export interface StepStartedEvent {
+  event: 'step_started'
+  /** What it does. */
+  kind: StepKind
+  /** The model or the tool. */
+  name: string
+  /** Its number. */
+  step: number
+  /** The place: resume after it. */
+  cursor: EventCursor
+  /** The run. */
+  run: RunId
+}
+
+/** More of the model's text. */
+export interface TextEvent {
+  event: 'text'
+  /** The step. */
+  step: number
+  /** The text. */
+  text: string
+  /** The place: resume after it. */
+  cursor: EventCursor
+  /** The run. */
+  run: RunId
+}
+
+/** A model call begins again: what was delivered of its text counts no more. */
+export interface RestartedEvent {
+  event: 'restarted'
+  /** The step. */
+  step: number
+  /** The place: resume after it. */
+  cursor: EventCursor
+  /** The run. */
+  run: RunId
+}
+
+/** A step ended. */
+export interface StepFinishedEvent {
+  /** Its cost, where known. */
+  costUsd: NanoUsd | null
+  /** Its error, where it gave none. */
+  error: StepError | null
+  event: 'step_finished'
+  /** Whether it gave a result. */
+  ok: boolean
+  /** Its number. */
+  step: number
+  /** Token counts of a model call. */
+  usage: Usage | null
+  /** The place: resume after it. */
+  cursor: EventCursor
+  /** The run. */
+  run: RunId
+}
+
+/** A tool call waits for a person. */
+export interface ApprovalRequestedEvent {
+  /** The approval, for the answer. */
+  approval: ApprovalId
+  /** Hash of the exact arguments, for the answer. */
+  argsHash: PayloadHash
+  event: 'approval_requested'
+  /** The tool. */
+  tool: string
+  /** The place: resume after it. */
+  cursor: EventCursor
+  /** The run. */
+  run: RunId
+}
+
+/** A person answered. */
+export interface ApprovalAnsweredEvent {
+  /** The approval. */
+  approval: ApprovalId
+  /** Whether the call goes ahead. */
+  approved: boolean
+  event: 'approval_answered'
+  /** The place: resume after it. */
+  cursor: EventCursor
+  /** The run. */
+  run: RunId
+}
+
+/** Somebody asked for the run to end. */
+export interface CancelRequestedEvent {
+  event: 'cancel_requested'
+  /** The place: resume after it. */
+  cursor: EventCursor
+  /** The run. */
+  run: RunId
+}
+
+/** The run is over. Always the last event, and only that. */
+export interface FinishedEvent {
+  /** Its error, unless it is completed. */
+  error: StepError | null
+  event: 'finished'
+  /** How. */
+  status: RunStatus
+  /** What it used. */
+  totals: RunTotals
+  /** The place: resume after it. */
+  cursor: EventCursor
+  /** The run. */
+  run: RunId
+}
+
+/** The events of a run. */
+export interface RunEventsArguments {
+  /** The place to resume after; from the beginning where absent. */
+  after?: EventCursor | null
+  /** The run. */
+  run: RunId
+}
+
+/** An id of the form `run_<uuid>`. */
+export type RunId = string
+
+/** Text, or JSON that matches the agent's input schema. */
+export type RunInput = string | {
+  text: string
+} | {
+  json: Json
+}
+
+/** Which runs to list. */
+export interface RunListArguments {
+  /** Where the page begins: `next` of the one before. */
+  after?: Cursor | null
+  /** Only those of this agent. */
+  agent?: AgentId | null
+  /** Only those that were started with this idempotency key. */
+  idempotencyKey?: string | null
+  /** At most this many items, 1 to 100; default 20. */
+  limit?: number | null
+  /** Only the turns of this session. */
+  session?: SessionId | null
+  /** Only those that stand here. */
+  status?: RunStatus | null
+}
+
+/** A run, without its journal. */
+export interface RunRecord {
+  /** The agent. */
+  agent: AgentId
+  /** What that cost; absent when any part of it is unknown. */
+  costUsd: NanoUsd | null
+  /** When it was accepted. */
+  createdAt: Timestamp
+  /** When it must be over. */
+  deadline: Timestamp
+  /** Its error. */
+  error: StepError | null
+  /** When it was over. */
+  finishedAt: Timestamp | null
+  /** Link of the last journal row. */
+  head: ChainHash
+  /** The id. */
+  id: RunId
+  /** The caller's idempotency key, unique per agent. */
+  idempotencyKey: string | null
+  /** Another user the caller acts for, as the host says. */
+  onBehalfOf: string | null
+  /** The run that started it. */
+  parentRun: RunId | null
+  /** The project it belongs to. */
+  projectId: ProjectId | null
+  /** Number of journal rows. */
+  seq: number
+  /** The session it is a turn of. */
+  sessionId: SessionId | null
+  /** Where it stands. */
+  status: RunStatus
+  /** The tenant. */
+  tenant: TenantId
+  /** What it used, as of its last commit. */
+  totals: RunTotals
+  /** When it last changed. */
+  updatedAt: Timestamp
+  /** On whose behalf it runs. */
+  user: UserId
+  /** The version it is pinned to. */
+  version: VersionHash
+}
+
+/** A run to be started. */
+export interface RunStartArguments {
+  /** The agent. */
+  agent: AgentId
+  /** When it must be over, if before what the agent allows. */
+  deadline?: Timestamp | null
+  /** A second start of the same agent with the same key and input gives the same run. */
+  idempotencyKey?: string | null
+  /** Text, or JSON that matches the agent's input schema: `{"text": "…"}` or `{"json": …}`. */
+  input: RunInput
+  /** Another user the caller acts for, as the host says; recorded with the run. */
+  onBehalfOf?: string | null
+  /** What becomes of it when nobody watches it any more; default `continue`. */
+  onDisconnect?: OnDisconnect | null
+  /** The session the run is a turn of. */
+  session?: SessionId | null
+}
+
+/** Where a run stands. */
+export type RunStatus = 'running' | 'waiting' | 'parked' | 'completed' | 'failed' | 'cancelled'
+
+/** What a run used. */
+export interface RunTotals {
+  /** Cost of the model calls whose price is known. */
+  cost: NanoUsd
+  /** Prompt tokens. */
+  inputTokens: number
+  /** Completion tokens. */
+  outputTokens: number
+  /** Model calls and tool calls. */
+  steps: number
+  /** Tool calls. */
+  toolCalls: number
+  /** Model calls whose price is unknown; with any, the run's cost is unknown. */
+  unpriced: number
+}
+
+/** How an agent's data is protected; not enforced yet, so refused when set. */
+export interface SecuritySpec {
+  /** Who may use the agent. */
+  accessLevel?: string | null
+  /** How much of its work is recorded. */
+  auditLevel?: string | null
+  /** How sensitive its data is. */
+  dataClassification?: string | null
+}
+
+/** A session by id. */
+export interface SessionByIdArguments {
+  /** The session. */
+  session: SessionId
+}
+
+/** An id of the form `ses_<uuid>`. */
+export type SessionId = string
+
+/** A conversation with an agent: one turn at a time. */
+export interface SessionRecord {
+  /** The turn that is under way. */
+  activeRun: RunId | null
+  /** The agent. */
+  agent: AgentId
+  /** When it was opened. */
+  createdAt: Timestamp
+  /** The id. */
+  id: SessionId
+  /** Whose conversation it is. */
+  user: UserId
+}
+
+/** Whether a problem stops a deployment. */
+export type Severity = 'error' | 'warning'
+
+/** An id of the form `sig_<uuid>`. */
+export type SignalId = string
+
+/** A span of time. */
+export interface SpanArguments {
+  /** First point in time; with `to` also absent, the start of this month in UTC. */
+  from?: Timestamp | null
+  /** First point in time after it; with `from` also absent, the end of this month in UTC. */
+  to?: Timestamp | null
+}
+
+/** An error as it is journaled: what a tenant may read. */
+export interface StepError {
+  /** The kind. */
+  kind: ErrorKind
+  /** The message. */
+  message: string
+}
+
+/** What a step does. */
+export type StepKind = 'model' | 'tool'
+
+/** A tenant. */
+export interface Tenant {
+  /** When it was made. */
+  createdAt: Timestamp
+  /** The domain, unique among the tenants that are not deleted; free again after deletion. */
+  domain: string | null
+  /** The id. */
+  id: TenantId
+  /** The name, at most 255 characters. */
+  name: string
+  /** The plan it is on. */
+  plan: string | null
+  /** Where its data must stay. */
+  region: string | null
+  /** Counts its changes. */
+  revision: number
+  /** Settings of the host. */
+  settings: Record<string, Json>
+  /** Whether anything may be done. */
+  state: TenantState
+  /** When it was last changed. */
+  updatedAt: Timestamp
+}
+
+/** A tenant by id. */
+export interface TenantByIdArguments {
+  /** The tenant. */
+  tenant: TenantId
+}
+
+/** A change of a tenant: what is given is replaced, the rest stays. */
+export interface TenantChangeArguments {
+  /** The new name. */
+  name?: string | null
+  /** The new plan; null for no plan. */
+  plan?: string | null
+  /** The new settings, instead of all the old ones. */
+  settings?: Record<string, Json> | null
+  /** The tenant. */
+  tenant: TenantId
+}
+
+/** A tenant to be made. */
+export interface TenantCreateArguments {
+  /** The domain, unique among tenants. */
+  domain?: string | null
+  /** The name, 1 to 255 characters. */
+  name: string
+  /** The plan, 1 to 255 characters. */
+  plan?: string | null
+  /** Where the tenant's data must stay, 1 to 255 characters; it cannot be changed later. */
+  region?: string | null
+  /** Settings of the host, at most 64 KiB as JSON. */
+  settings?: Record<string, Json> | null
+}
+
+/** An id of the form `ten_<uuid>`. */
+export type TenantId = string
+
+/** Whether a tenant's users and agents may do anything. */
+export type TenantState = 'active' | 'suspended' | 'deleted'
+
+/** An RFC 3339 time with microseconds. */
+export type Timestamp = string
+
+/** Which tools a model may call. */
+export type ToolChoice = 'auto' | 'none' | 'required' | {
+  tool: string
+}
+
+/** A tool as a model sees it. */
+export interface ToolDefinition {
+  /** What it does, for the model. */
+  description: string
+  /** JSON Schema of its input. */
+  inputSchema: Json
+  /** The name the model calls it by. */
+  name: string
+}
+
+/** A tool call as a model asked for it. */
+export interface ToolRequest {
+  /** The exact argument bytes the model sent. */
+  arguments: string
+  /** Whether the arguments are whole: a call cut off in the middle is never executed. */
+  complete: boolean
+  /** The provider's id of the call, which the result names. */
+  id: string
+  /** The tool. */
+  name: string
+}
+
+/** What a tool is, as the host says. */
+export interface ToolSpec {
+  /** Whether a person must agree first; default `never`. */
+  approval?: Approval
+  /** What it does, for the model. */
+  description: string
+  /** What calling it does to the world; default `unsafe`. */
+  effect?: Effect
+  /** JSON Schema of its input; an object. */
+  inputSchema: Json
+  /** The name agents and models use: 1 to 64 of `a-z A-Z 0-9 _ -`. */
+  name: string
+  /** A permission the caller needs, and the agent among its capabilities, beside `agents:run`. */
+  permission?: string | null
+  /** The longest a call may take, in milliseconds; default 60 000. */
+  timeoutMs?: number | null
+}
+
+/** 64 hexadecimal digits. */
+export type TreeHash = string
+
+/** A turn of a session. */
+export interface TurnArguments {
+  /** When it must be over, if before what the agent allows. */
+  deadline?: Timestamp | null
+  /** A second turn with the same key and input gives the same run. */
+  idempotencyKey?: string | null
+  /** Text, or JSON that matches the agent's input schema: `{"text": "…"}` or `{"json": …}`. */
+  input: RunInput
+  /** Another user the caller acts for, as the host says; recorded with the run. */
+  onBehalfOf?: string | null
+  /** What becomes of it when nobody watches it any more; default `continue`. */
+  onDisconnect?: OnDisconnect | null
+  /** The session. */
+  session: SessionId
+}
+
+/** Token counts as the provider reported them; a field that was not reported is absent, never invented as zero. */
+export interface Usage {
+  /** Those of the prompt tokens that were read from the provider's cache. */
+  cacheReadTokens: number | null
+  /** Those of the prompt tokens that were written to the provider's cache. */
+  cacheWriteTokens: number | null
+  /** Prompt tokens, including cache reads and writes. */
+  inputTokens: number | null
+  /** Billable completion tokens, including reasoning. */
+  outputTokens: number | null
+  /** Those of the completion tokens that were reasoning. */
+  reasoningTokens: number | null
+}
+
+/** One exact count, written by the transaction of the work it counts. Its id makes a second delivery harmless. */
+export interface UsageEvent {
+  /** The agent that did it. */
+  agent: AgentId | null
+  /** When the work was done. */
+  at: Timestamp
+  /** What it cost, on one event per piece of work (the `llm.requests` one of a model call); absent where unknown. */
+  cost: NanoUsd | null
+  /** The id. */
+  id: UsageId
+  /** What is counted. */
+  meter: Meter
+  /** The model, for the LLM meters. */
+  model: string | null
+  /** How much, in the unit of the meter. */
+  quantity: number
+  /** The run it was part of. */
+  run: RunId | null
+  /** On whose behalf. */
+  user: UserId | null
+}
+
+/** A part of the usage events. */
+export interface UsageEventsArguments {
+  /** The event to begin after; from the first where absent. */
+  after?: UsageId | null
+  /** At most this many events, 1 to 500; default 100. */
+  limit?: number | null
+}
+
+/** An id of the form `use_<uuid>`. */
+export type UsageId = string
+
+/** Token counts as the provider reported them; a field that was not reported is absent, never invented as zero. */
+export interface UsageInput {
+  /** Those of the prompt tokens that were read from the provider's cache. */
+  cacheReadTokens?: number | null
+  /** Those of the prompt tokens that were written to the provider's cache. */
+  cacheWriteTokens?: number | null
+  /** Prompt tokens, including cache reads and writes. */
+  inputTokens?: number | null
+  /** Billable completion tokens, including reasoning. */
+  outputTokens?: number | null
+  /** Those of the completion tokens that were reasoning. */
+  reasoningTokens?: number | null
+}
+
+/** Sums of usage events over a period. */
+export interface UsageSummary {
+  /** The sum of the known costs. */
+  costUsd: NanoUsd
+  /** The sum per meter, for meters that were used. */
+  meters: Partial<Record<'compute.ms' | 'egress.bytes' | 'integration.calls' | 'llm.requests' | 'llm.tokens.input' | 'llm.tokens.output' | 'memory.byte_seconds' | 'storage.byte_seconds' | 'vector.ops', number>>
+  /** Model calls whose cost is unknown, because the model has no price. */
+  unpricedRequests: number
+}
+
+/** A user of a tenant. The same person in two tenants is two users. */
+export interface User {
+  /** Whether the user may do anything. */
+  active: boolean
+  /** When the user was made. */
+  createdAt: Timestamp
+  /** The e-mail address, unique within the tenant. */
+  email: string
+  /** The id. */
+  id: UserId
+  /** The full name. */
+  name: string | null
+  /** Counts the changes. */
+  revision: number
+  /** The roles. */
+  roles: Role[]
+  /** When the user was last changed. */
+  updatedAt: Timestamp
+}
+
+/** A user by id. */
+export interface UserByIdArguments {
+  /** The user. */
+  user: UserId
+}
+
+/** A change of a user: what is given is replaced, the rest stays. */
+export interface UserChangeArguments {
+  /** Whether the user may do anything. */
+  active?: boolean | null
+  /** The new name; null for no name. */
+  name?: string | null
+  /** The new roles, instead of all the old ones. */
+  roles?: Role[] | null
+  /** The user. */
+  user: UserId
+}
+
+/** A user to be made. */
+export interface UserCreateArguments {
+  /** The e-mail address, unique within the tenant. */
+  email: string
+  /** The full name, 1 to 255 characters. */
+  name?: string | null
+  /** The roles, at most 64. */
+  roles?: Role[] | null
+}
+
+/** An id of the form `usr_<uuid>`. */
+export type UserId = string
+
+/** The result of checking a specification. */
+export interface Validation {
+  /** Problems that stop a deployment. */
+  errors: Problem[]
+  /** Problems that do not. */
+  warnings: Problem[]
+}
+
+/** 64 hexadecimal digits. */
+export type VersionHash = string
