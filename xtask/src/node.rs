@@ -24,7 +24,7 @@ fn test(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
 }
 
 /// `npm` in the package.
-pub(crate) fn npm(workspace: &Workspace, arguments: &[&str]) -> Command {
+fn npm(workspace: &Workspace, arguments: &[&str]) -> Command {
     let mut command = workspace.command("npm", arguments);
     command.current_dir(workspace.root.join(FOLDER));
     quiet(&mut command);
@@ -40,11 +40,10 @@ pub(crate) fn quiet(command: &mut Command) -> &mut Command {
     ])
 }
 
-/// Installs what the package needs and builds its native module, in one go like a newcomer.
-pub(crate) fn install(workspace: &Workspace, profile: &str, steps: &mut Steps) -> Result<()> {
-    let locked = workspace.root.join(FOLDER).join("package-lock.json").exists();
-    let install = if locked { "ci" } else { "install" };
-    steps.run(npm(workspace, &[install]).env("AGENTPROVISION_PROFILE", profile))
+/// Installs what the package needs and builds its native module, in one go like a newcomer. `npm ci` would refuse: it
+/// wants the platforms' packages, which are published with a release only.
+fn install(workspace: &Workspace, profile: &str, steps: &mut Steps) -> Result<()> {
+    steps.run(npm(workspace, &["install", "--no-save"]).env("AGENTPROVISION_PROFILE", profile))
 }
 
 /// A benchmark of the package, ready to run against a release build.
