@@ -1,0 +1,216 @@
+'use strict'
+// What the host writes and the platform calls: tools, models, authorizers and subscribers.
+
+const { encode, decode } = require('./json.cjs')
+const { InvalidInputError, classes, toRecord } = require('./errors.cjs')
+const shapes = require('./shapes.cjs')
+
+const isObject = (value) => value !== null && typeof value === 'object' && !Array.isArray(value)
+const isFunction = (value) => typeof value === 'function'
+
+/** A tool: what it is, and the function. */
+class Tool {
+  constructor(name, spec, run) {
+    this.name = name
+    this.spec = spec
+    this.run = run
+    Object.freeze(this)
+  }
+}
+
+/** A chat model of the host's own. */
+class Model {
+  constructor(info, run) {
+    this.name = info.name
+    this.info = info
+    this.run = run
+    Object.freeze(this)
+  }
+}
+
+/** Makes a tool from a function of its arguments and the call. */
+function tool(definition, run) {
+  if (!isObject(definition)) throw new InvalidInputError('a tool is described by an object')
+  if (!isFunction(run)) throw new InvalidInputError('a tool is a function: give it after the description')
+  const { schema, parameters, ...rest } = definition
+  if (schema !== undefined && parameters !== undefined) {
+    throw new InvalidInputError('a tool has `schema` or `parameters`, not both')
+  }
+  if (typeof rest.name !== 'string') throw new InvalidInputError('a tool has a `name`')
+  const given = schema ?? parameters ?? { type: 'object', properties: {}, additionalProperties: false }
+  const described = jsonSchema(rest.name, given)
+  const spec = { description: '', ...rest, inputSchema: described }
+  const check = checker(given)
+  return new Tool(rest.name, spec, check ? async (args, call) => run(await check(args), call) : run)
+}
+
+/** The JSON Schema in what describes a tool's arguments. */
+function jsonSchema(name, given) {
+  if (!isObject(given) && !isFunction(given)) {
+    throw new InvalidInputError(`the schema of the tool \`${name}\` is a JSON Schema, or an object that has one`)
+  }
+  const standard = given['~standard']?.jsonSchema
+  if (isFunction(standard?.input)) return standard.input({ target: 'draft-2020-12' })
+  if (isFunction(given.toJSONSchema)) return given.toJSONSchema()
+  if (!checker(given)) return given
+  if (isObject(given.schema)) return given.schema
+  throw new InvalidInputError(
+    `the schema of the tool \`${name}\` checks values but has no JSON Schema; give one beside it as \`schema\``,
+  )
+}
+
+/** The check in what describes a tool's arguments, where it has one: it gives the arguments as the tool takes them. */
+function checker(given) {
+  const refuse = (issues) => {
+    const say = (issue) => {
+      const path = (issue.path ?? []).map((part) => (isObject(part) ? part.key : part)).join('.')
+      return path ? `${issue.message} at \`${path}\`` : String(issue.message)
+    }
+    throw new InvalidInputError(`the arguments do not match: ${[...issues].slice(0, 5).map(say).join('; ')}`)
+  }
+  if (isFunction(given['~standard']?.validate)) {
+    return async (args) => {
+      const result = await given['~standard'].validate(args)
+      return result.issues ? refuse(result.issues) : result.value
+    }
+  }
+  if (isFunction(given.safeParse)) {
+    return (args) => {
+      const result = given.safeParse(args)
+      return result.success ? result.data : refuse(result.error?.issues ?? [{ message: String(result.error) }])
+    }
+  }
+  if (isFunction(given.parse)) return (args) => given.parse(args)
+  return undefined
+}
+
+/** Makes a chat model from a function of a request. */
+function model(info, run) {
+  if (!isObject(info) || typeof info.name !== 'string') throw new InvalidInputError('a model has a `name`')
+  if (!isFunction(run)) throw new InvalidInputError('a model is a function: give it after the description')
+  return new Model(info, run)
+}
+
+/** Something a platform asks, and what the answer means. */
+class Call {
+  #link
+  #native
+  #ctx
+  #signal
+
+  constructor(link, native, context) {
+    this.#link = link
+    this.#native = native
+    this.#ctx = context
+  }
+
+  /** Who the call is for. */
+  get ctx() {
+    const caller = this.#native.caller()
+    return caller ? this.#ctx(caller) : undefined
+  }
+
+  /** Aborts when nobody waits any more for the answer: the run was cancelled, or its time is over. */
+  get signal() {
+    if (!this.#signal) {
+      const controller = new AbortController()
+      this.#signal = controller.signal
+      this.#link.whenGone(this.#native, () => {
+        controller.abort(new classes.cancelled('nobody waits for the answer of this call any more'))
+      })
+    }
+    return this.#signal
+  }
+}
+
+/** The call of a tool. */
+class ToolCall extends Call {
+  #tx
+
+  constructor(link, native, context) {
+    super(link, native, context)
+    const facts = decode(native.facts(), undefined, 'the call')
+    this.run = facts.run
+    this.step = facts.step
+    this.idempotencyKey = facts.idempotency_key
+    this.deadline = facts.deadline
+    this.#tx = new Transaction(link, native)
+  }
+
+  /** The transaction of the step, of a transactional tool. */
+  get tx() { return this.#tx }
+}
+
+/** Statements that commit with the step of a transactional tool. */
+class Transaction {
+  #link
+  #native
+
+  constructor(link, native) {
+    this.#link = link
+    this.#native = native
+  }
+
+  /** Runs a statement and gives the number of rows it changed. `$1` is the tenant's id; `params` are `$2`, `$3`, … */
+  async execute(sql, params = []) {
+    const args = encode({ sql, params: params.map(bind) })
+    return Number(await this.#link.call((id) => this.#native.txExecute(id, args)))
+  }
+
+  /** Runs a query and gives its rows, each an array. */
+  async query(sql, params = []) {
+    const args = encode({ sql, params: params.map(bind) })
+    const text = await this.#link.call((id) => this.#native.txQuery(id, args))
+    const rows = decode(text, undefined, 'the rows')
+    return rows.map((row) => row.map((value) => (isObject(value) ? Buffer.from(value.$bytes, 'base64') : value)))
+  }
+}
+
+const bind = (value) => {
+  if (value instanceof ArrayBuffer) return { $bytes: Buffer.from(value).toString('base64') }
+  if (!ArrayBuffer.isView(value)) return value
+  return { $bytes: Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64') }
+}
+
+/** What the platform calls for a tool, a model, an authorizer and a subscriber. */
+function functions(link, context, { tools, models, authorizer, subscribers }) {
+  const serve = (work) => (native) => {
+    answer(link, native, work)
+  }
+  return [
+    ...tools.map(({ name, run }) => serve(async (native) => {
+      const args = decode(native.input(), undefined, `the input of \`${name}\``, InvalidInputError)
+      const result = await run(args, new ToolCall(link, native, context))
+      return encode(result === undefined ? null : result, undefined, `the result of ${name}`)
+    })),
+    ...models.map(({ name, run }) => serve(async (native) => {
+      const request = decode(native.input(), shapes.answered('ChatRequest'), 'the request')
+      const answered = run(request, new Call(link, native, context))
+      if (isFunction(answered?.[Symbol.asyncIterator])) {
+        for await (const piece of answered) {
+          if (!native.push(encode(piece, shapes.given('ChatEvent'), `a piece of the answer of ${name}`))) break
+        }
+        return 'null'
+      }
+      return encode(await answered, shapes.given('ModelAnswer'), `the answer of ${name}`)
+    })),
+    ...(authorizer ? [serve(async (native) => {
+      const asked = decode(native.input(), undefined, 'the question')
+      return encode((await authorizer(asked, new Call(link, native, context))) ?? null, undefined, 'the decision')
+    })] : []),
+    ...subscribers.map((subscriber) => serve(async (native) => {
+      await subscriber(decode(native.input(), shapes.of('events.read').answer, 'the events'))
+      return 'null'
+    })),
+  ]
+}
+
+async function answer(link, native, work) {
+  try {
+    native.done(await work(native))
+  } catch (thrown) {
+    native.fail(JSON.stringify(toRecord(thrown)), link.keep(thrown))
+  }
+}
+
+module.exports = { Tool, Model, tool, model, functions, Call, ToolCall, Transaction }

@@ -1,0 +1,118 @@
+'use strict'
+// The platform: the configuration goes through untouched, so that a new option needs nothing here.
+
+const { inspect } = require('node:util')
+const { encode, snake } = require('./json.cjs')
+const { InvalidInputError, sync } = require('./errors.cjs')
+const { Context, OperatorContext } = require('./context.cjs')
+const { Tool, Model, functions } = require('./host.cjs')
+const { Link } = require('./link.cjs')
+const { ManualClock, ScriptedModel } = require('./testing.cjs')
+const services = require('./services.cjs')
+const shapes = require('./shapes.cjs')
+
+const MADE_BY_OPEN = Symbol('open')
+
+class Platform {
+  #link
+  #closing
+
+  constructor(link, by) {
+    if (by !== MADE_BY_OPEN) throw new InvalidInputError('a platform is opened by `await Platform.open(…)`')
+    this.#link = link
+    const runs = new services.Runs(link)
+    const own = {
+      tenants: new services.Tenants(link), users: new services.Users(link), keys: new services.Keys(link),
+      agents: new services.Agents(link), runs, sessions: new services.Sessions(link, runs),
+      audit: new services.Audit(link), usage: new services.Usage(link), events: new services.Events(link),
+    }
+    for (const [name, value] of Object.entries(own)) Object.defineProperty(this, name, { value, enumerable: true })
+  }
+
+  /** Opens a platform: its configuration, and what is written in JavaScript. */
+  static async open(options = {}) {
+    const given = typeof options === 'string' ? { store: options } : options
+    if (given === null || typeof given !== 'object' || Array.isArray(given)) {
+      throw new InvalidInputError('a platform is opened with its options as an object, or with the URL of its store')
+    }
+    const { tools = [], models = [], authorizer, subscribers = [], secrets = {}, clock, ...config } = given
+    list('tools', tools, (part) => part instanceof Tool, '`tool(…)`')
+    list('models', models, (part) => part instanceof Model || part instanceof ScriptedModel, '`model(…)`')
+    list('subscribers', subscribers, (part) => typeof part === 'function', 'a function')
+    if (authorizer != null && typeof authorizer !== 'function') throw new InvalidInputError('`authorizer` is not a function')
+    if (clock != null && !(clock instanceof ManualClock)) throw new InvalidInputError('`clock` is not a `ManualClock`')
+    const written = models.filter((part) => part instanceof Model)
+    const parts = [
+      encode(tools.map((part) => part.spec), { items: shapes.given('ToolSpec') }, 'tools'),
+      encode(written.map((part) => part.info), { items: shapes.given('ModelInfo') }, 'models'),
+      encode(models.filter((part) => part instanceof ScriptedModel).map((part) => part.script), undefined, 'models'),
+    ]
+    const text = `{"tools":${parts[0]},"models":${parts[1]},"scripted":${parts[2]},"authorizer":${authorizer != null},` +
+      `"subscribers":${subscribers.length}}`
+    const settings = encode(underscored(config))
+    const kept = encode(secrets, undefined, 'secrets')
+
+    const link = new Link()
+    link.serve(functions(link, (caller) => new Context(link, caller), {
+      tools, models: written, authorizer: authorizer ?? undefined, subscribers,
+    }))
+    try {
+      if (clock != null) link.native.setClock(ManualClock.native(clock))
+      await link.call((id) => link.native.open(id, settings, kept, text))
+    } catch (error) {
+      link.retire()
+      throw error
+    }
+    return new Platform(link, MADE_BY_OPEN)
+  }
+
+  /** A context above the tenants: who acts, and why. */
+  operator(actor, reason) {
+    const text = encode({ actor, reason })
+    return new OperatorContext(this.#link, sync(() => this.#link.native.operator(text)))
+  }
+
+  /** A context for a user whom the host has authenticated itself. */
+  context(tenant, user, info) { return this.#context('platform.context', { tenant, user, info }) }
+
+  /** A context for whoever an API key belongs to. */
+  authenticate(apiKey, info) { return this.#context('platform.authenticate', { apiKey, info }) }
+
+  async #context(operation, args) {
+    const text = encode(args, shapes.of(operation).args)
+    return new Context(this.#link, await this.#link.call((id) => this.#link.native.context(id, operation, text)))
+  }
+
+  /** Stops taking up runs, lets steps under way end for a while, and closes the store. Closing twice is harmless. */
+  close() {
+    this.#closing ??= this.#link
+      .call((id) => this.#link.native.close(id))
+      .then(() => {})
+      .finally(() => this.#link.retire())
+    return this.#closing
+  }
+
+  [inspect.custom]() { return 'Platform {}' }
+}
+// Node 20 before 20.5 has no such symbol.
+if (Symbol.asyncDispose) {
+  Platform.prototype[Symbol.asyncDispose] = async function () {
+    await this.close()
+  }
+}
+
+function list(name, given, fits, what) {
+  if (!Array.isArray(given)) throw new InvalidInputError(`\`${name}\` is not an array`)
+  given.forEach((part, index) => {
+    if (!fits(part)) throw new InvalidInputError(`\`${name}[${index}]\` is not ${what}`)
+  })
+}
+
+// All keys of a configuration are its own, so all of them are renamed.
+function underscored(value) {
+  if (Array.isArray(value)) return value.map(underscored)
+  if (value === null || typeof value !== 'object' || Object.getPrototypeOf(value) !== Object.prototype) return value
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [snake(key), underscored(inner)]))
+}
+
+module.exports = { Platform }

@@ -1,0 +1,221 @@
+'use strict'
+// The services of a platform: one method per operation. Each names its arguments; the native half checks them.
+
+const { encode, decode } = require('./json.cjs')
+const { InvalidInputError } = require('./errors.cjs')
+const { Context } = require('./context.cjs')
+const { Stream, RunStream, Run, Session, readEvent, readChain } = require('./run.cjs')
+const { Tool } = require('./host.cjs')
+const shapes = require('./shapes.cjs')
+
+const REST = Symbol('rest')
+
+class Service {
+  link
+
+  constructor(link) {
+    // Not to be seen: it leads to everything a platform holds.
+    Object.defineProperty(this, 'link', { value: link, enumerable: false })
+  }
+
+  async invoke(operation, ctx, args) {
+    const { args: shape, answer } = shapes.of(operation)
+    const caller = Context.native(ctx, operation)
+    const text = encode(args, shape)
+    const said = await this.link.call((id) => this.link.native.invoke(id, caller, operation, text))
+    return decode(said, answer, `the answer of \`${operation}\``)
+  }
+
+  /** Every item of a list, page after page. */
+  async *pages(operation, ctx, query) {
+    let after = query?.after
+    do {
+      const page = await this.invoke(operation, ctx, rest(operation, { ...query, after }))
+      yield* page.items
+      after = page.next
+    } while (after)
+  }
+}
+
+function rest(operation, given) {
+  if (given === undefined) return {}
+  if (given === null || typeof given !== 'object' || Array.isArray(given)) {
+    throw new InvalidInputError(`\`${operation}\` takes an object here, not ${given === null ? 'null' : typeof given}`)
+  }
+  return given
+}
+
+/** Adds a method per operation: the names of its arguments in order, and REST for an object with all others. */
+function methods(Class, service, operations) {
+  for (const [name, names] of Object.entries(operations)) {
+    const operation = `${service}.${name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}`
+    const method = async function (ctx, ...given) {
+      let args = {}
+      names.forEach((key, place) => {
+        args = key === REST ? { ...rest(operation, given[place]), ...args } : { ...args, [key]: given[place] }
+      })
+      return this.invoke(operation, ctx, args)
+    }
+    Object.defineProperty(method, 'name', { value: name })
+    Object.defineProperty(Class.prototype, name, { value: method, writable: true, configurable: true })
+  }
+}
+
+class Tenants extends Service {
+  iterate(operator, query) { return this.pages('tenants.list', operator, query) }
+}
+methods(Tenants, 'tenants', {
+  create: [REST], get: ['tenant'], list: [REST], own: [], update: ['tenant', REST], suspend: ['tenant'],
+  resume: ['tenant'], delete: ['tenant'], bootstrapAdmin: ['tenant', REST],
+})
+
+class Users extends Service {
+  iterate(ctx, query) { return this.pages('users.list', ctx, query) }
+}
+methods(Users, 'users', {
+  create: [REST], get: ['user'], list: [REST], update: ['user', REST], delete: ['user'],
+})
+
+class Keys extends Service {
+  iterate(ctx, query) { return this.pages('keys.list', ctx, query) }
+  iterateOwn(ctx, query) { return this.pages('keys.list_own', ctx, query) }
+}
+methods(Keys, 'keys', { create: [REST], get: ['key'], list: [REST], listOwn: [REST], revoke: ['key'] })
+
+class Agents extends Service {
+  iterate(ctx, query) { return this.pages('agents.list', ctx, query) }
+
+  async validate(ctx, spec) { return this.invoke('agents.validate', ctx, { spec: named(spec) }) }
+  async create(ctx, spec) { return this.invoke('agents.create', ctx, { spec: named(spec) }) }
+  async update(ctx, agent, spec) { return this.invoke('agents.update', ctx, { agent, spec: named(spec) }) }
+}
+methods(Agents, 'agents', {
+  get: ['agent'], version: ['agent', 'version'], list: [REST], deploy: ['agent'], rollback: ['agent', 'to'],
+  pause: ['agent'], resume: ['agent'], retire: ['agent'], delete: ['agent'],
+})
+
+/** A specification whose tools and model may be given as themselves. */
+function named(spec) {
+  const { tools, model } = rest('the specification of an agent', spec)
+  const name = (part) => (part !== null && typeof part === 'object' && typeof part.name === 'string' ? part.name : part)
+  return {
+    ...spec,
+    ...(Array.isArray(tools) ? { tools: tools.map((part) => (part instanceof Tool ? part.name : part)) } : {}),
+    ...(model === undefined ? {} : { model: name(model) }),
+  }
+}
+
+const said = (input) => (typeof input === 'string' ? { text: input } : input)
+
+class Runs extends Service {
+  iterate(ctx, query) { return this.pages('runs.list', ctx, query) }
+
+  async start(ctx, agent, input, options) {
+    return (await this.begin('runs.start', ctx, { agent, input: said(input) }, options)).handle
+  }
+
+  /** Starts a run and gives its events. */
+  stream(ctx, agent, input, options) {
+    const start = () => this.begin('runs.start', ctx, { agent, input: said(input) }, options)
+    return new RunStream(this.link, start, options?.signal)
+  }
+
+  async get(ctx, run) { return (await this.begin('runs.get', ctx, { run })).handle }
+
+  events(ctx, run, { after, signal } = {}) {
+    const open = () => this.open('runs.events', ctx, { run, after })
+    return new Stream(this.link, open, readEvent, signal)
+  }
+
+  async chain(ctx, run) { return readChain(await this.text('runs.chain', ctx, { run })) }
+
+  async text(operation, ctx, args) {
+    const caller = Context.native(ctx, operation)
+    const text = encode(args, shapes.of(operation).args)
+    return this.link.call((id) => this.link.native.invoke(id, caller, operation, text))
+  }
+
+  async open(operation, ctx, args) {
+    const caller = Context.native(ctx, operation)
+    const text = encode(args, shapes.of(operation).args)
+    return this.link.call((id) => this.link.native.stream(id, caller, operation, text))
+  }
+
+  /** Starts or finds a run, which the signal cancels. */
+  async begin(operation, ctx, args, options) {
+    const { signal, ...others } = rest(operation, options)
+    signal?.throwIfAborted()
+    const caller = Context.native(ctx, operation)
+    const text = encode({ ...others, ...args }, shapes.of(operation).args)
+    const native = await this.link.call((id) => this.link.native.start(id, caller, operation, text))
+    const handle = new Run(this.link, this, ctx, native)
+    if (signal) await this.#cancelBy(signal, ctx, handle)
+    return { native, handle }
+  }
+
+  async #cancelBy(signal, ctx, handle) {
+    const cancel = () => {
+      // It may be over by now; whoever waits for it sees how it ended.
+      this.cancel(ctx, handle.id).catch(() => {})
+    }
+    if (signal.aborted) {
+      await this.cancel(ctx, handle.id).catch(() => {})
+      throw signal.reason
+    }
+    signal.addEventListener('abort', cancel, { once: true })
+    // A handle of its own, which watches the end and nothing else: a signal may outlive many runs.
+    const forget = () => signal.removeEventListener('abort', cancel)
+    const text = encode({ run: handle.id })
+    const caller = Context.native(ctx, 'runs.get')
+    this.link
+      .call((id) => this.link.native.start(id, caller, 'runs.get', text), true)
+      .then((native) => this.link.call((id) => native.wait(id), true))
+      .then(forget, forget)
+  }
+}
+methods(Runs, 'runs', {
+  record: ['run'], list: [REST], journal: ['run'], cancel: ['run'], approve: ['run', REST],
+})
+
+class Sessions extends Service {
+  #runs
+
+  constructor(link, runs) {
+    super(link)
+    this.#runs = runs
+  }
+
+  iterate(ctx, query) { return this.pages('sessions.list', ctx, query) }
+
+  async open(ctx, agent) { return new Session(this, ctx, await this.invoke('sessions.open', ctx, { agent })) }
+  async get(ctx, session) { return new Session(this, ctx, await this.invoke('sessions.get', ctx, { session })) }
+
+  /** Starts the next turn of a session. */
+  async send(ctx, session, input, options) {
+    return (await this.#runs.begin('sessions.send', ctx, { session, input: said(input) }, options)).handle
+  }
+}
+methods(Sessions, 'sessions', { list: [REST] })
+
+class Audit extends Service {}
+methods(Audit, 'audit', {
+  entries: [REST], checkpoint: [], prove: [REST], consistency: [REST], verify: [], platformEntries: [REST],
+  verifyPlatform: [],
+})
+
+class Usage extends Service {}
+methods(Usage, 'usage', { summary: [REST], events: [REST] })
+
+class Events extends Service {
+  /** Events as they are committed, after a number or from now on. */
+  subscribe(ctx, { after, signal } = {}) {
+    const { answer } = shapes.of('events.subscribe')
+    const caller = Context.native(ctx, 'events.subscribe')
+    const text = encode({ after })
+    const open = () => this.link.call((id) => this.link.native.stream(id, caller, 'events.subscribe', text))
+    return new Stream(this.link, open, (item) => decode(item, answer, 'the event'), signal)
+  }
+}
+methods(Events, 'events', { read: [REST] })
+
+module.exports = { Tenants, Users, Keys, Agents, Runs, Sessions, Audit, Usage, Events }
