@@ -1,0 +1,464 @@
+// The package as TypeScript sees it. Records and arguments are in `types.d.ts`, which is made from the platform's schemas.
+
+import type * as t from './types.js'
+import type { ManualClock, ScriptedModel } from './testing.js'
+import type { AgentProvisionError } from './errors.js'
+
+export type * from './types.js'
+export * from './errors.js'
+
+/** Something by its id, or the record that has it. */
+export type Ref<Id extends string> = Id | { readonly id: Id }
+
+/** A page of a list. */
+export type PageQuery = t.ListedArguments
+
+// ---- the platform
+
+/** A provider of models: its type alone, or with its settings. */
+export type ProviderConfig =
+  | 'openai'
+  | {
+      type: 'openai'
+      /** The variable with the key; default `OPENAI_API_KEY`. */
+      keyEnv?: string
+      /** Another address, with the path before `/chat/completions`. */
+      baseUrl?: string
+    }
+  | {
+      type: 'openai_compatible'
+      /** The name agents put before a model's, as in `name/model`. */
+      name: string
+      /** The address, with the path before `/chat/completions`. */
+      baseUrl: string
+      /** The variable with the key; none is sent where absent. */
+      keyEnv?: string
+    }
+
+/** The configuration of a platform: plain data, as a file would hold it. Other options go through untouched. */
+export interface PlatformConfig {
+  /** The store: `sqlite://path` or `memory://`; default `memory://`, which is gone with the process. */
+  store?: string
+  /** Providers of models. */
+  providers?: ProviderConfig[]
+  /** Permissions of the host's own, `resource:verb`. */
+  permissions?: string[]
+  /** Roles of the host's own. */
+  roles?: RoleConfig[]
+  /** The variable with the secret under which API keys are digested, at least 16 bytes. */
+  pepperEnv?: string
+  /** Settings of the engine. */
+  engine?: EngineConfig
+}
+
+/** A role of the host's own. */
+export interface RoleConfig {
+  /** The name: 1 to 64 lower-case letters, digits and underscores. */
+  name: string
+  /** Roles whose permissions it has too. */
+  contains?: string[]
+  /** Roles that have its permissions too, and can therefore assign it. */
+  within?: string[]
+  /** Its own permissions. */
+  permissions?: string[]
+}
+
+/** Settings of the engine; an absent one keeps its default. */
+export interface EngineConfig {
+  /** Milliseconds a run is held without being renewed. */
+  leaseMs?: number
+  /** Runs that are driven at the same time. */
+  maxRuns?: number
+  /** Milliseconds between looks for runs that nobody holds. */
+  pollMs?: number
+  /** Milliseconds a model may be silent. */
+  modelIdleMs?: number
+}
+
+/** What a platform is opened with: its configuration, and what is written in JavaScript. */
+export interface PlatformOptions extends PlatformConfig {
+  /** Tools agents may use. */
+  tools?: readonly Tool[]
+  /** Models of the host's own. */
+  models?: readonly (Model | ScriptedModel)[]
+  /** Decides after the roles did; nothing back keeps what they say. A failure denies. */
+  authorizer?: Authorizer | null
+  /** Get every event, in order, at least once: a batch that fails comes again. */
+  subscribers?: readonly Subscriber[]
+  /** Values of the variables that `…Env` options name; asked before the environment of the process. */
+  secrets?: Readonly<Record<string, string>>
+  /** A clock and randomness for tests. */
+  clock?: ManualClock | null
+}
+
+/** A platform: tenants, users, agents and runs over one store. */
+export class Platform {
+  private constructor()
+  /**
+   * Opens a platform. An open platform drives runs until it is closed, whoever holds it; it does not keep the process
+   * alive. A process that ends without closing loses nothing: another goes on from the journal.
+   */
+  static open(options?: PlatformOptions | string): Promise<Platform>
+
+  readonly tenants: Tenants
+  readonly users: Users
+  readonly keys: Keys
+  readonly agents: Agents
+  readonly runs: Runs
+  readonly sessions: Sessions
+  readonly audit: Audit
+  readonly usage: Usage
+  readonly events: Events
+
+  /** A context above the tenants. Who acts and why are recorded with everything done with it. */
+  operator(actor: string, reason: string): OperatorContext
+  /** A context for a user whom the host has authenticated itself: checks membership and loads grants. */
+  context(tenant: Ref<t.TenantId>, user: Ref<t.UserId>, info?: t.Info): Promise<Context>
+  /** A context for whoever an API key belongs to. */
+  authenticate(apiKey: string, info?: t.Info): Promise<Context>
+  /** Stops taking up runs, lets steps under way end for a while, and closes the store. Closing twice is harmless. */
+  close(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+// ---- who acts
+
+/** Who acts, for which tenant, with which grants. */
+export class Context {
+  private constructor()
+  readonly tenant: t.TenantId
+  readonly user: t.UserId
+  /** Permissions by name. */
+  readonly grants: string[]
+  readonly key: t.ApiKeyId | null
+  /** The agent that acts on the user's behalf, in a run. */
+  readonly agent: t.AgentId | null
+  readonly expires: t.Timestamp | null
+  readonly deadline: t.Timestamp | null
+  readonly requestId: t.RequestId
+  readonly correlationId: string
+  /** Whether its grants have a permission, such as `agents:run`. */
+  can(permission: string): boolean
+}
+
+/** Who acts above the tenants, and why. */
+export class OperatorContext {
+  private constructor()
+  readonly actor: string
+  readonly reason: string
+  readonly requestId: t.RequestId
+}
+
+// ---- services
+
+/** Tenants, for operators. */
+export interface Tenants {
+  create(operator: OperatorContext, tenant: t.TenantCreateArguments): Promise<t.Tenant>
+  get(operator: OperatorContext, tenant: Ref<t.TenantId>): Promise<t.Tenant>
+  list(operator: OperatorContext, query?: PageQuery): Promise<t.Page<t.Tenant>>
+  iterate(operator: OperatorContext, query?: PageQuery): AsyncIterableIterator<t.Tenant>
+  /** The tenant of a context. */
+  own(ctx: Context): Promise<t.Tenant>
+  /** A plan of null is removed. */
+  update(
+    operator: OperatorContext, tenant: Ref<t.TenantId>, changes: Omit<t.TenantChangeArguments, 'tenant'>,
+  ): Promise<t.Tenant>
+  suspend(operator: OperatorContext, tenant: Ref<t.TenantId>): Promise<t.Tenant>
+  resume(operator: OperatorContext, tenant: Ref<t.TenantId>): Promise<t.Tenant>
+  delete(operator: OperatorContext, tenant: Ref<t.TenantId>): Promise<t.Tenant>
+  /** Makes the first admin of a tenant. */
+  bootstrapAdmin(
+    operator: OperatorContext, tenant: Ref<t.TenantId>, admin: Omit<t.AdminCreateArguments, 'tenant'>,
+  ): Promise<t.User>
+}
+
+/** The users of a tenant. */
+export interface Users {
+  create(ctx: Context, user: t.UserCreateArguments): Promise<t.User>
+  get(ctx: Context, user: Ref<t.UserId>): Promise<t.User>
+  list(ctx: Context, query?: PageQuery): Promise<t.Page<t.User>>
+  iterate(ctx: Context, query?: PageQuery): AsyncIterableIterator<t.User>
+  /** A name of null is removed. */
+  update(ctx: Context, user: Ref<t.UserId>, changes: Omit<t.UserChangeArguments, 'user'>): Promise<t.User>
+  delete(ctx: Context, user: Ref<t.UserId>): Promise<null>
+}
+
+/** The API keys of users. */
+export interface Keys {
+  /** The answer's `secret` is shown this once, and by no printing of the record. */
+  create(
+    ctx: Context, key: Omit<t.KeyCreateArguments, 'user'> & { user?: Ref<t.UserId> | null },
+  ): Promise<t.NewApiKey>
+  get(ctx: Context, key: Ref<t.ApiKeyId>): Promise<t.ApiKey>
+  list(ctx: Context, query?: PageQuery): Promise<t.Page<t.ApiKey>>
+  iterate(ctx: Context, query?: PageQuery): AsyncIterableIterator<t.ApiKey>
+  listOwn(ctx: Context, query?: PageQuery): Promise<t.Page<t.ApiKey>>
+  iterateOwn(ctx: Context, query?: PageQuery): AsyncIterableIterator<t.ApiKey>
+  revoke(ctx: Context, key: Ref<t.ApiKeyId>): Promise<t.ApiKey>
+}
+
+/** What an agent is; its model and its tools may be given as themselves. */
+export interface AgentDefinition extends Omit<t.AgentSpecInput, 'name' | 'tools' | 'model'> {
+  name: string
+  /** By name, or the model itself. */
+  model?: string | Model | ScriptedModel
+  /** By name, or the tools themselves. */
+  tools?: readonly (string | Tool)[]
+}
+
+export interface Agents {
+  validate(ctx: Context, spec: AgentDefinition): Promise<t.Validation>
+  create(ctx: Context, spec: AgentDefinition): Promise<t.AgentRecord>
+  get(ctx: Context, agent: Ref<t.AgentId>): Promise<t.AgentRecord>
+  version(ctx: Context, agent: Ref<t.AgentId>, version: t.VersionHash): Promise<t.AgentSpec>
+  list(ctx: Context, query?: t.AgentListArguments): Promise<t.Page<t.AgentRecord>>
+  iterate(ctx: Context, query?: t.AgentListArguments): AsyncIterableIterator<t.AgentRecord>
+  /** Adds a version; what runs start on stays until `deploy`. */
+  update(ctx: Context, agent: Ref<t.AgentId>, spec: AgentDefinition): Promise<t.AgentRecord>
+  deploy(ctx: Context, agent: Ref<t.AgentId>): Promise<t.AgentRecord>
+  rollback(ctx: Context, agent: Ref<t.AgentId>, to: t.VersionHash): Promise<t.AgentRecord>
+  pause(ctx: Context, agent: Ref<t.AgentId>): Promise<t.AgentRecord>
+  resume(ctx: Context, agent: Ref<t.AgentId>): Promise<t.AgentRecord>
+  retire(ctx: Context, agent: Ref<t.AgentId>): Promise<t.AgentRecord>
+  delete(ctx: Context, agent: Ref<t.AgentId>): Promise<null>
+}
+
+/** How a run is started, beside its agent and its input. */
+export interface StartOptions extends Omit<t.RunStartArguments, 'agent' | 'input' | 'session'> {
+  /** The session the run is a turn of. */
+  session?: Ref<t.SessionId> | null
+  /** Cancels the run when it aborts. */
+  signal?: AbortSignal
+}
+
+/** How a turn of a session is started. */
+export type TurnOptions = Omit<StartOptions, 'session'>
+
+/** From where a stream goes on, and what ends it. */
+export interface StreamOptions<Place> {
+  /** The place after which it begins. */
+  after?: Place | null
+  /** Ends the stream, and nothing else, when it aborts. */
+  signal?: AbortSignal
+}
+
+/** Items as they come. Ending the loop, or `return()`, ends it at once. */
+export interface Stream<T> extends AsyncIterableIterator<T> {
+  return(value?: unknown): Promise<IteratorResult<T>>
+  throw(error?: unknown): Promise<IteratorResult<T>>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/** The events of a run that starts when the first is asked for. */
+export interface RunStream extends Stream<t.RunEvent> {
+  /** The run; asking for it starts it, where nothing else has. */
+  readonly run: Promise<Run>
+}
+
+export interface Runs {
+  /** Starts a run of an agent's live version. Dropping the handle does not stop it. */
+  start(ctx: Context, agent: Ref<t.AgentId>, input: t.RunInput, options?: StartOptions): Promise<Run>
+  /** Starts a run and gives its events. Ending the loop does not stop the run, unless `onDisconnect` says so. */
+  stream(ctx: Context, agent: Ref<t.AgentId>, input: t.RunInput, options?: StartOptions): RunStream
+  get(ctx: Context, run: Ref<t.RunId>): Promise<Run>
+  record(ctx: Context, run: Ref<t.RunId>): Promise<t.RunRecord>
+  list(ctx: Context, query?: RunQuery): Promise<t.Page<t.RunRecord>>
+  iterate(ctx: Context, query?: RunQuery): AsyncIterableIterator<t.RunRecord>
+  events(ctx: Context, run: Ref<t.RunId>, options?: StreamOptions<t.EventCursor>): Stream<t.RunEvent>
+  /** The execution chain so far; as text it is a table. */
+  chain(ctx: Context, run: Ref<t.RunId>): Promise<t.Chain>
+  /** The verified journal. */
+  journal(ctx: Context, run: Ref<t.RunId>): Promise<t.Journal>
+  /** Asks for a run to end; what is under way is stopped. */
+  cancel(ctx: Context, run: Ref<t.RunId>): Promise<null>
+  /** Answers an approval a run waits for, bound to the exact arguments. */
+  approve(ctx: Context, run: Ref<t.RunId>, approval: Omit<t.RunApproveArguments, 'run'>): Promise<null>
+}
+
+/** Which runs to list. */
+export interface RunQuery extends Omit<t.RunListArguments, 'agent' | 'session'> {
+  agent?: Ref<t.AgentId> | null
+  session?: Ref<t.SessionId> | null
+}
+
+/** A handle on a run. */
+export class Run {
+  private constructor()
+  readonly id: t.RunId
+  /** Its events from the beginning or after a place, up to its end. Each as text is what a terminal shows. */
+  events(options?: StreamOptions<t.EventCursor>): Stream<t.RunEvent>
+  [Symbol.asyncIterator](): Stream<t.RunEvent>
+  /** Waits for its end. A signal ends the wait; neither does anything to the run, unless `onDisconnect` says so. */
+  wait(options?: { signal?: AbortSignal }): Promise<Outcome>
+  cancel(): Promise<null>
+  record(): Promise<t.RunRecord>
+  chain(): Promise<t.Chain>
+  journal(): Promise<t.Journal>
+  approve(approval: Omit<t.RunApproveArguments, 'run'>): Promise<null>
+}
+
+/** How a run ended. */
+export class Outcome {
+  private constructor()
+  readonly record: t.RunRecord
+  /** Every step: what, how long, tokens, cost; as text it is a table. */
+  readonly chain: t.Chain
+  readonly status: t.RunStatus
+  /** The error the run ended with; null for one that is completed. */
+  readonly error: AgentProvisionError | null
+  /** The answer of a completed run; throws the error of any other. */
+  readonly text: string
+  /** The answer of a completed run as a value, for an agent with an output schema. */
+  output<T = t.Json>(): T
+}
+
+/** Runs that remember each other. */
+export class Session {
+  private constructor()
+  readonly id: t.SessionId
+  readonly record: t.SessionRecord
+  /** Starts the next turn; one at a time. */
+  send(input: t.RunInput, options?: TurnOptions): Promise<Run>
+}
+
+export interface Sessions {
+  open(ctx: Context, agent: Ref<t.AgentId>): Promise<Session>
+  get(ctx: Context, session: Ref<t.SessionId>): Promise<Session>
+  list(ctx: Context, query?: PageQuery): Promise<t.Page<t.SessionRecord>>
+  iterate(ctx: Context, query?: PageQuery): AsyncIterableIterator<t.SessionRecord>
+  send(ctx: Context, session: Ref<t.SessionId>, input: t.RunInput, options?: TurnOptions): Promise<Run>
+}
+
+/** The audit log of a tenant, and the platform's own. */
+export interface Audit {
+  entries(ctx: Context, query?: t.EntriesArguments): Promise<t.AuditEntry[]>
+  checkpoint(ctx: Context): Promise<t.Checkpoint>
+  prove(ctx: Context, place: t.ProveArguments): Promise<t.InclusionProof>
+  consistency(ctx: Context, sizes: t.ConsistencyArguments): Promise<t.TreeHash[]>
+  /** Computes the whole log again and compares. */
+  verify(ctx: Context): Promise<t.Checkpoint>
+  platformEntries(operator: OperatorContext, query?: t.EntriesArguments): Promise<t.AuditEntry[]>
+  verifyPlatform(operator: OperatorContext): Promise<t.Checkpoint>
+}
+
+export interface Usage {
+  /** What was used in a span of time; without one, this month. */
+  summary(ctx: Context, span?: t.SpanArguments): Promise<t.UsageSummary>
+  events(ctx: Context, query?: t.UsageEventsArguments): Promise<t.UsageEvent[]>
+}
+
+export interface Events {
+  /** Events as they are committed, after a number. */
+  subscribe(ctx: Context, options?: StreamOptions<number>): Stream<t.NumberedEvent>
+  read(ctx: Context, query?: t.EventReadArguments): Promise<t.NumberedEvent[]>
+}
+
+// ---- what the host writes
+
+/** One call of a function of the host's. */
+export interface Call {
+  /** Who it is for. */
+  readonly ctx: Context
+  /** Aborts when nobody waits any more for the answer: the run was cancelled, or its time is over. */
+  readonly signal: AbortSignal
+}
+
+/** A call of a tool. */
+export interface ToolCall extends Call {
+  readonly run: t.RunId
+  /** The step of the run. */
+  readonly step: number
+  /** The same text for every attempt of this call: give it to whatever the tool calls. */
+  readonly idempotencyKey: string
+  /** When the call must be over. */
+  readonly deadline: t.Timestamp
+  /** The transaction of the step, of a transactional tool. */
+  readonly tx: Transaction
+}
+
+/** A value bound to a statement; bytes come back as a `Buffer`. */
+export type SqlValue = null | boolean | number | string | ArrayBuffer | ArrayBufferView
+
+/** Statements that commit with the step of a transactional tool, or not at all. */
+export interface Transaction {
+  /** Runs a statement and gives the number of rows it changed. `$1` is the tenant's id; `params` are `$2`, `$3`, … */
+  execute(sql: string, params?: readonly SqlValue[]): Promise<number>
+  /** Runs a query and gives its rows, each as long as its columns. */
+  query(sql: string, params?: readonly SqlValue[]): Promise<(null | number | string | Buffer)[][]>
+}
+
+/** A JSON Schema of an object. */
+export type JsonSchema = { [keyword: string]: unknown }
+
+/** Something that checks arguments: what the Standard Schema and zod have. */
+export interface Checker<T> {
+  readonly '~standard'?: {
+    readonly validate: (value: unknown) => { value: T } | { issues: readonly unknown[] } | Promise<unknown>
+    readonly types?: { readonly output: T } | undefined
+  }
+  safeParse?(value: unknown): { success: boolean; data?: T; error?: unknown }
+  parse?(value: unknown): T
+  toJSONSchema?(): JsonSchema
+  readonly schema?: JsonSchema
+}
+
+/** What a tool is. */
+export interface ToolDefinition extends Omit<t.ToolSpec, 'inputSchema' | 'description'> {
+  /** What it does, for the model. */
+  description?: string
+}
+
+/** A tool agents may use. */
+export interface Tool {
+  readonly name: string
+}
+
+/** A chat model of the host's own. */
+export interface Model {
+  readonly name: string
+}
+
+/**
+ * Makes a tool from a function. Its effect is `unsafe` until said otherwise: then a call whose end is unknown after a
+ * crash is not made again. What the function throws fails the call, and its message reaches the model.
+ */
+export function tool<T>(
+  definition: ToolDefinition & { schema: (Checker<T> & { parse(value: unknown): T }) | StandardSchema<T> },
+  run: (args: T, call: ToolCall) => unknown,
+): Tool
+export function tool<T = Record<string, any>>(
+  definition: ToolDefinition & { schema?: JsonSchema; parameters?: JsonSchema },
+  run: (args: T, call: ToolCall) => unknown,
+): Tool
+
+/** The Standard Schema, as far as a tool needs it. */
+export interface StandardSchema<T> {
+  readonly '~standard': {
+    readonly validate: (value: unknown) => unknown
+    readonly types?: { readonly output: T } | undefined
+  }
+}
+
+/** What a model answers with: a text, a whole answer, or pieces. */
+export type ModelReply = string | t.ModelAnswer | AsyncIterable<string | t.ChatEvent>
+
+/** Makes a chat model from a function. Without a price its cost is unknown, and unknown is never zero. */
+export function model(
+  info: t.ModelInfo,
+  run: (request: t.ChatRequest, call: Call) => ModelReply | Promise<string | t.ModelAnswer>,
+): Model
+
+/** What an authorizer is asked. */
+export interface Question {
+  permission: string
+  resource: { kind: string; id: string | null }
+  /** What the roles say. */
+  default: { allow: boolean; reason: string | null }
+}
+
+/** What an authorizer says; nothing keeps the default. */
+export type Decision = boolean | { allow: boolean; reason?: string | null } | null | undefined | void
+
+export type Authorizer = (question: Question, call: Call) => Decision | Promise<Decision>
+
+export type Subscriber = (events: t.NumberedEvent[]) => unknown
