@@ -32,6 +32,9 @@ pub(crate) fn decode<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
 /// What the reader said, without places in the text, which the host made and nobody sees; with the nearest name.
 fn explain(message: &str) -> String {
     let message = message.split(" at line ").next().unwrap_or(message);
+    if message.contains("hex escape") {
+        return "a text has a lone surrogate or an escape that is cut off".into();
+    }
     // A large value in it would repeat what the caller sent.
     let message: String = message.chars().take(1000).collect();
     let unknown = ["unknown field `", "unknown variant `"].iter().find_map(|start| {
@@ -122,7 +125,7 @@ mod tests {
             (r#"{"name": "a", "mother": {"name": 1}}"#, "`mother.name`: invalid type: integer `1`"),
             (r#"{}"#, "missing field `name`"),
             (r#"{"name": "a"} x"#, "trailing characters"),
-            (r#"{"name": "\ud800"}"#, "lone leading surrogate"),
+            (r#"{"name": "\ud800"}"#, "lone surrogate"),
             ("", "EOF"),
         ] {
             let error = decode::<Person>("the person", text).unwrap_err();

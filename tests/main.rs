@@ -18,3 +18,4 @@ mod quickstart;
 mod support;
 mod tables;
 mod tidy;
+mod wire;

@@ -112,11 +112,11 @@ impl Access {
     /// Whether the principal may see one resource: a principal who may not must not learn whether it exists.
     ///
     /// # Errors
-    /// `not_found` instead of `permission_denied`; otherwise as [`Access::check`].
+    /// `not_found` instead of `permission_denied`, except where the authorizer failed; otherwise as [`Access::check`].
     pub async fn read(&self, ctx: &Context, permission: Permission, resource: Resource) -> Result<()> {
         let kind = resource.kind;
         match self.check(ctx, permission, resource).await {
-            Err(error) if error.is(ErrorKind::PermissionDenied) => Err(no_such(kind)),
+            Err(error) if is_verdict(&error) => Err(no_such(kind)),
             other => other,
         }
     }
@@ -134,7 +134,7 @@ impl Access {
         resource: Resource,
     ) -> Result<()> {
         match self.check(ctx, permission, resource.clone()).await {
-            Err(error) if error.is(ErrorKind::PermissionDenied) => {
+            Err(error) if is_verdict(&error) => {
                 self.read(ctx, seen, resource).await?;
                 Err(error)
             }
@@ -149,6 +149,12 @@ impl Access {
     pub async fn list(&self, ctx: &Context, permission: Permission, kind: &'static str) -> Result<()> {
         self.check(ctx, permission, Resource::all(kind)).await
     }
+}
+
+/// Whether the principal may not, as opposed to nobody knowing: that an authorizer failed says nothing of the resource, so
+/// it need not be hidden, and its cause comes back.
+fn is_verdict(error: &Error) -> bool {
+    error.is(ErrorKind::PermissionDenied) && error.retry() == Retry::Never
 }
 
 /// Errors of an authorizer that say more than that it failed.

@@ -317,8 +317,8 @@ pub fn error_kinds() -> Vec<&'static str> {
     ErrorKind::ALL.iter().map(|kind| kind.code()).collect()
 }
 
-/// JSON Schemas of everything that crosses: `operations` has `scope`, `arguments` and `answer` of each, which refer to
-/// the definitions under `arguments` and `answers`. Texts of a form of their own say so in `format`: `id`, `date-time`,
+/// JSON Schemas of everything that crosses: `operations` has `scope`, `arguments` and `answer` of each. A reference
+/// `#/$defs/<name>` leads to the definition of that name on its own side, in `arguments` or `answers`. Texts of a form of their own say so in `format`: `id`, `date-time`,
 /// `decimal`, `sha256`, `cursor`, `base64`, `secret`.
 pub fn schema() -> Value {
     ops::schema()
