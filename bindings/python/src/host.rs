@@ -183,6 +183,11 @@ impl Call {
         py.detach(|| self.end(|reply| reply.fail(error)));
     }
 
+    /// Raises unless there is a transaction.
+    fn check_tx(&self, py: Python<'_>) -> PyResult<()> {
+        self.tool(py)?.tx().map(drop).map_err(raise(py))
+    }
+
     fn tx_execute(&self, py: Python<'_>, args: String) -> PyResult<Op> {
         let tx = self.tool(py)?.tx().map_err(raise(py))?.clone();
         Ok(Op::new(&self.shared, async move { host::tx_execute(&tx, &args).await.map(Answer::Text) }))

@@ -10,6 +10,40 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+__all__ = [
+    "AgentProvisionError",
+    "AlreadyExistsError",
+    "BlockedError",
+    "BudgetExceededError",
+    "CancelledError",
+    "ClosedError",
+    "ConflictError",
+    "ContentPolicyError",
+    "ContextWindowError",
+    "CorruptError",
+    "DeadlineExceededError",
+    "FencedError",
+    "ForeignContextError",
+    "IdempotencyMismatchError",
+    "IncompleteError",
+    "InternalError",
+    "InvalidInputError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "PriceUnknownError",
+    "ProviderError",
+    "QuotaExceededError",
+    "RateLimitedError",
+    "ReadOnlyError",
+    "SchemaTooNewError",
+    "TenantSuspendedError",
+    "TooLargeError",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UncertainError",
+    "UnsupportedError",
+]
+
 
 class AgentProvisionError(Exception):
     """The base of every error of a platform. Its message is safe to show a tenant."""

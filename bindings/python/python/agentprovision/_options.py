@@ -1,0 +1,84 @@
+"""From what `Platform.open` is given to what the native module takes."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from . import _native
+from . import model as models_module
+from ._codec import dumps
+from ._host import AuthorizerFunction, Bridge, ModelFunction, SubscriberFunction, ToolFunction
+from .error import InvalidInputError
+from .testing import ManualClock, ScriptedModel
+from .tool import Tool
+
+
+def configuration(
+    store: str | Mapping[str, Any] | None, providers: Iterable[str | Mapping[str, Any]], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The configuration as plain data; the platform knows its fields, this does not."""
+    if store is None or isinstance(store, str):
+        config: dict[str, Any] = {} if store is None else {"store": store}
+    elif isinstance(store, Mapping):
+        config = dict(store)
+    else:
+        raise InvalidInputError(f"the store is a URL or a configuration, not a value of type `{type(store).__name__}`")
+    if isinstance(providers, str):
+        raise InvalidInputError(f'`providers` is a list, as in `providers=["{providers}"]`')
+    given = [{"type": provider} if isinstance(provider, str) else provider for provider in providers]
+    if given:
+        config["providers"] = given
+    for name, value in options.items():
+        if name in config:
+            raise InvalidInputError(f"`{name}` is given twice")
+        config[name] = value
+    return config
+
+
+def start(
+    bridge: Bridge,
+    call_type: type[Any],
+    store: str | Mapping[str, Any] | None,
+    providers: Iterable[str | Mapping[str, Any]],
+    tools: Iterable[Tool[..., Any] | Callable[..., Any]],
+    models: Iterable[object],
+    authorizer: Callable[..., Any] | None,
+    subscribers: Iterable[Callable[..., Any]],
+    secrets: Mapping[str, str] | None,
+    clock: ManualClock | None,
+    options: Mapping[str, Any],
+) -> tuple[_native.Platform, _native.Op]:
+    """Starts the threads of a platform; the operation opens it."""
+    config = dumps(configuration(store, providers, options), "the configuration")
+    made = [tool if isinstance(tool, Tool) else Tool(tool) for tool in tools]
+    tool_parts = [
+        (bridge.add(ToolFunction(tool, call_type)), dumps(tool.spec(), f"the tool `{tool.name}`")) for tool in made
+    ]
+    model_parts, scripted = [], []
+    for given in models:
+        if isinstance(given, ScriptedModel):
+            scripted.append(given._native)
+            continue
+        model = models_module.of(given)
+        number = bridge.add(ModelFunction(model.name, model.respond))
+        model_parts.append((number, model.name, dumps(model.info(), f"the model `{model.name}`")))
+    for function in [authorizer, *subscribers]:
+        if function is not None and not callable(function):
+            raise InvalidInputError(f"an authorizer or subscriber is a function, not a `{type(function).__name__}`")
+    if clock is not None and not isinstance(clock, ManualClock):
+        raise InvalidInputError(f"`clock` is a ManualClock, not a value of type `{type(clock).__name__}`")
+    parts: dict[str, Any] = {
+        "tools": tool_parts,
+        "models": model_parts,
+        "scripted": scripted,
+        "authorizer": None if authorizer is None else bridge.add(AuthorizerFunction(authorizer)),
+        "subscribers": [bridge.add(SubscriberFunction(subscriber)) for subscriber in subscribers],
+        "clock": None if clock is None else clock._native,
+    }
+    for name, value in (secrets or {}).items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            # Without the value: it is a secret.
+            raise InvalidInputError("`secrets` maps names of environment variables to text")
+    return _native.open(config, dict(secrets or {}), weakref.ref(bridge), parts)

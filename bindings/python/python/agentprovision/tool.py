@@ -1,0 +1,170 @@
+"""Tools in Python: a function, its schema from type hints and docstring, its effect from you."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints, overload
+
+from . import _schema
+from ._call import ToolCall
+from .error import InvalidInputError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Effect = Literal["unsafe", "pure", "idempotent", "transactional"]
+"""What recovery may do with a call that was interrupted: nothing (the default), or repeat it, see the README."""
+Approval = Literal["never", "always"]
+"""Whether a person has to agree to each call."""
+
+__all__ = ["Approval", "Effect", "Tool", "ToolCall", "tool"]
+
+
+class Tool(Generic[P, R]):
+    """A function agents may call. Calling it calls the function."""
+
+    name: str
+    """The name agents and models use."""
+    description: str
+    """What it does, for the model."""
+    input_schema: dict[str, Any]
+    """JSON Schema of its arguments."""
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        effect: Effect = "unsafe",
+        timeout: float | timedelta | None = None,
+        approval: Approval = "never",
+        permission: str | None = None,
+    ) -> None:
+        if not callable(function):
+            raise InvalidInputError(f"a tool is a function, not a value of type `{type(function).__name__}`")
+        self.function = function
+        functools.update_wrapper(self, function)
+        self.name = name if name is not None else getattr(function, "__name__", type(function).__name__)
+        about, parameters = _schema.documentation(function)
+        self.description = about if description is None else description
+        self.effect: Effect = effect
+        self.approval: Approval = approval
+        self.permission = permission
+        if isinstance(timeout, timedelta):
+            timeout = timeout.total_seconds()
+        if timeout is not None and not timeout > 0:
+            raise InvalidInputError(f"the timeout of the tool `{self.name}` is not above 0")
+        self.timeout = timeout
+        self.input_schema, self._takes_call, self._converters = _signature(function, self.name, parameters)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"Tool({self.name!r}, effect={self.effect!r})"
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is a coroutine function."""
+        target: Any = self.function
+        while isinstance(target, functools.partial):
+            target = target.func
+        return inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(getattr(target, "__call__", None))
+
+    def spec(self) -> dict[str, Any]:
+        """What the platform is told of it."""
+        spec: dict[str, Any] = {
+            "name": self.name,
+            "description": self.description,
+            "input_schema": self.input_schema,
+            "effect": self.effect,
+            "approval": self.approval,
+            "permission": self.permission,
+        }
+        if self.timeout is not None:
+            spec["timeout_ms"] = max(1, round(self.timeout * 1000))
+        return spec
+
+    def bind(self, call: Any, arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The positional and named arguments for a call, in the types of the hints."""
+        named = {}
+        for name, value in arguments.items():
+            convert = self._converters.get(name)
+            named[name] = value if convert is None else convert(value)
+        return ((call,) if self._takes_call else ()), named
+
+
+def _signature(
+    function: Callable[..., Any], tool: str, about: dict[str, str]
+) -> tuple[dict[str, Any], bool, dict[str, _schema.Convert | None]]:
+    target: Any = function
+    while isinstance(target, functools.partial):
+        target = target.func
+    if not inspect.isroutine(target):
+        target = type(target).__call__
+    try:
+        hints = get_type_hints(target, include_extras=True)
+    except NameError as error:
+        raise _schema.UnsupportedHint(f"a type hint of the tool `{tool}` cannot be resolved: {error}") from error
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    converters: dict[str, _schema.Convert | None] = {}
+    takes_call = False
+    for place, (name, parameter) in enumerate(inspect.signature(function).parameters.items()):
+        hint = hints.get(name, parameter.annotation)
+        if place == 0 and isinstance(hint, type) and getattr(hint, "_is_tool_call", False):
+            takes_call = True
+            continue
+        where = f"{tool}({name})"
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise _schema.UnsupportedHint(f"`{where}` cannot be given by name")
+        if hint is parameter.empty:
+            raise _schema.UnsupportedHint(f"`{where}` has no type hint")
+        schema, converters[name] = _schema.describe(hint, where)
+        if name in about and "description" not in schema:
+            schema["description"] = about[name]
+        properties[name] = schema
+        if parameter.default is parameter.empty:
+            required.append(name)
+    schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    return schema, takes_call, converters
+
+
+@overload
+def tool(function: Callable[P, R], /) -> Tool[P, R]: ...
+
+
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    effect: Effect = "unsafe",
+    timeout: float | timedelta | None = None,
+    approval: Approval = "never",
+    permission: str | None = None,
+) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
+
+
+def tool(function: Any = None, /, **options: Any) -> Any:
+    """Makes a function a tool: `@tool`, or `@tool(effect="idempotent", timeout=5)`.
+
+    The name is the function's, the description the first paragraph of its docstring, the schema of its arguments comes
+    from its type hints, with descriptions from the docstring's `Args:` or `Annotated[...]`. A first parameter annotated
+    `ToolCall` gets the call. The function may be sync or async; a sync one runs in a thread.
+
+    Args:
+        name: Another name, 1 to 64 of `a-z A-Z 0-9 _ -`.
+        description: Another description.
+        effect: What calling it does to the world; default `unsafe`, which is never repeated.
+        timeout: The longest a call may take, in seconds or as a `timedelta`; default 60 s.
+        approval: `always` makes a run wait for a person before each call.
+        permission: A permission the caller needs, and the agent among its capabilities.
+    """
+    if function is not None:
+        return Tool(function, **options)
+    return lambda function: Tool(function, **options)
