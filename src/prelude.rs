@@ -4,7 +4,7 @@ pub use crate::{Platform, PlatformBuilder, PlatformConfig};
 pub use agentprovision_core::agent::{AgentSpec, Budget};
 pub use agentprovision_core::identity::Role;
 pub use agentprovision_core::page::PageRequest;
-pub use agentprovision_core::run::{Answer, RunEventKind, RunInput, RunQuery, RunStatus};
+pub use agentprovision_core::run::{Answer, OnDisconnect, RunEventKind, RunInput, RunQuery, RunStatus};
 pub use agentprovision_core::tool::{Approval, Effect, ToolCall, tool};
 pub use agentprovision_core::usage::Period;
 pub use agentprovision_core::{Context, Error, ErrorKind, OperatorContext, Result};

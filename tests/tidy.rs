@@ -2,6 +2,7 @@
 
 mod code;
 mod crates;
+mod parity;
 mod readme;
 mod source;
 

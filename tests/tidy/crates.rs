@@ -41,6 +41,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("agentprovision-tenancy", &[CORE]),
     ("agentprovision-llm", &[CORE]),
     ("agentprovision", &[CORE, "agentprovision-tenancy", "agentprovision-llm"]),
+    ("agentprovision-node", &["agentprovision"]),
+    ("agentprovision-python", &["agentprovision"]),
     ("xtask", &[]),
 ];
 
