@@ -43,7 +43,7 @@ pub(crate) fn quiet(command: &mut Command) -> &mut Command {
 /// Installs what the package needs and builds its native module, in one go like a newcomer. `npm ci` would refuse: it
 /// wants the platforms' packages, which are published with a release only.
 fn install(workspace: &Workspace, profile: &str, steps: &mut Steps) -> Result<()> {
-    steps.run(npm(workspace, &["install", "--no-save"]).env("AGENTPROVISION_PROFILE", profile))
+    steps.run(npm(workspace, &["install"]).env("AGENTPROVISION_PROFILE", profile))
 }
 
 /// A benchmark of the package, ready to run against a release build.
