@@ -111,8 +111,13 @@ impl Call {
     #[napi]
     pub fn watch(&self) {
         let (reply, mailbox, number) = (self.reply.clone(), self.mailbox.clone(), self.number);
+        // A tool is told before its platform stops to wait for it, so that it can still clean up.
+        let cancel = self.tool.as_ref().map(|tool| tool.cancel().clone()).unwrap_or_default();
         self.mailbox.runtime().spawn(async move {
-            reply.closed().await;
+            tokio::select! {
+                () = reply.closed() => {}
+                () = cancel.cancelled() => {}
+            }
             mailbox.gone(number);
         });
     }
