@@ -93,6 +93,7 @@ impl ScriptedModel {
             output: PicoUsd(2_000_000),
             cache_read: None,
             cache_write: None,
+            cache_write_1h: None,
         };
         let info = ModelInfo {
             name: name.to_owned(),

@@ -440,6 +440,7 @@ fn golden_cost(cost: &Value, actual: &Map<String, Value>) -> Outcome<Value> {
         output: price("output").ok_or("a price without output")?,
         cache_read: price("cache_read"),
         cache_write: price("cache_write"),
+        cache_write_1h: price("cache_write_1h"),
     };
     let usage = actual.get("usage").cloned().unwrap_or_default();
     let usage = serde_json::from_value(usage).map_err(|error| format!("cost without usage: {error}"))?;

@@ -200,6 +200,8 @@ pub(super) struct PriceForm {
     cache_read: Option<NanoUsd>,
     /// Prompt tokens written to a cache; the input price where absent.
     cache_write: Option<NanoUsd>,
+    /// Prompt tokens written to a cache for an hour; the price of other writes where absent.
+    cache_write_1h: Option<NanoUsd>,
 }
 
 impl TryFrom<PriceForm> for ModelPrice {
@@ -219,6 +221,7 @@ impl TryFrom<PriceForm> for ModelPrice {
             output: picos(form.output)?,
             cache_read: form.cache_read.map(picos).transpose()?,
             cache_write: form.cache_write.map(picos).transpose()?,
+            cache_write_1h: form.cache_write_1h.map(picos).transpose()?,
         })
     }
 }
@@ -270,6 +273,8 @@ enum EventForm {
         cache_read_tokens: Option<u64>,
         /// Those of the prompt tokens that were written to the provider's cache.
         cache_write_tokens: Option<u64>,
+        /// Those of the cache writes that are kept for an hour.
+        cache_write_1h_tokens: Option<u64>,
         /// Billable completion tokens, including reasoning.
         output_tokens: Option<u64>,
         /// Those of the completion tokens that were reasoning.
@@ -298,12 +303,14 @@ impl From<EventForm> for ChatEvent {
                 input_tokens,
                 cache_read_tokens,
                 cache_write_tokens,
+                cache_write_1h_tokens,
                 output_tokens,
                 reasoning_tokens,
             } => Self::Usage(Usage {
                 input_tokens,
                 cache_read_tokens,
                 cache_write_tokens,
+                cache_write_1h_tokens,
                 output_tokens,
                 reasoning_tokens,
             }),

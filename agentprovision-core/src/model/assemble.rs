@@ -1,6 +1,6 @@
 //! Puts the pieces of a streamed answer together.
 
-use super::{ChatEvent, ChatResponse, FinishReason, ToolRequest, Usage};
+use super::{ChatEvent, ChatResponse, Continuation, FinishReason, ToolRequest, Usage};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Collects [`ChatEvent`]s into the [`ChatResponse`] a non-streamed call would have given.
@@ -14,6 +14,7 @@ pub struct ChatAssembler {
     tool_calls: Vec<ToolRequest>,
     finish: Option<(FinishReason, Option<String>)>,
     usage: Option<Usage>,
+    continuation: Option<Continuation>,
 }
 
 impl ChatAssembler {
@@ -51,6 +52,7 @@ impl ChatAssembler {
                     call.arguments.push_str(arguments);
                 }
             }
+            ChatEvent::Continuation(items) => self.continuation = Some(items.clone()),
             ChatEvent::Usage(usage) => self.usage = Some(*usage),
             ChatEvent::Finished { reason, raw } => self.finish = Some((*reason, raw.clone())),
         }
@@ -101,6 +103,7 @@ impl ChatAssembler {
             finish,
             finish_raw,
             usage: self.usage,
+            continuation: self.continuation,
         })
     }
 }

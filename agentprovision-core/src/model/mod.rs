@@ -34,6 +34,27 @@ pub struct ModelInfo {
     pub price: Option<ModelPrice>,
 }
 
+/// Where the bytes of a file are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Source {
+    /// Here, in base64 (RFC 4648, section 4).
+    Base64(String),
+    /// Where the provider fetches them.
+    Url(String),
+}
+
+/// What a provider wants to see again when its own answer is sent back to it: signed or encrypted reasoning, above all.
+/// Another provider than the issuer would refuse it, so it is left out there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Continuation {
+    /// Who can read it: the name of a dialect, or of a provider where its keys are its own.
+    pub issuer: String,
+    /// Parts of the answer in the issuer's own wire format.
+    pub items: Vec<Value>,
+}
+
 /// A piece of a user's message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -43,6 +64,23 @@ pub enum Content {
     Text {
         /// The text.
         text: String,
+    },
+    /// An image.
+    Image {
+        /// Its media type, such as `image/png`.
+        media_type: String,
+        /// The bytes.
+        source: Source,
+    },
+    /// A document.
+    Document {
+        /// Its media type, such as `application/pdf`.
+        media_type: String,
+        /// Its name, where it has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// The bytes.
+        source: Source,
     },
 }
 
@@ -91,6 +129,9 @@ pub enum Message {
         /// The tool calls it asked for.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tool_calls: Vec<ToolRequest>,
+        /// What the provider that answered wants to see again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        continuation: Option<Continuation>,
     },
     /// The result of a tool call.
     Tool {
@@ -119,7 +160,7 @@ impl Message {
 
     /// A model's text.
     pub fn assistant(text: impl Into<String>) -> Self {
-        Self::Assistant { text: text.into(), tool_calls: Vec::new() }
+        Self::Assistant { text: text.into(), tool_calls: Vec::new(), continuation: None }
     }
 }
 
@@ -192,6 +233,9 @@ pub struct Usage {
     pub cache_read_tokens: Option<u64>,
     /// Those of the prompt tokens that were written to the provider's cache.
     pub cache_write_tokens: Option<u64>,
+    /// Those of the cache writes that are kept for an hour, where the provider prices these apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write_1h_tokens: Option<u64>,
     /// Billable completion tokens, including reasoning.
     pub output_tokens: Option<u64>,
     /// Those of the completion tokens that were reasoning.
@@ -247,6 +291,9 @@ pub struct ChatResponse {
     pub finish_raw: Option<String>,
     /// Token counts; absent when the provider sent none.
     pub usage: Option<Usage>,
+    /// What the provider wants to see again when this answer is sent back to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continuation: Option<Continuation>,
 }
 
 /// A piece of a streamed answer.
@@ -277,6 +324,8 @@ pub enum ChatEvent {
         /// More argument text.
         arguments: String,
     },
+    /// What the provider wants to see again; the last one holds.
+    Continuation(Continuation),
     /// Token counts so far; the last one holds.
     Usage(Usage),
     /// The answer is complete; only usage may follow.

@@ -120,6 +120,10 @@ pub(super) fn actual(spec: &AgentSpec, agent: AgentId, totals: &RunTotals) -> De
         .collect()
 }
 
+fn hour(price: crate::model::ModelPrice) -> crate::money::PicoUsd {
+    price.cache_write_1h.or(price.cache_write).unwrap_or(price.input)
+}
+
 /// The dearest prices and the longest answer of several models; no price when one of them has none.
 pub fn quote<'a>(infos: impl IntoIterator<Item = &'a crate::model::ModelInfo>) -> Quote {
     let mut quote: Option<Quote> = None;
@@ -132,6 +136,7 @@ pub fn quote<'a>(infos: impl IntoIterator<Item = &'a crate::model::ModelInfo>) -
                     output: a.output.max(b.output),
                     cache_read: Some(a.cache_read.unwrap_or(a.input).max(b.cache_read.unwrap_or(b.input))),
                     cache_write: Some(a.cache_write.unwrap_or(a.input).max(b.cache_write.unwrap_or(b.input))),
+                    cache_write_1h: Some(hour(a).max(hour(b))),
                 }),
                 max_output: so_far.max_output.zip(info.max_output_tokens).map(|(a, b)| a.min(b)),
             },

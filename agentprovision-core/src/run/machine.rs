@@ -337,9 +337,11 @@ impl RunMachine {
             self.state.decided = fail(ErrorKind::ContentPolicy, "the model refused to answer");
             return Ok(());
         }
-        self.state
-            .messages
-            .push(Message::Assistant { text: answer.text.clone(), tool_calls: answer.tool_calls.clone() });
+        self.state.messages.push(Message::Assistant {
+            text: answer.text.clone(),
+            tool_calls: answer.tool_calls.clone(),
+            continuation: answer.continuation.clone(),
+        });
         if !answer.tool_calls.is_empty() {
             self.state.calls = answer.tool_calls.into_iter().map(|request| self.pending(request)).collect();
             return Ok(());

@@ -75,12 +75,15 @@ impl CatalogEntry {
         if self.context_window == Some(0) || self.max_output_tokens == Some(0) {
             return Err(Error::invalid(format!("{}: a limit must be at least 1 token", at())));
         }
-        let Some(ModelPrice { input, output, cache_read, cache_write }) = self.price else { return Ok(()) };
+        let Some(ModelPrice { input, output, cache_read, cache_write, cache_write_1h }) = self.price else {
+            return Ok(());
+        };
         let prices = [
             ("input", Some(input)),
             ("output", Some(output)),
             ("cache_read", cache_read),
             ("cache_write", cache_write),
+            ("cache_write_1h", cache_write_1h),
         ];
         for (name, price) in prices {
             match price {
@@ -182,7 +185,13 @@ mod tests {
     use super::*;
 
     fn price(input: i64, output: i64) -> ModelPrice {
-        ModelPrice { input: PicoUsd(input), output: PicoUsd(output), cache_read: None, cache_write: None }
+        ModelPrice {
+            input: PicoUsd(input),
+            output: PicoUsd(output),
+            cache_read: None,
+            cache_write: None,
+            cache_write_1h: None,
+        }
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub(super) fn entries() -> impl Iterator<Item = CatalogEntry> {
             output: PicoUsd(output),
             cache_read: cached.map(PicoUsd),
             cache_write: None,
+            cache_write_1h: None,
         }),
         source: Some(SOURCE.into()),
         checked: Some(CHECKED.into()),

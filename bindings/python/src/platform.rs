@@ -9,7 +9,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use secrecy::SecretString;
 
-use crate::error::{raise};
+use crate::error::raise;
 use crate::handles::{Context, OperatorContext};
 use crate::host::Function;
 use crate::operation::{Answer, Op};
@@ -195,7 +195,8 @@ impl Platform {
 
     /// Closes the platform; `shutdown` follows.
     fn close(&self, py: Python<'_>) -> PyResult<Op> {
-        self.op(|platform, _| async move { platform.close().await.map(|()| Answer::Nothing) }).map_err(raise(py))
+        self.op(|platform, _| async move { platform.close().await.map(|()| Answer::Nothing) })
+            .map_err(raise(py))
     }
 
     /// Ends the threads in the background.

@@ -88,10 +88,10 @@ fn message(message: &Message) -> Result<Value> {
     Ok(match message {
         Message::System { text } => json!({"role": "system", "content": text}),
         Message::User { content } => json!({"role": "user", "content": user_content(content)?}),
-        Message::Assistant { text, tool_calls } if tool_calls.is_empty() => {
+        Message::Assistant { text, tool_calls, .. } if tool_calls.is_empty() => {
             json!({"role": "assistant", "content": text})
         }
-        Message::Assistant { text, tool_calls } => {
+        Message::Assistant { text, tool_calls, .. } => {
             let content = if text.is_empty() { Value::Null } else { json!(text) };
             let calls: Vec<Value> = tool_calls.iter().map(tool_call).collect();
             json!({"role": "assistant", "content": content, "tool_calls": calls})
@@ -237,6 +237,7 @@ mod tests {
                     content: vec![Content::Text { text: "a".into() }, Content::Text { text: "b".into() }],
                 },
                 Message::Assistant {
+                    continuation: None,
                     text: String::new(),
                     tool_calls: vec![
                         ToolRequest {

@@ -34,6 +34,7 @@ pub(super) fn usage(wire: &Value) -> Option<Usage> {
             &["prompt_tokens_details", "cache_write_tokens"],
             &["cache_creation_input_tokens"],
         ]),
+        cache_write_1h_tokens: None,
         output_tokens: output,
         reasoning_tokens: reasoning,
     };
@@ -52,6 +53,7 @@ pub(super) fn merge(old: Option<Usage>, new: Usage) -> Usage {
         input_tokens: new.input_tokens.or(old.input_tokens),
         cache_read_tokens: new.cache_read_tokens.or(old.cache_read_tokens),
         cache_write_tokens: new.cache_write_tokens.or(old.cache_write_tokens),
+        cache_write_1h_tokens: new.cache_write_1h_tokens.or(old.cache_write_1h_tokens),
         output_tokens: new.output_tokens.or(old.output_tokens),
         reasoning_tokens: new.reasoning_tokens.or(old.reasoning_tokens),
     }
