@@ -44,15 +44,20 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod catalog;
+mod endpoint;
 mod http_model;
+mod http_vectors;
 pub mod providers;
 mod registry;
 #[cfg(feature = "replay")]
 pub mod replay;
+mod target;
 pub mod wire;
 
 pub use catalog::{Catalog, CatalogEntry};
-pub use http_model::{Endpoint, HttpModel};
+pub use endpoint::Endpoint;
+pub use http_model::HttpModel;
+pub use http_vectors::{HttpEmbedder, HttpReranker};
 pub use providers::Provider;
 pub use registry::{Models, ModelsBuilder};
 pub use wire::{Category, ProviderError};

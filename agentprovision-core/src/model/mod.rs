@@ -1,13 +1,17 @@
-//! The contract of chat models and the vocabulary of a conversation with one.
+//! The contracts of models: chat, embedding and rerank; and the vocabulary of a conversation with one.
 //!
 //! [`ChatModel`] is what the run engine calls and what every layer wraps. A streamed answer is a sequence of
 //! [`ChatEvent`]s; [`ChatAssembler`] puts them together into the [`ChatResponse`] a non-streamed call would have given.
 
 mod assemble;
+mod embed;
 mod price;
+mod rerank;
 
 pub use assemble::ChatAssembler;
+pub use embed::{EmbedPurpose, EmbedRequest, EmbedResponse, EmbeddingModel};
 pub use price::ModelPrice;
+pub use rerank::{Ranked, RerankModel, RerankRequest, RerankResponse};
 
 use std::fmt;
 

@@ -11,8 +11,8 @@ use secrecy::SecretString;
 
 use super::Provider;
 use crate::catalog::Catalog;
-use crate::http_model::{Endpoint, HttpModel};
 use crate::wire::openai_chat::OpenAiChat;
+use crate::{Endpoint, HttpModel};
 
 /// A server of OpenAI's chat completions format, under a name of your own.
 #[derive(Clone, Debug)]

@@ -3,11 +3,13 @@
 //! A [`Dialect`] encodes a request, decodes a whole answer or a stream, and classifies errors. It does no I/O, holds no
 //! key and never retries; [`HttpModel`](crate::HttpModel) does the talking.
 
+pub mod embed;
 mod error;
 #[cfg_attr(not(feature = "openai"), expect(dead_code, reason = "only dialects look for hints"))]
 mod hint;
 #[cfg(feature = "openai")]
 pub mod openai_chat;
+pub mod rerank;
 pub mod sse;
 
 pub use error::{Category, Policy, ProviderError};

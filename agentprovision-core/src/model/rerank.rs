@@ -1,0 +1,71 @@
+//! The contract of models that sort documents by how well they answer a query.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{ModelInfo, Usage};
+use crate::context::Context;
+use crate::error::Result;
+
+/// A request to a rerank model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[non_exhaustive]
+pub struct RerankRequest {
+    /// The model's name.
+    pub model: String,
+    /// What is searched for.
+    pub query: String,
+    /// The documents to sort.
+    pub documents: Vec<String>,
+    /// How many of the best to name; all where absent.
+    pub top_n: Option<u32>,
+    /// Fields of the provider's own wire format, passed through unchanged.
+    pub extra: serde_json::Map<String, Value>,
+}
+
+impl RerankRequest {
+    /// A request to `model` to sort these documents.
+    pub fn new<T: Into<String>>(
+        model: impl Into<String>,
+        query: impl Into<String>,
+        documents: impl IntoIterator<Item = T>,
+    ) -> Self {
+        let documents = documents.into_iter().map(Into::into).collect();
+        Self { model: model.into(), query: query.into(), documents, ..Self::default() }
+    }
+}
+
+/// How well one document answers the query.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Ranked {
+    /// Its place among the documents of the request, from 0.
+    pub index: usize,
+    /// Higher is better; the scale is the model's own.
+    pub score: f64,
+}
+
+/// The documents of a request, the best first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct RerankResponse {
+    /// The documents, the best first, each at most once.
+    pub results: Vec<Ranked>,
+    /// The model that answered, as the provider names it.
+    pub model: Option<String>,
+    /// Token counts; absent when the provider sent none.
+    pub usage: Option<Usage>,
+    /// Searches the provider bills, where it bills by these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search_units: Option<u64>,
+}
+
+/// Sorts documents by how well they answer a query. Providers implement it, layers wrap it.
+#[async_trait]
+pub trait RerankModel: fmt::Debug + Send + Sync + 'static {
+    /// What the model is.
+    fn info(&self) -> &ModelInfo;
+    /// The documents, the best first.
+    async fn rerank(&self, ctx: &Context, request: RerankRequest) -> Result<RerankResponse>;
+}
