@@ -51,6 +51,7 @@ pub mod providers;
 mod registry;
 #[cfg(feature = "replay")]
 pub mod replay;
+pub mod route;
 mod target;
 pub mod wire;
 

@@ -1,0 +1,7 @@
+//! Which target answers a request, and which may be asked at all.
+//!
+//! [`Health`] is what is known of one target; read it first.
+
+mod health;
+
+pub use health::{Blocked, Health, HealthOptions, Permit, Reason, Verdict};
