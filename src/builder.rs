@@ -166,7 +166,7 @@ impl PlatformBuilder {
             tools.add(tool)?;
         }
         let tools = Arc::new(tools);
-        let models = models(self.providers, self.models, self.catalog, self.transport)?;
+        let models = models(self.providers, self.models, self.catalog, self.transport, env.clone())?;
         let (backend, lasting) = match (self.backend, self.store) {
             (Some(_), Some(_)) => {
                 return Err(Error::invalid("a platform has one store: a backend or a URL, not both"));
@@ -237,8 +237,9 @@ fn models(
     own: Vec<(String, Arc<dyn ChatModel>)>,
     catalog: Option<Catalog>,
     transport: Option<Arc<dyn HttpTransport>>,
+    env: Env,
 ) -> Result<Models> {
-    let mut models = Models::builder();
+    let mut models = Models::builder().env(env);
     if let Some(catalog) = catalog {
         models = models.catalog(catalog);
     }

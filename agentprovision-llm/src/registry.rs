@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use agentprovision_core::http::HttpTransport;
 use agentprovision_core::model::{ChatModel, ModelResolver};
-use agentprovision_core::{Error, Result};
+use agentprovision_core::{Env, Error, Result};
 use http::Uri;
 
 use crate::catalog::Catalog;
 use crate::clip;
 use crate::providers::Provider;
+use crate::route::{Health, HealthOptions, Watched};
 
 /// The set of models of a platform: resolves the name an agent uses to a [`ChatModel`]. Cheap to clone.
 ///
@@ -26,7 +27,14 @@ struct Inner {
     providers: Vec<Arc<dyn Provider>>,
     catalog: Catalog,
     transport: Option<Arc<dyn HttpTransport>>,
+    env: Env,
+    health: Arc<HealthOptions>,
+    /// Models of providers that were asked for, by provider and name, each with its health.
+    watched: moka::sync::Cache<(String, String), Arc<dyn ChatModel>>,
 }
+
+/// The most models of providers that are kept; names come from agents, so there is a limit.
+const KEPT: u64 = 4096;
 
 /// Collects the models of a platform.
 #[derive(Debug)]
@@ -35,6 +43,8 @@ pub struct ModelsBuilder {
     providers: Vec<Arc<dyn Provider>>,
     catalog: Catalog,
     transport: Option<Arc<dyn HttpTransport>>,
+    env: Env,
+    health: HealthOptions,
 }
 
 impl ModelsBuilder {
@@ -49,6 +59,20 @@ impl ModelsBuilder {
     #[must_use]
     pub fn transport(mut self, transport: Arc<dyn HttpTransport>) -> Self {
         self.transport = Some(transport);
+        self
+    }
+
+    /// Clock and randomness; the system's where this is not called.
+    #[must_use]
+    pub fn env(mut self, env: Env) -> Self {
+        self.env = env;
+        self
+    }
+
+    /// When a provider's model is left alone after failures.
+    #[must_use]
+    pub fn health(mut self, options: HealthOptions) -> Self {
+        self.health = options;
         self
     }
 
@@ -94,8 +118,17 @@ impl ModelsBuilder {
         if !self.providers.is_empty() && self.transport.is_none() {
             return Err(Error::invalid("a model provider needs an HTTP transport"));
         }
-        let Self { providers, catalog, transport, .. } = self;
-        Ok(Models(Arc::new(Inner { explicit, providers, catalog, transport })))
+        let Self { providers, catalog, transport, env, health, explicit: _ } = self;
+        let watched = moka::sync::Cache::new(KEPT);
+        Ok(Models(Arc::new(Inner {
+            explicit,
+            providers,
+            catalog,
+            transport,
+            env,
+            health: Arc::new(health),
+            watched,
+        })))
     }
 }
 
@@ -107,6 +140,8 @@ impl Models {
             providers: Vec::new(),
             catalog: Catalog::shipped(),
             transport: None,
+            env: Env::default(),
+            health: HealthOptions::default(),
         }
     }
 
@@ -158,10 +193,19 @@ impl Models {
     }
 
     fn of(&self, provider: &Arc<dyn Provider>, model: &str) -> Result<Arc<dyn ChatModel>> {
+        let key = (provider.name().to_owned(), model.to_owned());
+        if let Some(kept) = self.0.watched.get(&key) {
+            return Ok(kept);
+        }
         let transport = self.0.transport.as_ref();
         let transport =
             transport.ok_or_else(|| Error::internal("a provider without a transport was registered"))?;
-        provider.model(model, Arc::clone(transport), &self.0.catalog)
+        let made = provider.model(model, Arc::clone(transport), &self.0.catalog)?;
+        let env = self.0.env.clone();
+        let health = Health::new(env.clone(), Arc::clone(&self.0.health));
+        let watched: Arc<dyn ChatModel> = Arc::new(Watched::new(made, health, env));
+        // Whoever was first keeps the one health of the model.
+        Ok(self.0.watched.get_with(key, || watched))
     }
 
     /// What there is, for an error: the registered models, and the providers with the form of their names.

@@ -123,7 +123,6 @@ struct Inner {
     opened: u32,
     cooling: Duration,
     probe: u64,
-    last_resort: Option<Duration>,
 }
 
 /// The health of one target under one credential. Cheap to clone; every clone is the same.
@@ -143,14 +142,8 @@ impl fmt::Debug for Health {
 impl Health {
     /// A healthy target.
     pub fn new(env: Env, options: Arc<HealthOptions>) -> Self {
-        let inner = Inner {
-            state: State::closed(),
-            generation: 0,
-            opened: 0,
-            cooling: Duration::ZERO,
-            probe: 0,
-            last_resort: None,
-        };
+        let inner =
+            Inner { state: State::closed(), generation: 0, opened: 0, cooling: Duration::ZERO, probe: 0 };
         Self { env, options, inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -210,17 +203,6 @@ impl Health {
         Ok(Permit { health: self.clone(), generation: inner.generation, probe: number, said: false })
     }
 
-    /// Permission to ask a target although it is blocked, because every other one is too: once a second.
-    pub fn last_resort(&self) -> Option<Permit> {
-        let now = self.env.monotonic();
-        let mut inner = self.lock();
-        let spaced = inner.last_resort.is_none_or(|last| now.saturating_sub(last) >= Duration::from_secs(1));
-        spaced.then(|| {
-            inner.last_resort = Some(now);
-            Permit { health: self.clone(), generation: inner.generation, probe: None, said: false }
-        })
-    }
-
     /// Leaves the target alone for a while, as it asked; a shorter pause than one under way changes nothing.
     pub fn cool(&self, pause: Duration) {
         let until = self.env.monotonic().saturating_add(pause);
@@ -245,13 +227,7 @@ impl Health {
                 }
                 verdict == Verdict::Failure && (*in_a_row >= self.options.consecutive || self.bad(window))
             }
-            // A last resort that succeeds ends the time of being open early.
-            State::Open { until } => {
-                if verdict == Verdict::Success {
-                    *until = now;
-                }
-                false
-            }
+            State::Open { .. } => false,
             State::HalfOpen { probes, succeeded } => {
                 probes.retain(|held| Some(held.number) != probe);
                 *succeeded += u32::from(verdict == Verdict::Success);
@@ -476,18 +452,6 @@ mod tests {
         assert_eq!(blocked, Blocked { reason: Reason::Cooling, retry_at: Duration::from_secs(30) });
         clock.advance(Duration::from_secs(30));
         health.check().unwrap();
-    }
-
-    #[test]
-    fn a_target_without_alternative_is_tried_once_a_second_and_comes_back_early() {
-        let (health, clock) = target(1);
-        fail(&health, 5);
-        health.last_resort().unwrap().record(Verdict::Failure);
-        assert!(health.last_resort().is_none());
-        assert_eq!(health.check().unwrap_err().reason, Reason::Open);
-        clock.advance(SECOND);
-        health.last_resort().unwrap().record(Verdict::Success);
-        assert!(health.admit(LEASE).unwrap().is_probe());
     }
 
     /// Whatever happens, no more probes than allowed are out, and whoever waits as long as it is told gets in.
