@@ -9,6 +9,8 @@ mod error;
 mod hint;
 #[cfg(feature = "openai")]
 pub mod openai_chat;
+#[cfg(feature = "openai")]
+pub mod openai_embeddings;
 pub mod rerank;
 pub mod sse;
 

@@ -7,7 +7,7 @@ use crate::wire::hint::hints;
 use crate::wire::{Category, ProviderError};
 
 /// An answer with an error status.
-pub(super) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ProviderError {
+pub(in crate::wire) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ProviderError {
     let value = serde_json::from_slice(body)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).trim().to_owned()));
     if status.is_redirection() {
@@ -20,12 +20,12 @@ pub(super) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> 
 }
 
 /// The error inside a body, chunk or choice that came with a success status.
-pub(super) fn embedded(value: &Value) -> Option<ProviderError> {
+pub(in crate::wire) fn embedded(value: &Value) -> Option<ProviderError> {
     value.get("error").filter(|error| !is_empty(error)).map(|_| build(None, &HeaderMap::new(), value))
 }
 
 /// An error that was sent as such within a stream, whatever its shape.
-pub(super) fn error_value(value: &Value) -> ProviderError {
+pub(in crate::wire) fn error_value(value: &Value) -> ProviderError {
     build(None, &HeaderMap::new(), value)
 }
 

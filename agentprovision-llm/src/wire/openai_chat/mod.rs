@@ -4,7 +4,7 @@
 //! of the same format differ: reasoning as `reasoning_content`, `reasoning` or content parts, tool calls without or with
 //! reused indices, usage in several places, errors inside successful answers.
 
-mod classify;
+pub(in crate::wire) mod classify;
 mod decode;
 mod encode;
 mod stream;

@@ -1,0 +1,29 @@
+//! The wire formats, by the names that cases give them. A new dialect adds its line here.
+
+use agentprovision_llm::wire::Dialect;
+use agentprovision_llm::wire::embed::EmbedDialect;
+use agentprovision_llm::wire::openai_chat::OpenAiChat;
+use agentprovision_llm::wire::openai_embeddings::OpenAiEmbeddings;
+
+/// A wire format.
+pub(crate) enum Format {
+    Chat(Box<dyn Dialect>),
+    Embed(Box<dyn EmbedDialect>),
+}
+
+fn chat(dialect: impl Dialect) -> Option<Format> {
+    Some(Format::Chat(Box::new(dialect)))
+}
+
+fn embed(dialect: impl EmbedDialect) -> Option<Format> {
+    Some(Format::Embed(Box::new(dialect)))
+}
+
+/// The format with this name; `None` when its dialect is not built.
+pub(crate) fn format(api: &str) -> Option<Format> {
+    match api {
+        "openai.chat" => chat(OpenAiChat::new()),
+        "openai.embeddings" => embed(OpenAiEmbeddings::new()),
+        _ => None,
+    }
+}
