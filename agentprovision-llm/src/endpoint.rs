@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::clip;
+use crate::credential::Credential;
 use crate::wire::{ProviderError, WireRequest};
 
 /// Where a provider is and how to prove who asks.
@@ -21,6 +22,7 @@ pub struct Endpoint {
     query: Arc<str>,
     headers: HeaderMap,
     key: Option<SecretString>,
+    credential: Option<Arc<dyn Credential>>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -32,6 +34,7 @@ impl fmt::Debug for Endpoint {
             .field("query", &self.query)
             .field("headers", &self.headers.keys().collect::<Vec<_>>())
             .field("key", &self.key.as_ref().map(|_| "[redacted]"))
+            .field("credential", &self.credential)
             .finish()
     }
 }
@@ -67,6 +70,7 @@ impl Endpoint {
             query: "".into(),
             headers: HeaderMap::new(),
             key: None,
+            credential: None,
         })
     }
 
@@ -81,6 +85,13 @@ impl Endpoint {
         bearer(&key)?;
         self.key = Some(key);
         Ok(self)
+    }
+
+    /// The same endpoint with a credential that is asked for every request, after everything else is set.
+    #[must_use]
+    pub fn with_credential(mut self, credential: Arc<dyn Credential>) -> Self {
+        self.credential = Some(credential);
+        self
     }
 
     /// The same endpoint with one more header on every request. Its value is treated as a secret.
@@ -125,7 +136,7 @@ impl Endpoint {
     }
 
     /// The request with the endpoint's address, headers and credential.
-    pub(crate) fn request(&self, wire: WireRequest) -> Result<http::Request<Bytes>> {
+    pub(crate) async fn request(&self, wire: WireRequest) -> Result<http::Request<Bytes>> {
         let mark = match (self.query.is_empty(), wire.path.contains('?')) {
             (true, _) => "",
             (false, false) => "?",
@@ -141,6 +152,9 @@ impl Endpoint {
         if let Some(key) = &self.key {
             out.headers_mut().insert(AUTHORIZATION, bearer(key)?);
         }
+        if let Some(credential) = &self.credential {
+            credential.apply(&mut out).await?;
+        }
         Ok(out)
     }
 
@@ -155,7 +169,10 @@ impl Endpoint {
         {
             error = error.redacted(value);
         }
-        error
+        match &self.credential {
+            Some(credential) => credential.redacted(error),
+            None => error,
+        }
     }
 }
 
@@ -178,19 +195,48 @@ pub(crate) fn is_segment(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_query_follows_the_path_whatever_that_ends_with() {
+    #[tokio::test]
+    async fn a_query_follows_the_path_whatever_that_ends_with() {
         let endpoint = Endpoint::new("p", "http://h/v1/").unwrap();
         let wire =
             |path: &str| WireRequest { path: path.into(), headers: HeaderMap::new(), body: Bytes::new() };
-        let uri = |endpoint: &Endpoint, path| endpoint.request(wire(path)).unwrap().uri().to_string();
-        assert_eq!(uri(&endpoint, "/x"), "http://h/v1/x");
+        let uri = async |endpoint: &Endpoint, path| {
+            endpoint.request(wire(path)).await.unwrap().uri().to_string()
+        };
+        assert_eq!(uri(&endpoint, "/x").await, "http://h/v1/x");
         let endpoint =
             endpoint.with_query("api-version", "2024-10-21").unwrap().with_query("a", "b").unwrap();
-        assert_eq!(uri(&endpoint, "/x"), "http://h/v1/x?api-version=2024-10-21&a=b");
-        assert_eq!(uri(&endpoint, "/x?alt=sse"), "http://h/v1/x?alt=sse&api-version=2024-10-21&a=b");
+        assert_eq!(uri(&endpoint, "/x").await, "http://h/v1/x?api-version=2024-10-21&a=b");
+        assert_eq!(uri(&endpoint, "/x?alt=sse").await, "http://h/v1/x?alt=sse&api-version=2024-10-21&a=b");
         for bad in ["", "a b", "a&b", "ü", "a#"] {
             assert!(endpoint.clone().with_query("a", bad).is_err(), "{bad}");
         }
+    }
+
+    #[derive(Debug)]
+    struct Sign;
+
+    #[async_trait::async_trait]
+    impl Credential for Sign {
+        async fn apply(&self, request: &mut http::Request<Bytes>) -> Result<()> {
+            let seen = format!("{} {:?} {}", request.uri(), request.body(), request.headers().len());
+            request.headers_mut().insert(AUTHORIZATION, seen.parse().unwrap());
+            Ok(())
+        }
+
+        fn redacted(&self, error: ProviderError) -> ProviderError {
+            error.redacted("signed")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_credential_sees_the_request_as_it_is_sent() {
+        let endpoint = Endpoint::new("p", "http://h").unwrap().with_credential(Arc::new(Sign));
+        let endpoint = endpoint.with_header("x-more", "1").unwrap().with_query("a", "b").unwrap();
+        let wire = WireRequest { path: "/x".into(), headers: HeaderMap::new(), body: "hi".into() };
+        let request = endpoint.request(wire).await.unwrap();
+        assert_eq!(request.headers().get(AUTHORIZATION).unwrap(), "http://h/x?a=b b\"hi\" 1");
+        let error = ProviderError::new(crate::wire::Category::ServerError, "you signed");
+        assert_eq!(endpoint.redacted(error).message, "you [redacted]");
     }
 }

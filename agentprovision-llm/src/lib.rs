@@ -44,6 +44,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod catalog;
+mod credential;
 mod endpoint;
 mod http_model;
 mod http_vectors;
@@ -56,6 +57,7 @@ mod target;
 pub mod wire;
 
 pub use catalog::{Catalog, CatalogEntry};
+pub use credential::Credential;
 pub use endpoint::Endpoint;
 pub use http_model::HttpModel;
 pub use http_vectors::{HttpEmbedder, HttpReranker};

@@ -42,7 +42,7 @@ impl Target {
         wire: WireRequest,
         classify: Classify<'_>,
     ) -> Result<http::Response<BodyStream>> {
-        let request = self.endpoint.request(wire)?;
+        let request = self.endpoint.request(wire).await.map_err(|error| self.named(error))?;
         let response = self.transport.send(request).await.map_err(|error| self.named(error))?;
         if response.status().is_success() {
             return Ok(response);
