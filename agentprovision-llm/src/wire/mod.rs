@@ -3,16 +3,34 @@
 //! A [`Dialect`] encodes a request, decodes a whole answer or a stream, and classifies errors. It does no I/O, holds no
 //! key and never retries; [`HttpModel`](crate::HttpModel) does the talking.
 
+#[cfg(feature = "anthropic")]
+pub mod anthropic_messages;
+#[cfg(any(
+    feature = "anthropic",
+    feature = "bedrock",
+    feature = "cohere",
+    feature = "gemini",
+    feature = "ollama"
+))]
+mod call_ids;
 pub mod embed;
 mod error;
-#[cfg_attr(not(feature = "openai"), expect(dead_code, reason = "only dialects look for hints"))]
+#[cfg(feature = "gemini")]
+pub mod gemini_generate;
+#[allow(dead_code, reason = "only dialects look for hints, and none may be built")]
 mod hint;
+#[cfg(any(feature = "gemini", feature = "ollama"))]
+mod json_stream;
 #[cfg(feature = "openai")]
 pub mod openai_chat;
 #[cfg(feature = "openai")]
 pub mod openai_embeddings;
 pub mod rerank;
+#[cfg(any(feature = "cohere", feature = "gemini", feature = "ollama"))]
+mod schema;
 pub mod sse;
+#[cfg(any(feature = "anthropic", feature = "bedrock"))]
+mod strict_schema;
 
 pub use error::{Category, Policy, ProviderError};
 pub use hint::{HintSource, RetryHint};
