@@ -22,6 +22,8 @@ fn embed(dialect: impl EmbedDialect) -> Option<Format> {
 /// The format with this name; `None` when its dialect is not built.
 pub(crate) fn format(api: &str) -> Option<Format> {
     match api {
+        #[cfg(feature = "anthropic")]
+        "anthropic.messages" => chat(agentprovision_llm::wire::anthropic_messages::AnthropicMessages::new()),
         "openai.chat" => chat(OpenAiChat::new()),
         "openai.embeddings" => embed(OpenAiEmbeddings::new()),
         _ => None,

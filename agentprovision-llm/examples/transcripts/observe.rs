@@ -153,9 +153,11 @@ pub(crate) fn response(api: &str, answer: &ChatResponse, recording: &[Value]) ->
             "input_tokens": usage.input_tokens,
             "cache_read_tokens": usage.cache_read_tokens,
             "cache_write_tokens": usage.cache_write_tokens,
+            "cache_write_1h_tokens": usage.cache_write_1h_tokens,
             "output_tokens": usage.output_tokens,
             "reasoning_tokens": usage.reasoning_tokens,
             "anomalies": anomalies,
+            "server_tool_use": wire.and_then(|usage| usage.get("server_tool_use")),
             "provider_reported_cost": wire.and_then(|usage| usage.get("cost")),
             "provider_reported_cost_in_usd_ticks": wire.and_then(|usage| usage.get("cost_in_usd_ticks")),
         })
