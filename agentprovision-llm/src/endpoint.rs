@@ -200,9 +200,8 @@ mod tests {
         let endpoint = Endpoint::new("p", "http://h/v1/").unwrap();
         let wire =
             |path: &str| WireRequest { path: path.into(), headers: HeaderMap::new(), body: Bytes::new() };
-        let uri = async |endpoint: &Endpoint, path| {
-            endpoint.request(wire(path)).await.unwrap().uri().to_string()
-        };
+        let uri =
+            async |endpoint: &Endpoint, path| endpoint.request(wire(path)).await.unwrap().uri().to_string();
         assert_eq!(uri(&endpoint, "/x").await, "http://h/v1/x");
         let endpoint =
             endpoint.with_query("api-version", "2024-10-21").unwrap().with_query("a", "b").unwrap();

@@ -1,10 +1,14 @@
 //! Providers: one file each, over a dialect.
 
+#[cfg(feature = "anthropic")]
+mod anthropic;
 #[cfg(feature = "openai")]
 mod openai;
 #[cfg(feature = "openai")]
 mod openai_compatible;
 
+#[cfg(feature = "anthropic")]
+pub use anthropic::Anthropic;
 #[cfg(feature = "openai")]
 pub use openai::OpenAi;
 #[cfg(feature = "openai")]

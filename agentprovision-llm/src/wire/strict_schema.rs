@@ -15,7 +15,8 @@ const DEEPEST: usize = 64;
 /// Kept as they are.
 const KEPT: [&str; 7] = ["type", "enum", "const", "description", "title", "default", "required"];
 /// Say nothing about the shape of an answer.
-const NOTES: [&str; 7] = ["$schema", "$id", "$comment", "$anchor", "examples", "deprecated", "contentMediaType"];
+const NOTES: [&str; 7] =
+    ["$schema", "$id", "$comment", "$anchor", "examples", "deprecated", "contentMediaType"];
 /// Limits that only make valid answers fewer.
 const LIMITS: [&str; 14] = [
     "minimum",
@@ -116,7 +117,9 @@ fn part(schema: &Value, depth: usize) -> Result<Value> {
             "format" if FORMATS.iter().any(|format| value == format) => {
                 out.insert(name.clone(), value.clone());
             }
-            "minItems" if matches!(value.as_u64(), Some(0 | 1)) => drop(out.insert(name.clone(), value.clone())),
+            "minItems" if matches!(value.as_u64(), Some(0 | 1)) => {
+                drop(out.insert(name.clone(), value.clone()))
+            }
             keyword if REFUSED.contains(&keyword) => return Err(refused(keyword, "")),
             keyword if LIMITS.contains(&keyword) => limits.push(format!("{keyword}: {value}")),
             keyword if KEPT.contains(&keyword) => drop(out.insert(name.clone(), value.clone())),
@@ -136,7 +139,8 @@ fn part(schema: &Value, depth: usize) -> Result<Value> {
         kind => kind.is_some_and(|kind| kind == "object"),
     };
     if is_object {
-        if !out.contains_key("properties") && fields.get("additionalProperties") != Some(&Value::Bool(false)) {
+        if !out.contains_key("properties") && fields.get("additionalProperties") != Some(&Value::Bool(false))
+        {
             // Closed, it could only be empty.
             return Err(refused("type", "`object` and no properties"));
         }
@@ -218,9 +222,7 @@ mod tests {
 
     #[test]
     fn what_would_change_the_shape_is_refused_by_name() {
-        let inner = |keyword: &str, value: Value| {
-            json!({"type": "object", "properties": {"a": {"type": "object", "properties": {}, keyword: value}}})
-        };
+        let inner = |keyword: &str, value: Value| json!({"type": "object", "properties": {"a": {"type": "object", "properties": {}, keyword: value}}});
         for keyword in REFUSED {
             let error = reduce(&inner(keyword, json!({}))).unwrap_err();
             assert!(error.message().contains(&format!("`{keyword}`")), "{error}");

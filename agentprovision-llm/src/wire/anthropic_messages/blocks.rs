@@ -65,10 +65,7 @@ impl Answer {
             return if id.is_none() || id == self.id {
                 Ok(())
             } else {
-                Err(ProviderError::new(
-                    Category::Incomplete,
-                    "another message began before this one ended",
-                ))
+                Err(ProviderError::new(Category::Incomplete, "another message began before this one ended"))
             };
         }
         self.started = true;
@@ -172,7 +169,8 @@ impl Answer {
         if !block.value.contains_key("input") && block.call.is_none() {
             return;
         }
-        let given = block.value.get("input").filter(|input| input.as_object().is_none_or(|map| !map.is_empty()));
+        let given =
+            block.value.get("input").filter(|input| input.as_object().is_none_or(|map| !map.is_empty()));
         match (block.input.is_empty(), given) {
             // The whole input came with the beginning.
             (true, Some(given)) if !given.is_null() => {
@@ -250,9 +248,7 @@ fn is_special(block: &Block) -> bool {
 
 /// Whether the provider takes a block back: it refuses empty text and thinking that is not signed, because it was cut off.
 fn can_return(block: &Block) -> bool {
-    let empty = |field| {
-        block.value.get(field).and_then(Value::as_str).unwrap_or_default().trim().is_empty()
-    };
+    let empty = |field| block.value.get(field).and_then(Value::as_str).unwrap_or_default().trim().is_empty();
     match block.kind() {
         "text" => !empty("text"),
         "thinking" => !empty("signature"),

@@ -107,7 +107,8 @@ const CONTEXT_WINDOW: &[&str] =
 
 const CONTENT_POLICY: &[&str] = &["content filtering policy", "usage policy", "usage policies"];
 
-const QUOTA: &[&str] = &["credit balance is too low", "specified api usage limits", "workspace api usage limits"];
+const QUOTA: &[&str] =
+    &["credit balance is too low", "specified api usage limits", "workspace api usage limits"];
 
 #[cfg(test)]
 mod tests {
@@ -127,7 +128,12 @@ mod tests {
         use Category::*;
         for (status, kind, message, expected) in [
             (400, "invalid_request_error", "temperature: range: 0..1", InvalidRequest),
-            (400, "invalid_request_error", "prompt is too long: 205000 tokens > 200000 maximum", ContextWindow),
+            (
+                400,
+                "invalid_request_error",
+                "prompt is too long: 205000 tokens > 200000 maximum",
+                ContextWindow,
+            ),
             (
                 400,
                 "invalid_request_error",
@@ -135,7 +141,12 @@ mod tests {
                 ContextWindow,
             ),
             (400, "invalid_request_error", "Output blocked by content filtering policy", ContentPolicy),
-            (400, "invalid_request_error", "Your credit balance is too low to access the API", QuotaExhausted),
+            (
+                400,
+                "invalid_request_error",
+                "Your credit balance is too low to access the API",
+                QuotaExhausted,
+            ),
             (
                 400,
                 "invalid_request_error",
@@ -148,7 +159,12 @@ mod tests {
             (404, "not_found_error", "model: x", NotFound),
             (413, "request_too_large", "Request exceeds the maximum size", RequestExceedsLimit),
             (429, "rate_limit_error", "This request would exceed your account's rate limit", RateLimit),
-            (429, "rate_limit_error", "Extra usage is required for long context requests.", RequestExceedsLimit),
+            (
+                429,
+                "rate_limit_error",
+                "Extra usage is required for long context requests.",
+                RequestExceedsLimit,
+            ),
             (500, "api_error", "Internal server error", ServerError),
             (504, "timeout_error", "x", Timeout),
             (529, "overloaded_error", "Overloaded", Overloaded),
@@ -165,7 +181,8 @@ mod tests {
 
     #[test]
     fn an_error_without_a_status_is_known_by_its_type() {
-        let overloaded = json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}});
+        let overloaded =
+            json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}});
         let error = embedded(&overloaded).unwrap();
         assert_eq!((error.category, error.status), (Category::Overloaded, None));
         assert_eq!(error.provider_type.as_deref(), Some("overloaded_error"));

@@ -131,7 +131,9 @@ fn input_schema(tool: &ToolDefinition) -> Result<Value> {
     let Some(fields) = tool.input_schema.as_object() else {
         return Err(refused("anything but an object at its root"));
     };
-    if let Some(keyword) = ["anyOf", "oneOf", "allOf"].into_iter().find(|keyword| fields.contains_key(*keyword)) {
+    if let Some(keyword) =
+        ["anyOf", "oneOf", "allOf"].into_iter().find(|keyword| fields.contains_key(*keyword))
+    {
         return Err(refused(&format!("`{keyword}` at its root")));
     }
     let mut schema = fields.clone();

@@ -60,7 +60,10 @@ fn a_full_request_has_every_field_in_its_place() {
                     Content::Text { text: "look".into() },
                     Content::Text { text: " \n".into() },
                     Content::Image { media_type: "image/png".into(), source: Source::Base64("aGk=".into()) },
-                    Content::Image { media_type: "image/x".into(), source: Source::Url("https://a/b".into()) },
+                    Content::Image {
+                        media_type: "image/x".into(),
+                        source: Source::Url("https://a/b".into()),
+                    },
                     Content::Document {
                         media_type: "application/pdf".into(),
                         name: Some("a.pdf".into()),
@@ -100,7 +103,8 @@ fn a_full_request_has_every_field_in_its_place() {
     let text = |text: &str| json!({"type": "text", "text": text});
     let call = |id: &str, input: Value| json!({"type": "tool_use", "id": id, "name": "f", "input": input});
     let file = |kind: &str, source: Value| json!({"type": kind, "source": source});
-    let mut pdf = file("document", json!({"type": "base64", "media_type": "application/pdf", "data": "aGk="}));
+    let mut pdf =
+        file("document", json!({"type": "base64", "media_type": "application/pdf", "data": "aGk="}));
     pdf["title"] = json!("a.pdf");
     let expected = json!({
         "model": "m",
@@ -177,7 +181,10 @@ fn signed_thinking_goes_back_to_its_issuer_only() {
         json!([thinking, redacted, text("on it"), call("c")])
     );
     // Another issuer's is left out, and everything else goes.
-    assert_eq!(sent(assistant("on it", calls(), "openai.responses", before)), json!([text("on it"), call("c")]));
+    assert_eq!(
+        sent(assistant("on it", calls(), "openai.responses", before)),
+        json!([text("on it"), call("c")])
+    );
     // In between text and calls it keeps its place …
     let between = json!([text("on "), thinking, text("it"), redacted, call("c")]);
     assert_eq!(sent(assistant("on it", calls(), "anthropic.messages", between.clone())), between);

@@ -148,7 +148,8 @@ fn document_source(media_type: &str, source: &Source) -> Result<Value> {
 /// Whether a document of this type can be read as plain text.
 fn is_text(media_type: &str) -> bool {
     let essence = media_type.split(';').next().unwrap_or_default().trim();
-    essence.starts_with("text/") || matches!(essence, "application/json" | "application/xml" | "application/yaml")
+    essence.starts_with("text/")
+        || matches!(essence, "application/json" | "application/xml" | "application/yaml")
 }
 
 fn no_form(what: &str, media_type: &str) -> Error {
@@ -182,8 +183,7 @@ fn assistant_content(text: &str, calls: &[ToolRequest], ids: &[String], items: &
     let (texts, tools) = (of("text"), of("tool_use"));
     let mut out = Vec::new();
     if !texts.is_empty() || !tools.is_empty() {
-        let said: String =
-            texts.iter().filter_map(|item| item.get("text").and_then(Value::as_str)).collect();
+        let said: String = texts.iter().filter_map(|item| item.get("text").and_then(Value::as_str)).collect();
         let same_call = |(item, call): (&&Value, &ToolRequest)| {
             item.get("id").and_then(Value::as_str) == Some(call.id.as_str())
                 && item.get("name").and_then(Value::as_str) == Some(call.name.as_str())
@@ -201,8 +201,11 @@ fn assistant_content(text: &str, calls: &[ToolRequest], ids: &[String], items: &
     }
     out.extend(items.iter().filter(|item| !matches!(kind(item).as_str(), "text" | "tool_use")).cloned());
     out.extend(text_block(text));
-    out.extend(calls.iter().zip(ids).map(
-        |(call, id)| json!({"type": "tool_use", "id": id, "name": call.name, "input": input(call)}),
-    ));
+    out.extend(
+        calls
+            .iter()
+            .zip(ids)
+            .map(|(call, id)| json!({"type": "tool_use", "id": id, "name": call.name, "input": input(call)})),
+    );
     out
 }

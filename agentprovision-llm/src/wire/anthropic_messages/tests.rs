@@ -165,8 +165,11 @@ fn an_answer_goes_back_as_it_came() {
     for answer in [answer(&everything()), decode(&everything_whole().to_string()).unwrap()] {
         let items = answer.continuation.clone().unwrap().items;
         assert_eq!(json!(items), everything_whole()["content"]);
-        let message =
-            Message::Assistant { text: answer.text, tool_calls: answer.tool_calls, continuation: answer.continuation };
+        let message = Message::Assistant {
+            text: answer.text,
+            tool_calls: answer.tool_calls,
+            continuation: answer.continuation,
+        };
         let request = ChatRequest::new("m", vec![Message::user("hi"), message]);
         let wire = AnthropicMessages::new().encode(&request, Delivery::Whole).unwrap();
         let body: Value = serde_json::from_slice(&wire.body).unwrap();
@@ -189,7 +192,8 @@ fn a_continuation_holds_no_more_than_it_must() {
     ]);
     assert_eq!(head.continuation.unwrap().items, std::slice::from_ref(&thinking));
     // Thinking that was cut off before its signature, and what this version cannot put together, stay out.
-    let half = [start(), begin(0, json!({"type": "thinking", "thinking": "h", "signature": ""})), end("max_tokens")];
+    let half =
+        [start(), begin(0, json!({"type": "thinking", "thinking": "h", "signature": ""})), end("max_tokens")];
     assert_eq!(answer(&half).continuation, None);
     let unknown = [
         start(),
@@ -236,7 +240,8 @@ fn calls_are_whole_or_not_complete() {
     // Content that comes with the beginning of the message.
     let mut early = start();
     early["message"]["content"] = json!([tool("a", "f"), {"type": "text", "text": "so "}]);
-    let early = answer(&[early, begin(0, json!({"type": "text", "text": ""})), text(0, "hi"), end("end_turn")]);
+    let early =
+        answer(&[early, begin(0, json!({"type": "text", "text": ""})), text(0, "hi"), end("end_turn")]);
     assert_eq!((early.text.as_str(), early.tool_calls.len()), ("so hi", 1));
 }
 

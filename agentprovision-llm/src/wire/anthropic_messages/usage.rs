@@ -102,7 +102,8 @@ mod tests {
     fn the_cache_counts_within_the_input_and_the_last_count_holds() {
         let start = json!({"input_tokens": 3, "cache_read_input_tokens": 20, "cache_creation_input_tokens": 100,
             "cache_creation": {"ephemeral_5m_input_tokens": 60, "ephemeral_1h_input_tokens": 40}, "output_tokens": 1});
-        let end = json!({"input_tokens": 5, "output_tokens": 9, "output_tokens_details": {"thinking_tokens": 4}});
+        let end =
+            json!({"input_tokens": 5, "output_tokens": 9, "output_tokens_details": {"thinking_tokens": 4}});
         let expected = Usage {
             input_tokens: Some(125),
             cache_read_tokens: Some(20),
