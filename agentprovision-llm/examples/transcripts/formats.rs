@@ -24,6 +24,10 @@ pub(crate) fn format(api: &str) -> Option<Format> {
     match api {
         #[cfg(feature = "anthropic")]
         "anthropic.messages" => chat(agentprovision_llm::wire::anthropic_messages::AnthropicMessages::new()),
+        #[cfg(feature = "gemini")]
+        "gemini.generateContent" => chat(agentprovision_llm::wire::gemini_generate::GeminiGenerate::new()),
+        #[cfg(feature = "ollama")]
+        "ollama.chat" => chat(agentprovision_llm::wire::ollama_chat::OllamaChat::new()),
         "openai.chat" => chat(OpenAiChat::new()),
         "openai.embeddings" => embed(OpenAiEmbeddings::new()),
         _ => None,
