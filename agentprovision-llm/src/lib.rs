@@ -53,6 +53,8 @@ mod registry;
 #[cfg(feature = "replay")]
 pub mod replay;
 pub mod route;
+#[cfg(feature = "bedrock")]
+mod sigv4;
 mod target;
 pub mod wire;
 
@@ -63,6 +65,8 @@ pub use http_model::HttpModel;
 pub use http_vectors::{HttpEmbedder, HttpReranker};
 pub use providers::Provider;
 pub use registry::{Models, ModelsBuilder};
+#[cfg(feature = "bedrock")]
+pub use sigv4::{AwsKeySource, AwsKeys, SigV4};
 pub use wire::{Category, ProviderError};
 
 /// The first 64 characters of user input, escaped, for error messages.

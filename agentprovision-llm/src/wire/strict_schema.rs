@@ -109,10 +109,8 @@ fn part(schema: &Value, depth: usize) -> Result<Value> {
                 }
                 _ => return Err(refused("$ref", "to another place than its definitions")),
             },
-            "additionalProperties" => {
-                if value.as_object().is_some_and(|fields| !fields.is_empty()) {
-                    return Err(refused("additionalProperties", "of its own form"));
-                }
+            "additionalProperties" if value.as_object().is_some_and(|fields| !fields.is_empty()) => {
+                return Err(refused("additionalProperties", "of its own form"));
             }
             "format" if FORMATS.iter().any(|format| value == format) => {
                 out.insert(name.clone(), value.clone());
