@@ -4,6 +4,7 @@ use agentprovision_llm::wire::Dialect;
 use agentprovision_llm::wire::embed::EmbedDialect;
 use agentprovision_llm::wire::openai_chat::OpenAiChat;
 use agentprovision_llm::wire::openai_embeddings::OpenAiEmbeddings;
+use agentprovision_llm::wire::openai_responses::OpenAiResponses;
 
 /// A wire format.
 pub(crate) enum Format {
@@ -24,12 +25,15 @@ pub(crate) fn format(api: &str) -> Option<Format> {
     match api {
         #[cfg(feature = "anthropic")]
         "anthropic.messages" => chat(agentprovision_llm::wire::anthropic_messages::AnthropicMessages::new()),
+        #[cfg(feature = "cohere")]
+        "cohere.chat" => chat(agentprovision_llm::wire::cohere_chat::CohereChat::new()),
         #[cfg(feature = "gemini")]
         "gemini.generateContent" => chat(agentprovision_llm::wire::gemini_generate::GeminiGenerate::new()),
         #[cfg(feature = "ollama")]
         "ollama.chat" => chat(agentprovision_llm::wire::ollama_chat::OllamaChat::new()),
         "openai.chat" => chat(OpenAiChat::new()),
         "openai.embeddings" => embed(OpenAiEmbeddings::new()),
+        "openai.responses" => chat(OpenAiResponses::new()),
         _ => None,
     }
 }

@@ -158,6 +158,8 @@ pub(crate) fn response(api: &str, answer: &ChatResponse, recording: &[Value]) ->
             "reasoning_tokens": usage.reasoning_tokens,
             "anomalies": anomalies,
             "server_tool_use": wire.and_then(|usage| usage.get("server_tool_use")),
+            "billed_input_tokens": billed(recording, "input_tokens"),
+            "billed_output_tokens": billed(recording, "output_tokens"),
             "provider_reported_cost": wire.and_then(|usage| usage.get("cost")),
             "provider_reported_cost_in_usd_ticks": wire.and_then(|usage| usage.get("cost_in_usd_ticks")),
         })
@@ -241,6 +243,14 @@ fn is_server_item(name: &str) -> bool {
     name == "server_tool_use"
         || name.ends_with("_tool_result")
         || name.ends_with("_call") && !matches!(name, "function_call" | "custom_tool_call")
+}
+
+/// What Cohere bills, which leaves out its own part of the prompt.
+fn billed<'a>(recording: &'a [Value], name: &str) -> Option<&'a Value> {
+    recording.iter().rev().find_map(|event| {
+        let usage = event.get("usage").or_else(|| event.pointer("/delta/usage"))?;
+        usage.get("billed_units")?.get(name)
+    })
 }
 
 /// The words of Cohere's models before they call tools.
