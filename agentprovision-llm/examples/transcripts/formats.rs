@@ -27,10 +27,16 @@ pub(crate) fn format(api: &str) -> Option<Format> {
         "anthropic.messages" => chat(agentprovision_llm::wire::anthropic_messages::AnthropicMessages::new()),
         #[cfg(feature = "cohere")]
         "cohere.chat" => chat(agentprovision_llm::wire::cohere_chat::CohereChat::new()),
+        #[cfg(feature = "cohere")]
+        "cohere.embed" => embed(agentprovision_llm::wire::cohere_embed::CohereEmbed::new()),
         #[cfg(feature = "gemini")]
         "gemini.generateContent" => chat(agentprovision_llm::wire::gemini_generate::GeminiGenerate::new()),
+        #[cfg(feature = "gemini")]
+        "gemini.embed" => embed(agentprovision_llm::wire::gemini_embed::GeminiEmbed::new()),
         #[cfg(feature = "ollama")]
         "ollama.chat" => chat(agentprovision_llm::wire::ollama_chat::OllamaChat::new()),
+        #[cfg(feature = "bedrock")]
+        "bedrock.converse" => chat(agentprovision_llm::wire::bedrock_converse::BedrockConverse::new()),
         "openai.chat" => chat(OpenAiChat::new()),
         "openai.embeddings" => embed(OpenAiEmbeddings::new()),
         "openai.responses" => chat(OpenAiResponses::new()),

@@ -61,7 +61,10 @@ pub(crate) fn stream(case: &Value, body: &[u8], dialect: &dyn Dialect) -> Outcom
     let mut fields = response(api, &answer, &parsed);
     let failed = parsed.iter().find(|event| text(event, "type") == "response.failed");
     fields.insert("terminated".into(), json!(finished || failed.is_some()));
-    fields.insert("events".into(), json!(frames.iter().filter(|frame| !frame.is_done()).count()));
+    // An exception is a message of an AWS event stream, but no event.
+    let is_event =
+        |frame: &&Frame| !frame.is_done() && (framing != Framing::EventStream || !frame.error_field);
+    fields.insert("events".into(), json!(frames.iter().filter(is_event).count()));
     fields.insert("saw_done_marker".into(), json!(frames.iter().any(Frame::is_done)));
     let mut warn = |warning: &str| {
         if let Some(Value::Array(warnings)) = fields.get_mut("warnings") {

@@ -5,32 +5,55 @@
 
 #[cfg(feature = "anthropic")]
 pub mod anthropic_messages;
+#[cfg(feature = "bedrock")]
+mod aws_event_stream;
+#[cfg(feature = "bedrock")]
+pub mod bedrock_converse;
 #[cfg(any(
     feature = "anthropic",
     feature = "bedrock",
     feature = "cohere",
     feature = "gemini",
-    feature = "ollama"
+    feature = "ollama",
+    feature = "openai"
 ))]
 mod call_ids;
+#[cfg(feature = "cohere")]
+pub mod cohere_chat;
+#[cfg(feature = "cohere")]
+pub mod cohere_embed;
+#[cfg(feature = "cohere")]
+pub mod cohere_rerank;
 pub mod embed;
 mod error;
+#[cfg(feature = "gemini")]
+pub mod gemini_embed;
 #[cfg(feature = "gemini")]
 pub mod gemini_generate;
 #[allow(dead_code, reason = "only dialects look for hints, and none may be built")]
 mod hint;
 #[cfg(any(feature = "gemini", feature = "ollama"))]
 mod json_stream;
+#[cfg(feature = "ollama")]
+pub mod ollama_chat;
+#[cfg(feature = "openai")]
+mod media;
 #[cfg(feature = "openai")]
 pub mod openai_chat;
 #[cfg(feature = "openai")]
 pub mod openai_embeddings;
+#[cfg(feature = "openai")]
+pub mod openai_responses;
 pub mod rerank;
 #[cfg(any(feature = "cohere", feature = "gemini", feature = "ollama"))]
 mod schema;
 pub mod sse;
+#[cfg(any(feature = "cohere", feature = "openai"))]
+mod streamed;
 #[cfg(any(feature = "anthropic", feature = "bedrock"))]
 mod strict_schema;
+#[cfg(any(feature = "anthropic", feature = "bedrock"))]
+mod turns;
 
 pub use error::{Category, Policy, ProviderError};
 pub use hint::{HintSource, RetryHint};

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::ISSUER;
 use crate::clip;
 use crate::wire::call_ids::CallIds;
+use crate::wire::turns::Turns;
 
 const IMAGES: [&str; 4] = ["image/jpeg", "image/png", "image/gif", "image/webp"];
 
@@ -21,19 +22,10 @@ pub(super) struct Conversation {
     pub(super) messages: Vec<Value>,
 }
 
-/// What one side says until the other does.
-#[derive(Debug)]
-struct Turn {
-    role: &'static str,
-    /// Results of tools, which must come first.
-    results: Vec<Value>,
-    content: Vec<Value>,
-}
-
 /// The conversation in this format. Instructions go before everything else, wherever they were.
 pub(super) fn conversation(messages: &[Message]) -> Result<Conversation> {
     let mut out = Conversation::default();
-    let mut turns: Vec<Turn> = Vec::new();
+    let mut turns = Turns::default();
     let mut ids = CallIds::default();
     for (at, message) in messages.iter().enumerate() {
         let (role, results, content) = match message {
@@ -59,28 +51,9 @@ pub(super) fn conversation(messages: &[Message]) -> Result<Conversation> {
             }
             _ => return Err(Error::unsupported("the messages format has no form for this kind of message")),
         };
-        match turns.last_mut() {
-            Some(turn) if turn.role == role => {
-                turn.results.extend(results);
-                turn.content.extend(content);
-            }
-            _ => turns.push(Turn { role, results, content }),
-        }
+        turns.push(role, results, content);
     }
-    turns.retain(|turn| !turn.results.is_empty() || !turn.content.is_empty());
-    if let Some(last) = turns.last_mut().filter(|turn| turn.role == "assistant")
-        && let Some(Value::String(text)) = last.content.last_mut().and_then(|block| block.get_mut("text"))
-    {
-        // The answer goes on from here, and the provider refuses to go on from white space.
-        text.truncate(text.trim_end().len());
-    }
-    out.messages = turns
-        .into_iter()
-        .map(|turn| {
-            let content: Vec<Value> = turn.results.into_iter().chain(turn.content).collect();
-            json!({"role": turn.role, "content": content})
-        })
-        .collect();
+    out.messages = turns.finish();
     if out.messages.is_empty() {
         return Err(Error::invalid("a request needs at least one message that is no instruction"));
     }
