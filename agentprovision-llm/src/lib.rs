@@ -38,6 +38,9 @@
 //!
 //! # Features
 //! - `openai` (default): OpenAI and any OpenAI-compatible endpoint.
+//! - `gemini`: Google's Gemini API and Vertex AI.
+//! - `ollama`: Ollama's own format.
+//! - `cohere`: Cohere's chat, embedding and rerank models.
 //! - `replay`: record conversations with providers and replay them over real HTTP.
 //! - `http-reqwest`: passes `http-reqwest` on to the core.
 

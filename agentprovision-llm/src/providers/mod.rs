@@ -2,17 +2,37 @@
 
 #[cfg(feature = "anthropic")]
 mod anthropic;
+#[cfg(feature = "bedrock")]
+mod bedrock;
+#[cfg(feature = "cohere")]
+mod cohere;
+#[cfg(feature = "gemini")]
+mod gemini;
+#[cfg(feature = "ollama")]
+mod ollama;
 #[cfg(feature = "openai")]
 mod openai;
 #[cfg(feature = "openai")]
 mod openai_compatible;
+#[cfg(feature = "gemini")]
+mod vertex;
 
 #[cfg(feature = "anthropic")]
 pub use anthropic::Anthropic;
+#[cfg(feature = "bedrock")]
+pub use bedrock::Bedrock;
+#[cfg(feature = "cohere")]
+pub use cohere::Cohere;
+#[cfg(feature = "gemini")]
+pub use gemini::Gemini;
+#[cfg(feature = "ollama")]
+pub use ollama::Ollama;
 #[cfg(feature = "openai")]
 pub use openai::OpenAi;
 #[cfg(feature = "openai")]
 pub use openai_compatible::OpenAiCompatible;
+#[cfg(feature = "gemini")]
+pub use vertex::{AccessTokens, TokenFn, Vertex};
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,4 +63,13 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
         transport: Arc<dyn HttpTransport>,
         catalog: &Catalog,
     ) -> Result<Arc<dyn ChatModel>>;
+}
+
+/// What the catalogue knows of a model of `provider`.
+#[cfg(any(feature = "cohere", feature = "gemini", feature = "ollama"))]
+fn info(provider: &str, model: &str, catalog: &Catalog) -> Result<agentprovision_core::model::ModelInfo> {
+    if model.is_empty() {
+        return Err(agentprovision_core::Error::invalid("the name of a model must not be empty"));
+    }
+    Ok(catalog.info(provider, model))
 }

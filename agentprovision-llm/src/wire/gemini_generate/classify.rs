@@ -7,7 +7,7 @@ use crate::wire::hint::hints;
 use crate::wire::{Category, ProviderError};
 
 /// An answer with an error status.
-pub(super) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ProviderError {
+pub(in crate::wire) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ProviderError {
     if status.is_redirection() {
         // Redirects are not followed: a key must not go where an answer points.
         let mut error = ProviderError::new(Category::Malformed, "the provider answered with a redirect");
@@ -20,7 +20,7 @@ pub(super) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> 
 }
 
 /// The error inside a chunk or body that came with a success status.
-pub(super) fn embedded(value: &Value) -> Option<ProviderError> {
+pub(in crate::wire) fn embedded(value: &Value) -> Option<ProviderError> {
     let error = value.get("error").filter(|error| !error.is_null())?;
     let empty = error.as_object().is_some_and(serde_json::Map::is_empty);
     (!empty).then(|| build(None, &HeaderMap::new(), value))

@@ -89,6 +89,15 @@ pub(super) fn encode(request: &ChatRequest, delivery: Delivery, host: Host) -> R
 
 /// The path of a model's method. A name may be that of a resource: `tunedModels/x`, `publishers/p/models/x`.
 fn path(model: &str, delivery: Delivery, host: Host) -> Result<String> {
+    let method = match delivery {
+        Delivery::Whole => "generateContent",
+        Delivery::Streamed => "streamGenerateContent?alt=sse",
+    };
+    Ok(format!("/{}:{method}", resource(model, host)?))
+}
+
+/// The name of a model as a resource.
+pub(in crate::wire) fn resource(model: &str, host: Host) -> Result<String> {
     if model.is_empty() {
         return Err(Error::invalid("a request must name a model"));
     }
@@ -99,16 +108,12 @@ fn path(model: &str, delivery: Delivery, host: Host) -> Result<String> {
     if !model.split('/').all(segment) {
         return Err(Error::invalid(format!("`{}` is no name of a model", clip(model))));
     }
-    let method = match delivery {
-        Delivery::Whole => "generateContent",
-        Delivery::Streamed => "streamGenerateContent?alt=sse",
-    };
     let prefix = match host {
         _ if model.contains('/') => "",
         Host::Gemini => "models/",
         Host::Vertex => "publishers/google/models/",
     };
-    Ok(format!("/{prefix}{model}:{method}"))
+    Ok(format!("{prefix}{model}"))
 }
 
 fn config(request: &ChatRequest) -> Result<Map<String, Value>> {

@@ -8,10 +8,10 @@
 //! parts of the answer as Google sent them, text that was streamed in pieces put together.
 
 mod answer;
-mod classify;
+pub(super) mod classify;
 mod contents;
 mod decode;
-mod encode;
+pub(super) mod encode;
 mod partial;
 mod stream;
 #[cfg(test)]
@@ -26,7 +26,7 @@ use super::{Delivery, Dialect, ProviderError, StreamDecoder, WireRequest};
 
 /// Who serves the format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Host {
+pub(super) enum Host {
     #[default]
     Gemini,
     Vertex,
