@@ -5,6 +5,7 @@ use agentprovision_llm::wire::embed::EmbedDialect;
 use agentprovision_llm::wire::openai_chat::OpenAiChat;
 use agentprovision_llm::wire::openai_embeddings::OpenAiEmbeddings;
 use agentprovision_llm::wire::openai_responses::OpenAiResponses;
+use agentprovision_llm::wire::openai_responses::OpenAiResponses;
 
 /// A wire format.
 pub(crate) enum Format {
@@ -39,6 +40,7 @@ pub(crate) fn format(api: &str) -> Option<Format> {
         "bedrock.converse" => chat(agentprovision_llm::wire::bedrock_converse::BedrockConverse::new()),
         "openai.chat" => chat(OpenAiChat::new()),
         "openai.embeddings" => embed(OpenAiEmbeddings::new()),
+        "openai.responses" => chat(OpenAiResponses::new()),
         "openai.responses" => chat(OpenAiResponses::new()),
         _ => None,
     }

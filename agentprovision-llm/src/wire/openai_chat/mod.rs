@@ -8,14 +8,16 @@ pub(in crate::wire) mod classify;
 mod decode;
 mod encode;
 mod stream;
+pub(in crate::wire) mod strict;
 #[cfg(test)]
 mod tests;
-mod usage;
+pub(in crate::wire) mod usage;
 
 use agentprovision_core::Result;
 use agentprovision_core::model::{ChatRequest, ChatResponse};
 use http::{HeaderMap, StatusCode};
 
+use super::streamed::Streamed;
 use super::{Delivery, Dialect, ProviderError, StreamDecoder, WireRequest};
 
 /// Which field carries the longest answer.
@@ -64,7 +66,7 @@ impl Dialect for OpenAiChat {
     }
 
     fn decoder(&self) -> Box<dyn StreamDecoder> {
-        Box::<stream::Decoder>::default()
+        Box::<Streamed<stream::Chunks>>::default()
     }
 
     fn classify(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ProviderError {

@@ -5,157 +5,21 @@ use serde_json::Value;
 
 use super::usage::{merge, usage};
 use super::{classify, decode};
-use crate::wire::sse::{SseEvent, SseParser};
-use crate::wire::{Category, ProviderError, StreamDecoder};
+use crate::wire::ProviderError;
+use crate::wire::streamed::Events;
 
-/// What kind of body it turned out to be.
-#[derive(Debug)]
-enum Body {
-    /// Only white space so far.
-    Unknown,
-    /// Server-sent events.
-    Events(SseParser),
-    /// One JSON document: an error with a success status, or a server that knows no streaming.
-    Document(Vec<u8>),
-}
-
-#[derive(Debug)]
-pub(super) struct Decoder {
-    body: Body,
+/// The chunks of one answer.
+#[derive(Debug, Default)]
+pub(super) struct Chunks {
     id: Option<String>,
     model: Option<String>,
     calls: Calls,
     usage: Option<Usage>,
     finished: bool,
-    done: bool,
-    any_data: bool,
 }
 
-impl Default for Decoder {
-    fn default() -> Self {
-        Self {
-            body: Body::Unknown,
-            id: None,
-            model: None,
-            calls: Calls::default(),
-            usage: None,
-            finished: false,
-            done: false,
-            any_data: false,
-        }
-    }
-}
-
-impl StreamDecoder for Decoder {
-    fn push(&mut self, mut bytes: &[u8], out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
-        if matches!(self.body, Body::Unknown) {
-            bytes = bytes.trim_ascii_start();
-            self.body = match bytes.first() {
-                None => return Ok(()),
-                Some(b'{' | b'[') => Body::Document(Vec::new()),
-                Some(_) => Body::Events(SseParser::default()),
-            };
-        }
-        let mut events = Vec::new();
-        let parsed = match &mut self.body {
-            Body::Unknown => Ok(()),
-            Body::Events(parser) => parser.push(bytes, &mut events),
-            Body::Document(document) => {
-                if document.len().saturating_add(bytes.len()) > SseParser::LIMIT {
-                    return Err(ProviderError::new(Category::AnswerTooLarge, "the answer passes the limit"));
-                }
-                document.extend_from_slice(bytes);
-                Ok(())
-            }
-        };
-        for event in events {
-            self.event(event, out)?;
-        }
-        parsed
-    }
-
-    fn finish(&mut self, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
-        let mut events = Vec::new();
-        let mut stray = false;
-        match &mut self.body {
-            Body::Unknown => {}
-            Body::Events(parser) => {
-                stray = parser.stray();
-                parser.finish(&mut events)?;
-            }
-            Body::Document(document) => {
-                let document = std::mem::take(document);
-                return self.document(&document, out);
-            }
-        }
-        for event in events {
-            match event {
-                // An event that was cut off was never sent.
-                SseEvent::Data { data, .. }
-                    if data != "[DONE]" && serde_json::from_str::<Value>(&data).is_err() => {}
-                event => self.event(event, out)?,
-            }
-        }
-        if self.finished {
-            Ok(())
-        } else if stray && !self.any_data {
-            Err(ProviderError::new(
-                Category::Malformed,
-                "a success status with a body that is no event stream",
-            ))
-        } else {
-            Err(ProviderError::new(Category::Incomplete, "the stream ended before its finish reason"))
-        }
-    }
-}
-
-impl Decoder {
-    fn document(&mut self, document: &[u8], out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
-        match serde_json::from_slice::<Value>(document) {
-            Ok(body) => {
-                out.extend(decode::whole(&body)?);
-                self.finished = true;
-                Ok(())
-            }
-            Err(error) if error.is_eof() => {
-                Err(ProviderError::new(Category::Incomplete, "the answer ended in the middle of its body"))
-            }
-            Err(error) => Err(ProviderError::new(
-                Category::Malformed,
-                format!("a success status with a body that is no event stream: {error}"),
-            )),
-        }
-    }
-
-    fn event(&mut self, event: SseEvent, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
-        match event {
-            SseEvent::ErrorField(text) => {
-                let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
-                Err(classify::error_value(&value))
-            }
-            _ if self.done => Ok(()),
-            SseEvent::Data { data, .. } if data.trim_ascii() == "[DONE]" => {
-                self.done = true;
-                Ok(())
-            }
-            SseEvent::Data { data, .. } if data.trim_ascii().is_empty() => Ok(()),
-            SseEvent::Data { event, data } => {
-                let failed = event.as_deref() == Some("error");
-                match serde_json::from_str::<Value>(&data) {
-                    Ok(chunk) if failed => Err(classify::error_value(&chunk)),
-                    Ok(chunk) => self.chunk(&chunk, out),
-                    Err(_) if failed => Err(classify::error_value(&Value::String(data))),
-                    Err(error) => Err(ProviderError::new(
-                        Category::Malformed,
-                        format!("an event of the stream is not JSON: {error}"),
-                    )),
-                }
-            }
-        }
-    }
-
-    fn chunk(&mut self, chunk: &Value, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
-        self.any_data = true;
+impl Events for Chunks {
+    fn data(&mut self, chunk: &Value, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
         self.started(chunk, out);
         let choices = chunk.get("choices").and_then(Value::as_array).into_iter().flatten();
         // Only the first choice is used; a choice without an index is the first.
@@ -181,6 +45,22 @@ impl Decoder {
         Ok(())
     }
 
+    fn document(&mut self, body: &Value, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+        out.extend(decode::whole(body)?);
+        self.finished = true;
+        Ok(())
+    }
+
+    fn error(&self, data: &Value) -> ProviderError {
+        classify::error_value(data)
+    }
+
+    fn finished(&self) -> bool {
+        self.finished
+    }
+}
+
+impl Chunks {
     fn started(&mut self, chunk: &Value, out: &mut Vec<ChatEvent>) {
         let mut learned = false;
         for (slot, name) in [(&mut self.id, "id"), (&mut self.model, "model")] {

@@ -1,17 +1,21 @@
-//! Token counts.
+//! Token counts, under the names of both formats of OpenAI: many servers mix them.
 
 use agentprovision_core::model::Usage;
 use serde_json::Value;
 
 /// The counts of a `usage` object, or `None` when it has none.
-pub(super) fn usage(wire: &Value) -> Option<Usage> {
+pub(in crate::wire) fn usage(wire: &Value) -> Option<Usage> {
     let field = |path: &[&str]| {
         let value = path.iter().try_fold(wire, |value, name| value.get(name))?;
         value.as_u64().or_else(|| whole(value.as_f64()?))
     };
     let first = |paths: &[&[&str]]| paths.iter().find_map(|path| field(path));
     let input = first(&[&["prompt_tokens"], &["input_tokens"]]);
-    let reasoning = first(&[&["completion_tokens_details", "reasoning_tokens"], &["reasoning_tokens"]]);
+    let reasoning = first(&[
+        &["completion_tokens_details", "reasoning_tokens"],
+        &["output_tokens_details", "reasoning_tokens"],
+        &["reasoning_tokens"],
+    ]);
     let mut output = first(&[&["completion_tokens"], &["output_tokens"]]);
     if let (Some(input), Some(completion), Some(reasoning), Some(total)) =
         (input, output, reasoning, field(&["total_tokens"]))
@@ -26,12 +30,14 @@ pub(super) fn usage(wire: &Value) -> Option<Usage> {
         input_tokens: input,
         cache_read_tokens: first(&[
             &["prompt_tokens_details", "cached_tokens"],
+            &["input_tokens_details", "cached_tokens"],
             &["prompt_cache_hit_tokens"],
             &["cache_read_input_tokens"],
             &["cached_tokens"],
         ]),
         cache_write_tokens: first(&[
             &["prompt_tokens_details", "cache_write_tokens"],
+            &["input_tokens_details", "cache_write_tokens"],
             &["cache_creation_input_tokens"],
         ]),
         cache_write_1h_tokens: None,
@@ -47,7 +53,7 @@ fn whole(value: f64) -> Option<u64> {
 }
 
 /// The counts seen so far with the newer ones over them: some servers spread them over several events.
-pub(super) fn merge(old: Option<Usage>, new: Usage) -> Usage {
+pub(in crate::wire) fn merge(old: Option<Usage>, new: Usage) -> Usage {
     let old = old.unwrap_or_default();
     Usage {
         input_tokens: new.input_tokens.or(old.input_tokens),
