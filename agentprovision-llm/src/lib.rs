@@ -38,6 +38,8 @@
 //!
 //! # Features
 //! - `openai` (default): OpenAI and any OpenAI-compatible endpoint.
+//! - `anthropic`: Anthropic.
+//! - `bedrock`: Amazon Bedrock, chat of every vendor there and Titan embeddings, with signed requests.
 //! - `gemini`: Google's Gemini API and Vertex AI.
 //! - `ollama`: Ollama's own format.
 //! - `cohere`: Cohere's chat, embedding and rerank models.

@@ -15,7 +15,7 @@ mod support;
 use std::sync::Arc;
 
 use agentprovision_core::clock::ManualClock;
-use agentprovision_core::model::{ChatModel, ChatRequest, FinishReason, Message};
+use agentprovision_core::model::{ChatModel, ChatRequest, EmbedRequest, FinishReason, Message};
 use agentprovision_core::{Error, ErrorKind, Result};
 use agentprovision_llm::providers::Bedrock;
 use agentprovision_llm::{AwsKeySource, AwsKeys, Catalog, Provider};
@@ -98,6 +98,23 @@ async fn an_api_key_is_sent_as_it_is() {
     let seen = within(server.seen()).await;
     assert_eq!(seen.header("authorization"), Some(format!("Bearer {KEY}").as_str()));
     assert_eq!(seen.header("x-amz-date"), None);
+}
+
+#[tokio::test]
+async fn texts_are_embedded_one_by_one() {
+    let body = json!({"embedding": [0.5, -1.0], "inputTextTokenCount": 3}).to_string();
+    let mut server = Server::answering("200 OK", "", &body).await;
+    let provider = bedrock(&server, keys());
+    let model = provider.embedder("titan:0", transport(&provider), &Catalog::empty()).unwrap();
+    let answer = within(model.embed(&context(), EmbedRequest::new("x", ["a", "b"]))).await.unwrap();
+    assert_eq!(answer.vectors, [[0.5, -1.0], [0.5, -1.0]]);
+    assert_eq!(answer.usage.unwrap().input_tokens, Some(6));
+    for text in ["a", "b"] {
+        let seen = within(server.seen()).await;
+        assert!(seen.head.starts_with("POST /model/titan%3A0/invoke HTTP/1.1\n"), "{}", seen.head);
+        assert_eq!(seen.json(), json!({"inputText": text}));
+        assert!(seen.header("authorization").unwrap().starts_with("AWS4-HMAC-SHA256 "));
+    }
 }
 
 #[derive(Debug)]

@@ -5,7 +5,6 @@ use agentprovision_llm::wire::embed::EmbedDialect;
 use agentprovision_llm::wire::openai_chat::OpenAiChat;
 use agentprovision_llm::wire::openai_embeddings::OpenAiEmbeddings;
 use agentprovision_llm::wire::openai_responses::OpenAiResponses;
-use agentprovision_llm::wire::openai_responses::OpenAiResponses;
 
 /// A wire format.
 pub(crate) enum Format {
@@ -38,9 +37,10 @@ pub(crate) fn format(api: &str) -> Option<Format> {
         "ollama.chat" => chat(agentprovision_llm::wire::ollama_chat::OllamaChat::new()),
         #[cfg(feature = "bedrock")]
         "bedrock.converse" => chat(agentprovision_llm::wire::bedrock_converse::BedrockConverse::new()),
+        #[cfg(feature = "bedrock")]
+        "bedrock.titan-embed" => embed(agentprovision_llm::wire::titan_embed::TitanEmbed::new()),
         "openai.chat" => chat(OpenAiChat::new()),
         "openai.embeddings" => embed(OpenAiEmbeddings::new()),
-        "openai.responses" => chat(OpenAiResponses::new()),
         "openai.responses" => chat(OpenAiResponses::new()),
         _ => None,
     }

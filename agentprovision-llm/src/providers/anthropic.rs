@@ -82,10 +82,7 @@ impl Provider for Anthropic {
         transport: Arc<dyn HttpTransport>,
         catalog: &Catalog,
     ) -> Result<Arc<dyn ChatModel>> {
-        if model.is_empty() {
-            return Err(Error::invalid("the name of a model must not be empty"));
-        }
-        let info = catalog.info(self.name(), model);
+        let info = super::info(self.name(), model, catalog)?;
         let limit = info.max_output_tokens.unwrap_or(AnthropicMessages::MAX_TOKENS);
         let dialect = AnthropicMessages::new().with_max_tokens(limit);
         Ok(Arc::new(HttpModel::new(info, self.0.clone(), Arc::new(dialect), transport)))

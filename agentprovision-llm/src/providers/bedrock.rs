@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentprovision_core::clock::{Clock, SystemClock};
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::model::ChatModel;
+use agentprovision_core::model::{ChatModel, EmbeddingModel};
 use agentprovision_core::{Error, Result};
 use http::Uri;
 use secrecy::SecretString;
@@ -15,8 +15,10 @@ use crate::catalog::Catalog;
 use crate::clip;
 use crate::endpoint::Endpoint;
 use crate::http_model::HttpModel;
+use crate::http_vectors::HttpEmbedder;
 use crate::sigv4::{AwsKeySource, AwsKeys, SigV4};
 use crate::wire::bedrock_converse::BedrockConverse;
+use crate::wire::titan_embed::TitanEmbed;
 
 const SERVICE: &str = "bedrock";
 
@@ -100,6 +102,20 @@ impl Bedrock {
         Self { dialect, ..self }
     }
 
+    /// The embedding model the provider calls `model`: one of Amazon's Titan text embedding models.
+    ///
+    /// # Errors
+    /// `invalid_input` when the name is empty.
+    pub fn embedder(
+        &self,
+        model: &str,
+        transport: Arc<dyn HttpTransport>,
+        catalog: &Catalog,
+    ) -> Result<Arc<dyn EmbeddingModel>> {
+        let info = super::info(self.name(), model, catalog)?;
+        Ok(Arc::new(HttpEmbedder::new(info, self.proven(), Arc::new(TitanEmbed::new()), transport)))
+    }
+
     fn build(region: &str, proof: Proof) -> Result<Self> {
         let region = region.trim();
         let named =
@@ -153,10 +169,7 @@ impl Provider for Bedrock {
         transport: Arc<dyn HttpTransport>,
         catalog: &Catalog,
     ) -> Result<Arc<dyn ChatModel>> {
-        if model.is_empty() {
-            return Err(Error::invalid("the name of a model must not be empty"));
-        }
-        let info = catalog.info(self.name(), model);
+        let info = super::info(self.name(), model, catalog)?;
         Ok(Arc::new(HttpModel::new(info, self.proven(), Arc::new(self.dialect.clone()), transport)))
     }
 }

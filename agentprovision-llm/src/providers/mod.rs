@@ -66,7 +66,13 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 }
 
 /// What the catalogue knows of a model of `provider`.
-#[cfg(any(feature = "cohere", feature = "gemini", feature = "ollama"))]
+#[cfg(any(
+    feature = "anthropic",
+    feature = "bedrock",
+    feature = "cohere",
+    feature = "gemini",
+    feature = "ollama"
+))]
 fn info(provider: &str, model: &str, catalog: &Catalog) -> Result<agentprovision_core::model::ModelInfo> {
     if model.is_empty() {
         return Err(agentprovision_core::Error::invalid("the name of a model must not be empty"));

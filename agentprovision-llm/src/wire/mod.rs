@@ -48,10 +48,12 @@ pub mod rerank;
 #[cfg(any(feature = "cohere", feature = "gemini", feature = "ollama"))]
 mod schema;
 pub mod sse;
-#[cfg(any(feature = "cohere", feature = "openai"))]
+#[cfg(any(feature = "anthropic", feature = "cohere", feature = "openai"))]
 mod streamed;
 #[cfg(any(feature = "anthropic", feature = "bedrock"))]
 mod strict_schema;
+#[cfg(feature = "bedrock")]
+pub mod titan_embed;
 #[cfg(any(feature = "anthropic", feature = "bedrock"))]
 mod turns;
 

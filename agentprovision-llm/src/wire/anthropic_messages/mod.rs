@@ -19,6 +19,7 @@ use agentprovision_core::Result;
 use agentprovision_core::model::{ChatRequest, ChatResponse};
 use http::{HeaderMap, StatusCode};
 
+use super::streamed::Streamed;
 use super::{Delivery, Dialect, ProviderError, StreamDecoder, WireRequest};
 
 /// The issuer of continuations.
@@ -69,7 +70,7 @@ impl Dialect for AnthropicMessages {
     }
 
     fn decoder(&self) -> Box<dyn StreamDecoder> {
-        Box::<stream::Decoder>::default()
+        Box::new(Streamed::new(stream::Stream::default()))
     }
 
     fn classify(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ProviderError {

@@ -8,7 +8,7 @@ use crate::wire::hint::hints;
 use crate::wire::{Category, ProviderError};
 
 /// An answer with an error status.
-pub(super) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ProviderError {
+pub(in crate::wire) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ProviderError {
     let value = serde_json::from_slice(body)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).trim().to_owned()));
     if status.is_redirection() {
@@ -22,7 +22,7 @@ pub(super) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> 
 }
 
 /// The error inside a body that came with a success status.
-pub(super) fn embedded(body: &Value) -> Option<ProviderError> {
+pub(in crate::wire) fn embedded(body: &Value) -> Option<ProviderError> {
     // Services behind the same front answer like this when they do not know the operation.
     let inner = body.get("Output").unwrap_or(body);
     inner.get("__type").map(|_| build(None, &HeaderMap::new(), None, inner))

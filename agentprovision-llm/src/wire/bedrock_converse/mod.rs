@@ -5,7 +5,7 @@
 //! the conversation. Fields of one vendor's model go into the `extra` field `additionalModelRequestFields`.
 
 mod blocks;
-mod classify;
+pub(super) mod classify;
 mod decode;
 mod encode;
 mod messages;
