@@ -78,10 +78,11 @@ impl Events for Answer {
                 self.end(delta, out)?;
             }
             "error" => return Err(classify::error_value(data)),
-            "" => match classify::embedded(data) {
-                Some(error) => return Err(error),
-                None => {}
-            },
+            "" => {
+                if let Some(error) = classify::embedded(data) {
+                    return Err(error);
+                }
+            }
             // Citations, the ends of parts, and what is new.
             _ => {}
         }

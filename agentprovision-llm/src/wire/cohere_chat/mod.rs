@@ -46,7 +46,7 @@ impl Dialect for CohereChat {
     }
 
     fn decoder(&self) -> Box<dyn StreamDecoder> {
-        Box::<Streamed<answer::Answer>>::default()
+        Box::new(Streamed::new(answer::Answer::default()))
     }
 
     fn classify(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ProviderError {

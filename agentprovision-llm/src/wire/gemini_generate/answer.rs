@@ -279,12 +279,15 @@ fn finish_reason(raw: &str) -> Result<FinishReason, ProviderError> {
         | "7"
         | "8" => FinishReason::ContentFilter,
         // The model wrote a call that Google could not read, and threw the answer away; another try may do better.
-        "MALFORMED_FUNCTION_CALL"
-        | "UNEXPECTED_TOOL_CALL"
-        | "TOO_MANY_TOOL_CALLS"
-        | "MALFORMED_RESPONSE"
-        | "MISSING_THOUGHT_SIGNATURE" => {
+        "MALFORMED_FUNCTION_CALL" | "UNEXPECTED_TOOL_CALL" | "TOO_MANY_TOOL_CALLS" | "MALFORMED_RESPONSE" => {
             return Err(ProviderError::new(Category::ServerError, format!("the answer ended with `{raw}`")));
+        }
+        // The history lacks what it should have; no other try of the same request does better.
+        "MISSING_THOUGHT_SIGNATURE" => {
+            return Err(ProviderError::new(
+                Category::InvalidRequest,
+                format!("the answer ended with `{raw}`"),
+            ));
         }
         _ => FinishReason::Other,
     })

@@ -81,10 +81,14 @@ impl StreamDecoder for Decoder {
 
     fn finish(&mut self, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
         let mut events = Vec::new();
-        let mut stray = false;
-        if let Body::Events(parser) = &mut self.body {
-            stray = parser.stray();
-            parser.finish(&mut events)?;
+        let (mut stray, mut pending) = (false, false);
+        match &mut self.body {
+            Body::Unknown => {}
+            Body::Events(parser) => {
+                stray = parser.stray();
+                parser.finish(&mut events)?;
+            }
+            Body::Objects(parser) => pending = parser.pending(),
         }
         for event in events {
             match event {
@@ -102,6 +106,8 @@ impl StreamDecoder for Decoder {
                 Category::Malformed,
                 "a success status with a body that is no event stream",
             ))
+        } else if pending {
+            Err(ProviderError::new(Category::Incomplete, "the stream ended in the middle of an object"))
         } else {
             Err(ProviderError::new(Category::Incomplete, "the stream ended before its finish reason"))
         }
