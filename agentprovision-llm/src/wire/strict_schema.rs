@@ -97,9 +97,17 @@ fn part(schema: &Value, depth: usize) -> Result<Value> {
             "items" => drop(out.insert(name.clone(), part(value, depth + 1)?)),
             "anyOf" | "oneOf" | "allOf" => {
                 let parts = value.as_array().into_iter().flatten().map(|value| part(value, depth + 1));
+                let parts = parts.collect::<Result<Vec<_>>>()?;
+                let closed = |part: &Value| {
+                    ["$ref", "additionalProperties"].iter().any(|word| part.get(word).is_some())
+                };
+                if name == "allOf" && parts.len() > 1 && parts.iter().any(closed) {
+                    // Closed, no part allows what another asks for.
+                    return Err(refused("allOf", "of several objects"));
+                }
                 // Which of several forms an answer has shows from the answer.
                 let name = if name == "oneOf" { "anyOf" } else { name };
-                if out.insert(name.to_owned(), Value::Array(parts.collect::<Result<_>>()?)).is_some() {
+                if out.insert(name.to_owned(), Value::Array(parts)).is_some() {
                     return Err(refused("oneOf", "beside `anyOf`"));
                 }
             }
@@ -115,6 +123,7 @@ fn part(schema: &Value, depth: usize) -> Result<Value> {
             "format" if FORMATS.iter().any(|format| value == format) => {
                 out.insert(name.clone(), value.clone());
             }
+            "enum" | "const" if is_complex(name, value) => return Err(refused(name, "of objects or lists")),
             "minItems" if matches!(value.as_u64(), Some(0 | 1)) => {
                 drop(out.insert(name.clone(), value.clone()))
             }
@@ -134,15 +143,22 @@ fn part(schema: &Value, depth: usize) -> Result<Value> {
     }
     let is_object = match out.get("type") {
         Some(Value::Array(types)) => types.iter().any(|kind| kind == "object"),
-        kind => kind.is_some_and(|kind| kind == "object"),
+        Some(kind) => kind == "object",
+        None => out.contains_key("properties"),
     };
     if is_object {
-        if !out.contains_key("properties") && fields.get("additionalProperties") != Some(&Value::Bool(false))
+        let has = |keyword: &&str| out.contains_key(*keyword);
+        match (out.contains_key("properties"), ["anyOf", "allOf", "$ref"].iter().find(|keyword| has(keyword)))
         {
+            // Each form closes itself, and this part adds nothing of its own.
+            (false, Some(_)) => drop(out.remove("type")),
+            (true, Some(keyword)) => return Err(refused(keyword, "beside `properties`")),
             // Closed, it could only be empty.
-            return Err(refused("type", "`object` and no properties"));
+            (false, None) if fields.get("additionalProperties") != Some(&Value::Bool(false)) => {
+                return Err(refused("type", "`object` and no properties"));
+            }
+            _ => drop(out.insert("additionalProperties".into(), Value::Bool(false))),
         }
-        out.insert("additionalProperties".into(), Value::Bool(false));
     }
     if !limits.is_empty() {
         let described = out.get("description").and_then(Value::as_str).unwrap_or_default();
@@ -151,6 +167,14 @@ fn part(schema: &Value, depth: usize) -> Result<Value> {
         out.insert("description".into(), Value::String(description));
     }
     Ok(Value::Object(out))
+}
+
+/// Whether a value that an answer may have is an object or a list, or a choice among such values.
+fn is_complex(keyword: &str, value: &Value) -> bool {
+    let complex = |value: &Value| value.is_object() || value.is_array();
+    value.is_object()
+        || keyword == "const" && value.is_array()
+        || value.as_array().is_some_and(|items| items.iter().any(complex))
 }
 
 /// Whether following the references of `schema` leads to the definition at `target`.
@@ -214,6 +238,8 @@ mod tests {
                 "additionalProperties": false}},
         });
         assert_eq!(reduce(&schema).unwrap(), expected);
+        let forms = json!({"type": "object", "oneOf": [expected]});
+        assert_eq!(reduce(&forms).unwrap(), json!({"anyOf": [expected]}));
         // What it gives it leaves alone.
         assert_eq!(reduce(&expected).unwrap(), expected);
     }
@@ -232,6 +258,11 @@ mod tests {
             (json!({"type": "object", "properties": {"a": true}}), "type"),
             (json!({"type": "array", "items": {}}), "type"),
             (json!({"oneOf": [], "anyOf": []}), "oneOf"),
+            (json!({"enum": ["a", {}]}), "`enum`"),
+            (json!({"const": {}}), "`const`"),
+            (json!({"const": [1]}), "`const`"),
+            (json!({"allOf": [{"properties": {}}, {"type": "object", "properties": {}}]}), "`allOf`"),
+            (json!({"properties": {}, "anyOf": []}), "`anyOf` beside `properties`"),
             (json!(true), "object"),
         ] {
             let error = reduce(&schema).unwrap_err();

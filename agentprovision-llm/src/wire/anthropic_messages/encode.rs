@@ -6,6 +6,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
+use super::AnthropicMessages;
 use super::messages::conversation;
 use crate::clip;
 use crate::wire::{Delivery, WireRequest, strict_schema};
@@ -32,7 +33,10 @@ pub(super) fn encode(request: &ChatRequest, delivery: Delivery, default_limit: u
     if request.max_tokens == Some(0) {
         return Err(Error::invalid("the token limit must be at least 1"));
     }
-    body.insert("max_tokens".into(), json!(request.max_tokens.unwrap_or(default_limit)));
+    // The limit counts what is thought, too.
+    let budget = request.extra.get("thinking").and_then(|thinking| thinking.get("budget_tokens")?.as_u64());
+    let room = budget.map_or(0, |budget| budget.saturating_add(AnthropicMessages::MAX_TOKENS));
+    body.insert("max_tokens".into(), json!(request.max_tokens.unwrap_or(default_limit.max(room))));
     tools(request, &mut body)?;
     if let Some(temperature) = request.temperature {
         // JSON has no word for infinity; serde_json would send null.

@@ -50,6 +50,16 @@ fn a_small_request_says_nothing_more_than_it_must() {
 }
 
 #[test]
+fn a_budget_for_thinking_leaves_room_for_the_answer() {
+    let mut request = ChatRequest::new("m", vec![Message::user("hi")]);
+    let limit = |request: &ChatRequest| body(request, Delivery::Whole)["max_tokens"].as_u64().unwrap();
+    request.extra.insert("thinking".into(), json!({"type": "enabled", "budget_tokens": 10_000}));
+    assert_eq!(limit(&request), 14_096);
+    request.max_tokens = Some(11_000);
+    assert_eq!(limit(&request), 11_000);
+}
+
+#[test]
 fn a_full_request_has_every_field_in_its_place() {
     let mut request = ChatRequest::new(
         "m",

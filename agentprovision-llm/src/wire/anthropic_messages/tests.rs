@@ -273,11 +273,12 @@ fn a_stream_is_complete_from_its_stop_reason_on() {
     let all = everything();
     let whole = sse(&all);
     let complete = sse(&all[..all.len() - 1]).len() - 2;
+    let all_events = feed([&whole[..]]).0;
     for at in 0..=whole.len() {
         let (events, outcome) = feed([&whole[..at]]);
         let expected = if at < complete { Err(Category::Incomplete) } else { Ok(()) };
         assert_eq!(outcome.map_err(|error| error.category), expected, "cut at {at}");
-        assert!(feed([&whole[..]]).0.starts_with(&events), "cut at {at}");
+        assert!(all_events.starts_with(&events), "cut at {at}");
     }
     let marked = [whole.clone(), b"event: data\ndata: [DONE]\n\n".to_vec()].concat();
     assert_eq!(feed([&marked[..]]), feed([&whole[..]]));
@@ -343,7 +344,7 @@ fn damaged_streams_end_in_an_error_or_an_answer_in_every_chunking() {
         usize::from_le_bytes(bytes)
     };
     let (mut complete, mut failed) = (0, 0);
-    for _ in 0..1500 {
+    for _ in 0..1000 {
         let mut damaged = whole.clone();
         for _ in 0..=random() % 3 {
             let (at, other) = (random() % damaged.len(), random() % whole.len());

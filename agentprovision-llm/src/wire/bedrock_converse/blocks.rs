@@ -63,13 +63,11 @@ impl Answer {
             let part = reasoning.get("reasoningText").unwrap_or(reasoning);
             self.add(None, fresh_reasoning());
             self.reasoning(None, part, out);
+        } else if let Some(parts) = block.pointer("/citationsContent/content").and_then(Value::as_array) {
+            // Text with its sources, which in a stream come beside it.
+            let texts = parts.iter().filter_map(|part| part.get("text").and_then(Value::as_str));
+            self.text(None, &texts.collect::<String>(), out);
         } else if block.is_object() {
-            // Text with its sources comes in a block of its own.
-            for part in
-                block.pointer("/citationsContent/content").and_then(Value::as_array).into_iter().flatten()
-            {
-                push(part.get("text").and_then(Value::as_str), ChatEvent::Text, out);
-            }
             self.add(None, Content::Other(block.clone()));
         }
     }

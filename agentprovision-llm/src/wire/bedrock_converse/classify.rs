@@ -83,14 +83,13 @@ fn category(status: Option<u16>, kind: &str, message: &str) -> Category {
         "validationexception" | "serializationexception" => Category::InvalidRequest,
         "throttlingexception" | "toomanyrequestsexception" => Category::RateLimit,
         "accessdeniedexception" => Category::Permission,
-        "resourcenotfoundexception" => Category::NotFound,
+        "resourcenotfoundexception" | "unknownoperationexception" => Category::NotFound,
         "servicequotaexceededexception" => Category::QuotaExhausted,
         "modeltimeoutexception" => Category::Timeout,
         "modelnotreadyexception" | "serviceunavailableexception" => Category::Overloaded,
         "modelerrorexception" | "modelstreamerrorexception" | "internalserverexception" => {
             Category::ServerError
         }
-        "unknownoperationexception" => Category::Unsupported,
         _ => match status {
             Some(401) => Category::Authentication,
             Some(402) => Category::QuotaExhausted,
@@ -180,7 +179,7 @@ mod tests {
         let body = json!({"Output": {"__type": "com.amazon.coral.service#UnknownOperationException"}});
         let error = embedded(&body).unwrap();
         assert_eq!(error.provider_type.as_deref(), Some("UnknownOperationException"));
-        assert_eq!(error.category, Category::Unsupported);
+        assert_eq!(error.category, Category::NotFound);
         assert_eq!(embedded(&json!({"output": {}})), None);
         let error = exception("throttlingException", b"{\"message\": \"wait\"}", None);
         assert_eq!((error.category, error.message.as_str()), (Category::RateLimit, "wait"));
