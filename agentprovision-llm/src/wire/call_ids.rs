@@ -3,9 +3,25 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+/// What ids a provider takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct IdForm {
+    /// Whether an id can stay as it is.
+    pub(super) is_valid: fn(&str) -> bool,
+    /// An id for the call at the second place of the message at the first; the third counts the tries until it is free.
+    pub(super) make: fn(usize, usize, usize) -> String,
+}
+
+impl Default for IdForm {
+    fn default() -> Self {
+        Self { is_valid, make }
+    }
+}
+
 /// The ids of one conversation, from its beginning.
 #[derive(Debug, Default)]
 pub(super) struct CallIds<'a> {
+    form: IdForm,
     used: HashSet<String>,
     /// What became of an id in the last message that has it; several where the message has it several times.
     known: HashMap<&'a str, (usize, VecDeque<String>)>,
@@ -15,15 +31,23 @@ impl<'a> CallIds<'a> {
     /// The longest id that is kept as it is, in bytes.
     const LONGEST: usize = 64;
 
+    /// None yet, in another form than that which most providers take.
+    #[cfg(feature = "openai")]
+    pub(super) fn new(form: IdForm) -> Self {
+        Self { form, ..Self::default() }
+    }
+
     /// The id of the call at `place` of the message at `message`: its own where that can stay, and otherwise one that is
     /// the same whenever the same conversation is sent.
     pub(super) fn call(&mut self, id: &'a str, message: usize, place: usize) -> String {
-        let mut sent = if is_valid(id) { id.to_owned() } else { format!("call_{message}_{place}") };
-        if self.used.contains(&sent) {
-            sent = format!("call_{message}_{place}");
-        }
-        while !self.used.insert(sent.clone()) {
-            sent.push('_');
+        let mut sent = id.to_owned();
+        let mut valid = (self.form.is_valid)(id);
+        for attempt in 0.. {
+            if valid && self.used.insert(sent.clone()) {
+                break;
+            }
+            sent = (self.form.make)(message, place, attempt);
+            valid = true;
         }
         let (last, ids) = self.known.entry(id).or_default();
         if *last != message {
@@ -39,11 +63,15 @@ impl<'a> CallIds<'a> {
         match self.known.get_mut(id) {
             Some((_, ids)) if ids.len() > 1 => ids.pop_front().unwrap_or_default(),
             Some((_, ids)) => ids.front().cloned().unwrap_or_default(),
-            None if is_valid(id) => id.to_owned(),
+            None if (self.form.is_valid)(id) => id.to_owned(),
             // A result of no call, which the provider will refuse by name.
             None => "call_unknown".to_owned(),
         }
     }
+}
+
+fn make(message: usize, place: usize, attempt: usize) -> String {
+    format!("call_{message}_{place}{}", "_".repeat(attempt))
 }
 
 fn is_valid(id: &str) -> bool {

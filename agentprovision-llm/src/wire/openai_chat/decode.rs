@@ -4,6 +4,7 @@ use agentprovision_core::model::{ChatAssembler, ChatEvent, ChatResponse, FinishR
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
+use super::again::Again;
 use super::classify;
 use super::stream::{Calls, events_of};
 use super::usage::usage;
@@ -13,6 +14,7 @@ pub(super) fn decode(
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
+    again: Option<Again>,
 ) -> Result<ChatResponse, ProviderError> {
     if !status.is_success() {
         return Err(classify::classify(status, headers, body));
@@ -22,7 +24,7 @@ pub(super) fn decode(
     let body: Value = serde_json::from_slice(body)
         .map_err(|error| malformed(format!("whose body is not JSON: {error}")))?;
     let mut assembler = ChatAssembler::new();
-    let events = whole(&body).map_err(|error| match error.category {
+    let events = whole(&body, again).map_err(|error| match error.category {
         Category::Malformed => malformed(error.message),
         _ => error,
     })?;
@@ -33,7 +35,7 @@ pub(super) fn decode(
 }
 
 /// The events of a whole answer.
-pub(super) fn whole(body: &Value) -> Result<Vec<ChatEvent>, ProviderError> {
+pub(super) fn whole(body: &Value, again: Option<Again>) -> Result<Vec<ChatEvent>, ProviderError> {
     if let Some(error) = classify::embedded(body) {
         return Err(error);
     }
@@ -56,6 +58,11 @@ pub(super) fn whole(body: &Value) -> Result<Vec<ChatEvent>, ProviderError> {
     out.push(ChatEvent::Started { id: text("id"), model: text("model") });
     if let Some(message) = message {
         events_of(message, &mut Calls::default(), &mut out);
+        let again = again.and_then(|mut again| {
+            again.see(message);
+            again.continuation()
+        });
+        out.extend(again.map(ChatEvent::Continuation));
     }
     out.extend(body.get("usage").and_then(usage).map(ChatEvent::Usage));
     out.push(finished(raw)?);

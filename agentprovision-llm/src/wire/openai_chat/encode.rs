@@ -1,13 +1,13 @@
 //! Requests.
 
-use agentprovision_core::model::{ChatRequest, Content, Message, ToolChoice, ToolRequest};
+use agentprovision_core::model::{ChatRequest, ToolChoice};
 use agentprovision_core::{Error, Result};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use super::TokenLimitField;
 use super::strict::is_strict;
+use super::{Lack, OpenAiChat, SeedField, TokenLimitField, messages};
 use crate::clip;
 use crate::wire::{Delivery, WireRequest};
 
@@ -15,20 +15,25 @@ use crate::wire::{Delivery, WireRequest};
 /// `stream_options` would lose the usage, the others have a field of their own.
 const OWNED: [&str; 7] = ["model", "messages", "stream", "stream_options", "tools", "tool_choice", "n"];
 
-pub(super) fn encode(
-    request: &ChatRequest,
-    delivery: Delivery,
-    limit: TokenLimitField,
-) -> Result<WireRequest> {
+pub(super) fn encode(request: &ChatRequest, delivery: Delivery, dialect: &OpenAiChat) -> Result<WireRequest> {
     if request.model.is_empty() {
         return Err(Error::invalid("a request must name a model"));
     }
     if request.messages.is_empty() {
         return Err(Error::invalid("a request needs at least one message"));
     }
+    let needs = [
+        (Lack::Tools, !request.tools.is_empty(), "tools"),
+        (Lack::OutputSchema, request.output_schema.is_some(), "output schema"),
+        (Lack::Stop, !request.stop.is_empty(), "stop sequences"),
+        (Lack::Seed, request.seed.is_some(), "seed"),
+    ];
+    if let Some((_, _, name)) = needs.iter().find(|(lack, needed, _)| *needed && dialect.lacks(*lack)) {
+        return Err(Error::unsupported(format!("the model provider has no {name}")));
+    }
     let mut body = Map::new();
     body.insert("model".into(), json!(request.model));
-    body.insert("messages".into(), request.messages.iter().map(message).collect::<Result<Value>>()?);
+    body.insert("messages".into(), messages::encode(&request.messages, dialect)?);
     tools(request, &mut body)?;
     if let Some(temperature) = request.temperature {
         // JSON has no word for infinity; serde_json would send null.
@@ -41,7 +46,7 @@ pub(super) fn encode(
         if tokens == 0 {
             return Err(Error::invalid("the token limit must be at least 1"));
         }
-        let field = match limit {
+        let field = match dialect.token_limit {
             TokenLimitField::MaxCompletionTokens => "max_completion_tokens",
             TokenLimitField::MaxTokens => "max_tokens",
         };
@@ -58,12 +63,18 @@ pub(super) fn encode(
         body.insert("stop".into(), json!(request.stop));
     }
     if let Some(seed) = request.seed {
-        body.insert("seed".into(), json!(seed));
+        let field = match dialect.seed {
+            SeedField::Seed => "seed",
+            SeedField::RandomSeed => "random_seed",
+        };
+        body.insert(field.into(), json!(seed));
     }
     if delivery == Delivery::Streamed {
         body.insert("stream".into(), json!(true));
-        // Without it a streamed answer has no usage, and its cost would be unknown.
-        body.insert("stream_options".into(), json!({"include_usage": true}));
+        if !dialect.lacks(Lack::StreamOptions) {
+            // Without it a streamed answer has no usage, and its cost would be unknown.
+            body.insert("stream_options".into(), json!({"include_usage": true}));
+        }
     }
     for (name, value) in &request.extra {
         if OWNED.contains(&name.as_str()) || body.contains_key(name) {
@@ -83,56 +94,6 @@ pub(super) fn encode(
         }),
     );
     Ok(WireRequest { path: "/chat/completions".into(), headers, body: body.into() })
-}
-
-fn message(message: &Message) -> Result<Value> {
-    Ok(match message {
-        Message::System { text } => json!({"role": "system", "content": text}),
-        Message::User { content } => json!({"role": "user", "content": user_content(content)?}),
-        Message::Assistant { text, tool_calls, .. } if tool_calls.is_empty() => {
-            json!({"role": "assistant", "content": text})
-        }
-        Message::Assistant { text, tool_calls, .. } => {
-            let content = if text.is_empty() { Value::Null } else { json!(text) };
-            let calls: Vec<Value> = tool_calls.iter().map(tool_call).collect();
-            json!({"role": "assistant", "content": content, "tool_calls": calls})
-        }
-        Message::Tool { call_id, content, .. } => {
-            json!({"role": "tool", "tool_call_id": call_id, "content": content})
-        }
-        _ => {
-            return Err(Error::unsupported(
-                "the chat completions format has no form for this kind of message",
-            ));
-        }
-    })
-}
-
-fn user_content(content: &[Content]) -> Result<Value> {
-    let mut parts = Vec::with_capacity(content.len());
-    for part in content {
-        match part {
-            Content::Text { text } => parts.push(text.as_str()),
-            _ => {
-                return Err(Error::unsupported(
-                    "the chat completions format has no form for this kind of content",
-                ));
-            }
-        }
-    }
-    Ok(match parts.as_slice() {
-        [] => return Err(Error::invalid("a user's message needs content")),
-        // One text goes as a plain string, which every server of this format reads.
-        [text] => json!(text),
-        texts => texts.iter().map(|text| json!({"type": "text", "text": text})).collect(),
-    })
-}
-
-fn tool_call(call: &ToolRequest) -> Value {
-    // Servers refuse a history with half an argument list; the tool's result says what happened to the call.
-    let whole = !call.arguments.trim().is_empty() && call.json().is_some();
-    let arguments = if whole { call.arguments.as_str() } else { "{}" };
-    json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}})
 }
 
 fn tools(request: &ChatRequest, body: &mut Map<String, Value>) -> Result<()> {
@@ -179,12 +140,13 @@ fn tools(request: &ChatRequest, body: &mut Map<String, Value>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use agentprovision_core::ErrorKind;
-    use agentprovision_core::model::ToolDefinition;
+    use agentprovision_core::model::{Content, Message, ToolDefinition, ToolRequest};
 
     use super::*;
 
     fn body(request: &ChatRequest, delivery: Delivery) -> Value {
-        let wire = encode(request, delivery, TokenLimitField::MaxCompletionTokens).unwrap();
+        let dialect = OpenAiChat::new().with_token_limit(TokenLimitField::MaxCompletionTokens);
+        let wire = encode(request, delivery, &dialect).unwrap();
         assert_eq!(wire.path, "/chat/completions");
         serde_json::from_slice(&wire.body).unwrap()
     }
@@ -192,7 +154,7 @@ mod tests {
     fn refused(change: impl FnOnce(&mut ChatRequest)) -> Error {
         let mut request = ChatRequest::new("m", vec![Message::user("hi")]);
         change(&mut request);
-        encode(&request, Delivery::Whole, TokenLimitField::MaxTokens).unwrap_err()
+        encode(&request, Delivery::Whole, &OpenAiChat::new()).unwrap_err()
     }
 
     #[test]
@@ -200,7 +162,7 @@ mod tests {
         let request = ChatRequest::new("m", vec![Message::user("hi")]);
         let expected = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
         assert_eq!(body(&request, Delivery::Whole), expected);
-        let wire = encode(&request, Delivery::Streamed, TokenLimitField::MaxTokens).unwrap();
+        let wire = encode(&request, Delivery::Streamed, &OpenAiChat::new()).unwrap();
         assert_eq!(wire.headers.get(ACCEPT).unwrap(), "text/event-stream");
     }
 

@@ -3,6 +3,7 @@
 use agentprovision_core::model::{ChatEvent, Usage};
 use serde_json::Value;
 
+use super::again::Again;
 use super::usage::{merge, usage};
 use super::{classify, decode};
 use crate::wire::ProviderError;
@@ -15,6 +16,7 @@ pub(super) struct Chunks {
     model: Option<String>,
     calls: Calls,
     usage: Option<Usage>,
+    again: Option<Again>,
     finished: bool,
 }
 
@@ -27,6 +29,9 @@ impl Events for Chunks {
             choices.into_iter().find(|choice| choice.get("index").and_then(Value::as_u64).unwrap_or(0) == 0);
         if let Some(delta) = choice.and_then(|choice| choice.get("delta")) {
             events_of(delta, &mut self.calls, out);
+            if let Some(again) = &mut self.again {
+                again.see(delta);
+            }
         }
         let usages = [chunk.get("usage"), chunk.get("x_groq").and_then(|groq| groq.get("usage"))];
         if let Some(counts) = usages.into_iter().flatten().find_map(usage) {
@@ -39,14 +44,17 @@ impl Events for Chunks {
         }
         let raw = choice.and_then(|choice| choice.get("finish_reason")).and_then(Value::as_str);
         if let Some(raw) = raw.filter(|raw| !raw.is_empty() && !self.finished) {
-            out.push(decode::finished(Some(raw))?);
+            let finished = decode::finished(Some(raw))?;
+            let again = self.again.as_mut().and_then(Again::continuation);
+            out.extend(again.map(ChatEvent::Continuation));
+            out.push(finished);
             self.finished = true;
         }
         Ok(())
     }
 
     fn document(&mut self, body: &Value, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
-        out.extend(decode::whole(body)?);
+        out.extend(decode::whole(body, self.again.take())?);
         self.finished = true;
         Ok(())
     }
@@ -61,6 +69,10 @@ impl Events for Chunks {
 }
 
 impl Chunks {
+    pub(super) fn new(again: Option<Again>) -> Self {
+        Self { again, ..Self::default() }
+    }
+
     fn started(&mut self, chunk: &Value, out: &mut Vec<ChatEvent>) {
         let mut learned = false;
         for (slot, name) in [(&mut self.id, "id"), (&mut self.model, "model")] {

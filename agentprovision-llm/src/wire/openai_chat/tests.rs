@@ -374,3 +374,34 @@ fn damaged_streams_end_in_an_error_or_an_answer_in_every_chunking() {
     }
     assert!(complete > 100 && failed > 100, "{complete} {failed}");
 }
+
+#[test]
+fn reasoning_that_is_wanted_again_is_kept_from_streams_and_whole_answers() {
+    let dialect = OpenAiChat::new().with_reasoning_again("p", ReasoningField::Content);
+    let chunks = [
+        delta(json!({"role": "assistant", "reasoning_content": ""})),
+        delta(json!({"reasoning_content": "h"})),
+        delta(json!({"reasoning_content": "m"})),
+        piece(Some(0), Some("c1"), Some("add"), "{}"),
+        finish("tool_calls"),
+    ];
+    let mut decoder = dialect.decoder();
+    let mut events = Vec::new();
+    decoder.push(&sse(&chunks), &mut events).unwrap();
+    decoder.finish(&mut events).unwrap();
+    let mut assembler = ChatAssembler::new();
+    events.iter().for_each(|event| assembler.push(event));
+    let streamed = assembler.finish().unwrap();
+    let message = json!({"reasoning_content": "hm",
+        "tool_calls": [{"id": "c1", "function": {"name": "add", "arguments": "{}"}}]});
+    let whole =
+        json!({"id": "a", "model": "m", "choices": [{"message": message, "finish_reason": "tool_calls"}]});
+    let whole = dialect.decode(StatusCode::OK, &HeaderMap::new(), whole.to_string().as_bytes()).unwrap();
+    assert_eq!(whole, streamed);
+    let continuation = whole.continuation.unwrap();
+    assert_eq!(
+        (continuation.issuer.as_str(), continuation.items),
+        ("p", vec![json!({"reasoning_content": "hm"})])
+    );
+    assert_eq!(answer(&chunks).continuation, None);
+}
