@@ -282,6 +282,9 @@ fn a_stream_is_complete_from_its_stop_reason_on() {
     }
     let marked = [whole.clone(), b"event: data\ndata: [DONE]\n\n".to_vec()].concat();
     assert_eq!(feed([&marked[..]]), feed([&whole[..]]));
+    // What comes after the last event is nobody's.
+    let late = [whole.clone(), sse(&[text(9, "late")])].concat();
+    assert_eq!(feed([&late[..]]), feed([&whole[..]]));
 }
 
 #[test]
