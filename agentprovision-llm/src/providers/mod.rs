@@ -2,37 +2,89 @@
 
 #[cfg(feature = "anthropic")]
 mod anthropic;
+#[cfg(feature = "openai")]
+mod azure;
 #[cfg(feature = "bedrock")]
 mod bedrock;
+#[cfg(feature = "openai")]
+mod cerebras;
 #[cfg(feature = "cohere")]
 mod cohere;
+#[cfg(feature = "openai")]
+mod deepseek;
+#[cfg(feature = "openai")]
+mod fireworks;
 #[cfg(feature = "gemini")]
 mod gemini;
+#[cfg(feature = "openai")]
+mod groq;
+#[cfg(feature = "openai")]
+mod hosted;
+#[cfg(feature = "openai")]
+mod llamacpp;
+#[cfg(feature = "openai")]
+mod mistral;
 #[cfg(feature = "ollama")]
 mod ollama;
 #[cfg(feature = "openai")]
 mod openai;
 #[cfg(feature = "openai")]
 mod openai_compatible;
+#[cfg(feature = "openai")]
+mod openrouter;
+#[cfg(feature = "openai")]
+mod perplexity;
+#[cfg(feature = "openai")]
+mod together;
 #[cfg(feature = "gemini")]
 mod vertex;
+#[cfg(feature = "openai")]
+mod vllm;
+#[cfg(feature = "openai")]
+mod xai;
 
 #[cfg(feature = "anthropic")]
 pub use anthropic::Anthropic;
+#[cfg(feature = "openai")]
+pub use azure::Azure;
 #[cfg(feature = "bedrock")]
 pub use bedrock::Bedrock;
+#[cfg(feature = "openai")]
+pub use cerebras::Cerebras;
 #[cfg(feature = "cohere")]
 pub use cohere::Cohere;
+#[cfg(feature = "openai")]
+pub use deepseek::DeepSeek;
+#[cfg(feature = "openai")]
+pub use fireworks::Fireworks;
 #[cfg(feature = "gemini")]
 pub use gemini::Gemini;
+#[cfg(feature = "openai")]
+pub use groq::Groq;
+#[cfg(feature = "openai")]
+pub use hosted::Hosted;
+#[cfg(feature = "openai")]
+pub use llamacpp::LlamaCpp;
+#[cfg(feature = "openai")]
+pub use mistral::Mistral;
 #[cfg(feature = "ollama")]
 pub use ollama::Ollama;
 #[cfg(feature = "openai")]
 pub use openai::OpenAi;
 #[cfg(feature = "openai")]
 pub use openai_compatible::OpenAiCompatible;
+#[cfg(feature = "openai")]
+pub use openrouter::OpenRouter;
+#[cfg(feature = "openai")]
+pub use perplexity::Perplexity;
+#[cfg(feature = "openai")]
+pub use together::Together;
 #[cfg(feature = "gemini")]
 pub use vertex::{AccessTokens, TokenFn, Vertex};
+#[cfg(feature = "openai")]
+pub use vllm::Vllm;
+#[cfg(feature = "openai")]
+pub use xai::Xai;
 
 use std::fmt;
 use std::sync::Arc;
@@ -71,7 +123,8 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     feature = "bedrock",
     feature = "cohere",
     feature = "gemini",
-    feature = "ollama"
+    feature = "ollama",
+    feature = "openai"
 ))]
 fn info(provider: &str, model: &str, catalog: &Catalog) -> Result<agentprovision_core::model::ModelInfo> {
     if model.is_empty() {

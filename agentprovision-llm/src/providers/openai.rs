@@ -1,21 +1,22 @@
 //! OpenAI.
 
-use std::env;
 use std::sync::Arc;
 
+use agentprovision_core::Result;
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::model::ChatModel;
-use agentprovision_core::{Error, Result};
+use agentprovision_core::model::{ChatModel, EmbeddingModel};
 use http::Uri;
 use secrecy::SecretString;
 
+use super::hosted::{required, variable};
 use super::{OpenAiCompatible, Provider};
 use crate::catalog::Catalog;
 use crate::wire::openai_chat::{OpenAiChat, TokenLimitField};
+use crate::wire::openai_embeddings::OpenAiEmbeddings;
 
 const BASE_URL: &str = "https://api.openai.com/v1";
 
-/// OpenAI's chat completions, under the name `openai`.
+/// OpenAI, under the name `openai`: chat completions, unless told otherwise, and embeddings.
 #[derive(Clone, Debug)]
 pub struct OpenAi(OpenAiCompatible);
 
@@ -34,7 +35,8 @@ impl OpenAi {
     /// `invalid_input` as [`OpenAi::new`], and when the URL is not an absolute one without user, query and fragment.
     pub fn at(base_url: &str, key: SecretString) -> Result<Self> {
         let dialect = OpenAiChat::new().with_token_limit(TokenLimitField::MaxCompletionTokens);
-        Ok(Self(OpenAiCompatible::new("openai", base_url)?.dialect(dialect).key(key)?))
+        let embeddings = OpenAiEmbeddings::new().with_base64();
+        Ok(Self(OpenAiCompatible::new("openai", base_url)?.dialect(dialect).embeddings(embeddings).key(key)?))
     }
 
     /// OpenAI with the key in `OPENAI_API_KEY`, at `OPENAI_BASE_URL` where that is set.
@@ -42,10 +44,8 @@ impl OpenAi {
     /// # Errors
     /// `invalid_input` when the key is not set, and as [`OpenAi::at`].
     pub fn from_env() -> Result<Self> {
-        let read = |name| env::var(name).ok().filter(|value| !value.trim().is_empty());
-        let key = read("OPENAI_API_KEY")
-            .ok_or_else(|| Error::invalid("the environment variable `OPENAI_API_KEY` is not set"))?;
-        let base_url = read("OPENAI_BASE_URL");
+        let key = required("OPENAI_API_KEY")?;
+        let base_url = variable("OPENAI_BASE_URL");
         Self::at(base_url.as_deref().unwrap_or(BASE_URL), key.into())
     }
 
@@ -55,6 +55,25 @@ impl OpenAi {
     /// `invalid_input` when the name or the value cannot stand in a header, or the name is one the platform sets.
     pub fn header(self, name: &str, value: &str) -> Result<Self> {
         Ok(Self(self.0.header(name, value)?))
+    }
+
+    /// The same provider in the responses format, in which reasoning goes on between the turns of a conversation.
+    #[must_use]
+    pub fn responses(self) -> Self {
+        Self(self.0.responses())
+    }
+
+    /// The embedding model the provider calls `model`.
+    ///
+    /// # Errors
+    /// `invalid_input` when the name is empty.
+    pub fn embedder(
+        &self,
+        model: &str,
+        transport: Arc<dyn HttpTransport>,
+        catalog: &Catalog,
+    ) -> Result<Arc<dyn EmbeddingModel>> {
+        self.0.embedder(model, transport, catalog)
     }
 }
 

@@ -1,24 +1,28 @@
-//! Any endpoint that speaks OpenAI's chat completions: vLLM, llama.cpp, Ollama, Groq, Mistral, DeepSeek, OpenRouter and
-//! many more.
+//! Any endpoint that speaks a format of OpenAI and has no file of its own here.
 
 use std::sync::Arc;
 
+use agentprovision_core::Result;
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::model::ChatModel;
-use agentprovision_core::{Error, Result};
+use agentprovision_core::model::{ChatModel, EmbeddingModel};
 use http::Uri;
 use secrecy::SecretString;
 
 use super::Provider;
 use crate::catalog::Catalog;
+use crate::wire::Dialect;
+use crate::wire::embed::EmbedDialect;
 use crate::wire::openai_chat::OpenAiChat;
-use crate::{Endpoint, HttpModel};
+use crate::wire::openai_embeddings::OpenAiEmbeddings;
+use crate::wire::openai_responses::OpenAiResponses;
+use crate::{Endpoint, HttpEmbedder, HttpModel};
 
-/// A server of OpenAI's chat completions format, under a name of your own.
+/// A server of OpenAI's formats, under a name of your own: chat completions, unless told otherwise.
 #[derive(Clone, Debug)]
 pub struct OpenAiCompatible {
     endpoint: Endpoint,
-    dialect: OpenAiChat,
+    dialect: Arc<dyn Dialect>,
+    embeddings: Arc<dyn EmbedDialect>,
 }
 
 impl OpenAiCompatible {
@@ -28,7 +32,11 @@ impl OpenAiCompatible {
     /// `invalid_input` when the name is empty or has a slash, or the URL is not an absolute one without user, query
     /// and fragment.
     pub fn new(name: &str, base_url: &str) -> Result<Self> {
-        Ok(Self { endpoint: Endpoint::new(name, base_url)?, dialect: OpenAiChat::new() })
+        Ok(Self {
+            endpoint: Endpoint::new(name, base_url)?,
+            dialect: Arc::new(OpenAiChat::new()),
+            embeddings: Arc::new(OpenAiEmbeddings::new()),
+        })
     }
 
     /// The same server with a key, sent as `Authorization: Bearer …`.
@@ -47,10 +55,43 @@ impl OpenAiCompatible {
         Ok(Self { endpoint: self.endpoint.with_header(name, value)?, ..self })
     }
 
-    /// The same server with other options of the dialect.
+    /// The same server with another dialect, or with other options of it.
     #[must_use]
-    pub fn dialect(self, dialect: OpenAiChat) -> Self {
-        Self { dialect, ..self }
+    pub fn dialect(self, dialect: impl Dialect) -> Self {
+        Self { dialect: Arc::new(dialect), ..self }
+    }
+
+    /// The same server in the responses format, `/responses`; what it encrypts is its own.
+    #[must_use]
+    pub fn responses(self) -> Self {
+        let dialect = OpenAiResponses::new().with_issuer(self.endpoint.provider());
+        self.dialect(dialect)
+    }
+
+    /// The same server with other options of its embeddings.
+    #[must_use]
+    pub fn embeddings(self, dialect: impl EmbedDialect) -> Self {
+        Self { embeddings: Arc::new(dialect), ..self }
+    }
+
+    /// The embedding model the server calls `model`, at `/embeddings`.
+    ///
+    /// # Errors
+    /// `invalid_input` when the name is empty.
+    pub fn embedder(
+        &self,
+        model: &str,
+        transport: Arc<dyn HttpTransport>,
+        catalog: &Catalog,
+    ) -> Result<Arc<dyn EmbeddingModel>> {
+        let info = super::info(self.name(), model, catalog)?;
+        let embeddings = Arc::clone(&self.embeddings);
+        Ok(Arc::new(HttpEmbedder::new(info, self.endpoint.clone(), embeddings, transport)))
+    }
+
+    /// The same server with its endpoint changed.
+    pub(super) fn endpoint(self, change: impl FnOnce(Endpoint) -> Result<Endpoint>) -> Result<Self> {
+        Ok(Self { endpoint: change(self.endpoint)?, ..self })
     }
 }
 
@@ -69,10 +110,7 @@ impl Provider for OpenAiCompatible {
         transport: Arc<dyn HttpTransport>,
         catalog: &Catalog,
     ) -> Result<Arc<dyn ChatModel>> {
-        if model.is_empty() {
-            return Err(Error::invalid("the name of a model must not be empty"));
-        }
-        let info = catalog.info(self.name(), model);
-        Ok(Arc::new(HttpModel::new(info, self.endpoint.clone(), Arc::new(self.dialect.clone()), transport)))
+        let info = super::info(self.name(), model, catalog)?;
+        Ok(Arc::new(HttpModel::new(info, self.endpoint.clone(), Arc::clone(&self.dialect), transport)))
     }
 }

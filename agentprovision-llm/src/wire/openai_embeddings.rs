@@ -19,11 +19,12 @@ use crate::clip;
 pub struct OpenAiEmbeddings {
     largest_batch: usize,
     base64: bool,
+    dimensions: &'static str,
 }
 
 impl Default for OpenAiEmbeddings {
     fn default() -> Self {
-        Self { largest_batch: 2048, base64: false }
+        Self { largest_batch: 2048, base64: false, dimensions: "dimensions" }
     }
 }
 
@@ -38,6 +39,12 @@ impl OpenAiEmbeddings {
     #[must_use]
     pub fn with_largest_batch(self, largest_batch: usize) -> Self {
         Self { largest_batch: largest_batch.max(1), ..self }
+    }
+
+    /// The same dialect with another field for the length of the vectors, such as `output_dimension`.
+    #[must_use]
+    pub fn with_dimensions_field(self, dimensions: &'static str) -> Self {
+        Self { dimensions, ..self }
     }
 
     /// The same dialect asking for vectors in base64, a third of the bytes; not every server knows it.
@@ -60,7 +67,7 @@ impl EmbedDialect for OpenAiEmbeddings {
         body.insert("model".into(), json!(request.model));
         body.insert("input".into(), json!(request.inputs));
         if let Some(dimensions) = request.dimensions {
-            body.insert("dimensions".into(), json!(dimensions));
+            body.insert(self.dimensions.into(), json!(dimensions));
         }
         if self.base64 && !request.extra.contains_key("encoding_format") {
             body.insert("encoding_format".into(), json!("base64"));
@@ -160,6 +167,9 @@ mod tests {
         request.extra.insert("input".into(), json!("x"));
         let error = dialect.encode(&request).unwrap_err();
         assert_eq!(error.to_string(), "extra fields may not set `input`");
+        request.extra.clear();
+        let mistral = OpenAiEmbeddings::new().with_dimensions_field("output_dimension");
+        assert_eq!(body(&mistral, &request)["output_dimension"], 8);
     }
 
     #[test]
