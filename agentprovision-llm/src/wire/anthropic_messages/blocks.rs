@@ -226,15 +226,16 @@ impl Answer {
     fn continuation(&self) -> Option<Continuation> {
         let sent: Vec<&Block> = self.blocks.iter().filter(|block| can_return(block)).collect();
         let last = sent.iter().rposition(|block| is_special(block))?;
-        let plain = |block: &&Block| !is_special(block);
-        let head = sent.iter().take(last + 1).any(plain);
-        let texts = sent.iter().skip(last + 1).filter(|block| block.kind() == "text");
-        let mixed = sent
-            .iter()
-            .skip(last + 1)
-            .skip_while(|block| block.kind() == "text")
-            .any(|block| block.kind() == "text");
-        let whole = head || mixed || texts.clone().any(|block| block.value.contains_key("citations"));
+        let tail = || sent.iter().skip(last + 1);
+        let is_text = |block: &&Block| block.kind() == "text";
+        let mixed = sent.iter().take(last).any(|block| !is_special(block))
+            || tail().skip_while(|block| is_text(block)).any(is_text);
+        // The message has no place for sources, and for which of the provider's tools asked for a call.
+        let more = |block: &&Block| {
+            let caller = block.value.get("caller").and_then(|caller| caller.get("type")?.as_str());
+            block.value.contains_key("citations") || caller.is_some_and(|caller| caller != "direct")
+        };
+        let whole = mixed || tail().any(more);
         let kept = sent.iter().enumerate().filter(|(at, _)| whole || *at <= last);
         let items = kept.map(|(_, block)| Value::Object(block.value.clone())).collect();
         Some(Continuation { issuer: ISSUER.to_owned(), items })

@@ -133,7 +133,7 @@ fn a_full_request_has_every_field_in_its_place() {
                 [text("on it"), call("c1", json!({"x": 1})), call("call_2_1", json!({})), call("c3", json!({}))]},
             {"role": "user", "content": [
                 {"type": "tool_result", "tool_use_id": "c1", "content": "2"},
-                {"type": "tool_result", "tool_use_id": "call_2_1", "is_error": true},
+                {"type": "tool_result", "tool_use_id": "call_2_1", "content": "error", "is_error": true},
                 {"type": "tool_result", "tool_use_id": "c3", "content": "cut off"},
                 text("and now?"),
             ]},

@@ -132,11 +132,13 @@ fn no_form(what: &str, media_type: &str) -> Error {
 fn tool_result(id: &str, content: &str, is_error: bool) -> Value {
     let mut block = json!({"type": "tool_result", "tool_use_id": id});
     if let Some(fields) = block.as_object_mut() {
-        if !content.is_empty() {
+        if !content.trim().is_empty() {
             fields.insert("content".into(), json!(content));
         }
         if is_error {
             fields.insert("is_error".into(), json!(true));
+            // The provider refuses an error without words.
+            fields.entry("content").or_insert(json!("error"));
         }
     }
     block

@@ -202,6 +202,16 @@ fn a_continuation_holds_no_more_than_it_must() {
         end("end_turn"),
     ];
     assert_eq!(answer(&unknown).continuation, None);
+    // What asked for a call stays with it, where that was another tool.
+    let mut asked = tool("a", "f");
+    asked["caller"] = json!({"type": "code_execution_20260120", "tool_id": "srv_1"});
+    let asked = [
+        start(),
+        begin(0, json!({"type": "server_tool_use", "id": "srv_1"})),
+        begin(1, asked),
+        end("tool_use"),
+    ];
+    assert_eq!(answer(&asked).continuation.unwrap().items[1]["caller"]["tool_id"], "srv_1");
     // Citations belong to their text.
     let cited = answer(&[
         start(),

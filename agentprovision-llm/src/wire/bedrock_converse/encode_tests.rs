@@ -114,7 +114,7 @@ fn a_full_request_has_every_field_in_its_place() {
                 [{"text": "on it"}, call("c1", json!({"x": 1})), call("call_2_1", json!({})), call("c3", json!({}))]},
             {"role": "user", "content": [
                 {"toolResult": {"toolUseId": "c1", "content": [{"text": "2"}]}},
-                answer("call_2_1", json!([])),
+                answer("call_2_1", json!([{"text": "error"}])),
                 answer("c3", json!([{"text": "cut off"}])),
                 {"text": "and now?"},
             ]},

@@ -152,7 +152,9 @@ fn no_form(what: &str, media_type: &str) -> Error {
 }
 
 fn tool_result(id: &str, content: &str, is_error: bool) -> Value {
-    let content: Vec<Value> = text_block(content).into_iter().collect();
+    // Models refuse an error without words.
+    let words = text_block(content).or_else(|| is_error.then(|| json!({"text": "error"})));
+    let content: Vec<Value> = words.into_iter().collect();
     let mut result = json!({"toolUseId": id, "content": content});
     if let (Some(fields), true) = (result.as_object_mut(), is_error) {
         // Not every model takes the status, so it is only said where it matters.
