@@ -39,7 +39,9 @@ impl EmbedDialect for GeminiEmbed {
                 EmbedPurpose::Classification => "CLASSIFICATION",
                 EmbedPurpose::Clustering => "CLUSTERING",
                 _ => {
-                    return Err(Error::unsupported("Google's format has no form for this purpose of vectors"));
+                    return Err(Error::unsupported(
+                        "Google's format has no form for this purpose of vectors",
+                    ));
                 }
             };
             fields.insert("taskType".into(), json!(task));

@@ -177,8 +177,10 @@ fn a_stream_is_complete_from_its_last_event_on() {
         let expected = if at < all.len() - 2 { Err(Category::Incomplete) } else { Ok(()) };
         assert_eq!(outcome, expected, "cut at {at}");
     }
-    let late = [all.clone(), b"data: [DONE]\n\n".to_vec(), sse(&[content("text", "late")])].concat();
-    assert_eq!(run_in(&late, 1), run_in(&all, 1));
+    for marker in ["data: [DONE]\n\n", ""] {
+        let late = [all.as_slice(), marker.as_bytes(), &sse(&[content("text", "late")])].concat();
+        assert_eq!(run_in(&late, 1), run_in(&all, 1));
+    }
 }
 
 #[test]

@@ -112,6 +112,9 @@ fn a_stream_a_list_and_a_whole_answer_of_the_same_content_are_the_same() {
 #[test]
 fn a_signature_stays_with_its_part_and_what_has_none_needs_nothing_again() {
     assert_eq!(items(&answer(&[last(json!([{"text": "hi"}]), "STOP")])), Value::Null);
+    // An id has to come back with the result, and only its part knows it.
+    let call = json!({"functionCall": {"id": "g1", "name": "f", "args": {}}});
+    assert_eq!(items(&answer(&[last(json!([call]), "STOP")])), json!([call]));
     // A signature may come on a part without text, after the text.
     let late = answer(&[
         chunk(json!([{"text": "a"}])),
