@@ -9,6 +9,7 @@ The blocking twin is `agentprovision.sync`; tests of your own agents find a scri
 `agentprovision.testing`.
 """
 
+from . import _show as _show
 from .agent import AgentRecord, Agents, AgentSpec
 from .audit import AuditEntry, AuditLog, Checkpoint
 from .context import Authorization, Context, Decision, OperatorContext

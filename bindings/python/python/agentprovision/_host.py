@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 from . import _native
+from ._blocking import ToolCall as BlockingCall
 from ._call import ToolCall
 from ._codec import decode, dumps, load
 from ._threads import Threads
@@ -181,15 +182,14 @@ def _fail(call: _native.Call, error: BaseException) -> None:
 class ToolFunction:
     """A tool."""
 
-    def __init__(self, tool: Tool[..., Any], call_type: type[Any]) -> None:
+    def __init__(self, tool: Tool[..., Any]) -> None:
         self._tool = tool
-        self._call_type = call_type
         self.is_async = tool.is_async
 
     def __call__(self, call: _native.Call) -> str | Awaitable[str]:
         given = json.loads(call.take_input() or "{}")
-        kind = ToolCall if self.is_async else self._call_type
-        args, named = self._tool.bind(kind(call), given)
+        made = ToolCall(call) if self.is_async else BlockingCall(call)
+        args, named = self._tool.bind(made, given)
         result = self._tool(*args, **named)
         return self._later(result) if inspect.isawaitable(result) else self._text(result)
 

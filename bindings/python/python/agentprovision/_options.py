@@ -39,7 +39,6 @@ def configuration(
 
 def start(
     bridge: Bridge,
-    call_type: type[Any],
     store: str | Mapping[str, Any] | None,
     providers: Iterable[str | Mapping[str, Any]],
     tools: Iterable[Tool[..., Any] | Callable[..., Any]],
@@ -54,7 +53,7 @@ def start(
     config = dumps(configuration(store, providers, options), "the configuration")
     made = [tool if isinstance(tool, Tool) else Tool(tool) for tool in tools]
     tool_parts = [
-        (bridge.add(ToolFunction(tool, call_type)), dumps(tool.spec(), f"the tool `{tool.name}`")) for tool in made
+        (bridge.add(ToolFunction(tool)), dumps(tool.spec(), f"the tool `{tool.name}`")) for tool in made
     ]
     model_parts, scripted = [], []
     for given in models:

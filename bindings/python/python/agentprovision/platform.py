@@ -6,10 +6,9 @@ import os
 import warnings
 import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import Any, Union
+from typing import Any
 
 from . import _native, _options
-from ._call import ToolCall
 from ._codec import arguments, ident
 from ._host import Bridge, running_loop
 from ._types import Tenant, User
@@ -108,9 +107,7 @@ class Platform:
         """
         return Opening(store, providers, tools, models, authorizer, subscribers, secrets, clock, options)
 
-    def operator(
-        self, actor: str, *, reason: str
-    ) -> OperatorContext:
+    def operator(self, actor: str, *, reason: str) -> OperatorContext:
         """A context above the tenants. The host says who acts and why; both are recorded."""
         return self._native.operator(arguments("platform.operator", {"actor": actor, "reason": reason}))
 
@@ -162,6 +159,19 @@ class Platform:
         raise TypeError("a Platform belongs to the process that opened it and cannot be pickled")
 
 
+async def _open(*given: Any) -> Platform:
+    bridge = Bridge(running_loop())
+    native, opening = _options.start(bridge, *given)
+    try:
+        await settle(opening)
+    except BaseException:
+        bridge.close()
+        native.shutdown()
+        raise
+    return Platform(native, bridge)
+
+
+# async only
 class Opening:
     """A platform about to be opened: `await` it, or enter it with `async with`."""
 
@@ -169,24 +179,16 @@ class Opening:
         self._given = given
         self._platform: Platform | None = None
 
-    async def _open(self) -> Platform:
-        bridge = Bridge(running_loop())
-        native, opening = _options.start(bridge, ToolCall, *self._given)
-        try:
-            await settle(opening)
-        except BaseException:
-            bridge.close()
-            native.shutdown()
-            raise
-        return Platform(native, bridge)
-
     def __await__(self) -> Generator[Any, None, Platform]:
-        return self._open().__await__()
+        return _open(*self._given).__await__()
 
     async def __aenter__(self) -> Platform:
-        self._platform = await self._open()
+        self._platform = await _open(*self._given)
         return self._platform
 
     async def __aexit__(self, *_: object) -> None:
         if self._platform is not None:
             await self._platform.close()
+
+
+# end

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints, overload
 
@@ -39,6 +39,7 @@ class Tool(Generic[P, R]):
         *,
         name: str | None = None,
         description: str | None = None,
+        input_schema: Mapping[str, Any] | None = None,
         effect: Effect = "unsafe",
         timeout: float | timedelta | None = None,
         approval: Approval = "never",
@@ -59,7 +60,13 @@ class Tool(Generic[P, R]):
         if timeout is not None and not timeout > 0:
             raise InvalidInputError(f"the timeout of the tool `{self.name}` is not above 0")
         self.timeout = timeout
-        self.input_schema, self._takes_call, self._converters = _signature(function, self.name, parameters)
+        self._converters: dict[str, _schema.Convert | None] = {}
+        if input_schema is None:
+            self.input_schema, self._takes_call, self._converters = _signature(function, self.name, parameters)
+        else:
+            self.input_schema = dict(input_schema)
+            first = next(iter(inspect.signature(function).parameters.values()), None)
+            self._takes_call = first is not None and _is_call(_hints(function, self.name).get(first.name))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
@@ -98,25 +105,33 @@ class Tool(Generic[P, R]):
         return ((call,) if self._takes_call else ()), named
 
 
-def _signature(
-    function: Callable[..., Any], tool: str, about: dict[str, str]
-) -> tuple[dict[str, Any], bool, dict[str, _schema.Convert | None]]:
+def _is_call(hint: object) -> bool:
+    return isinstance(hint, type) and bool(getattr(hint, "_is_tool_call", False))
+
+
+def _hints(function: Callable[..., Any], tool: str) -> dict[str, Any]:
     target: Any = function
     while isinstance(target, functools.partial):
         target = target.func
     if not inspect.isroutine(target):
         target = type(target).__call__
     try:
-        hints = get_type_hints(target, include_extras=True)
+        return get_type_hints(target, include_extras=True)
     except NameError as error:
         raise _schema.UnsupportedHint(f"a type hint of the tool `{tool}` cannot be resolved: {error}") from error
+
+
+def _signature(
+    function: Callable[..., Any], tool: str, about: dict[str, str]
+) -> tuple[dict[str, Any], bool, dict[str, _schema.Convert | None]]:
+    hints = _hints(function, tool)
     properties: dict[str, Any] = {}
     required: list[str] = []
     converters: dict[str, _schema.Convert | None] = {}
     takes_call = False
     for place, (name, parameter) in enumerate(inspect.signature(function).parameters.items()):
         hint = hints.get(name, parameter.annotation)
-        if place == 0 and isinstance(hint, type) and getattr(hint, "_is_tool_call", False):
+        if place == 0 and _is_call(hint):
             takes_call = True
             continue
         where = f"{tool}({name})"
@@ -143,6 +158,7 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
+    input_schema: Mapping[str, Any] | None = None,
     effect: Effect = "unsafe",
     timeout: float | timedelta | None = None,
     approval: Approval = "never",
@@ -160,6 +176,7 @@ def tool(function: Any = None, /, **options: Any) -> Any:
     Args:
         name: Another name, 1 to 64 of `a-z A-Z 0-9 _ -`.
         description: Another description.
+        input_schema: A JSON Schema of your own; the function then gets the arguments as plain data.
         effect: What calling it does to the world; default `unsafe`, which is never repeated.
         timeout: The longest a call may take, in seconds or as a `timedelta`; default 60 s.
         approval: `always` makes a run wait for a person before each call.
