@@ -27,19 +27,11 @@ class Base {
     return ctx.#caller
   }
 
+  static can(ctx, permission) { return ctx.#link.native.can(ctx.#caller, permission) }
+
   get facts() {
     this.#facts ??= decode(sync(() => this.#link.native.describe(this.#caller)), shapes.answered('ContextRecord'), 'the context')
     return this.#facts
-  }
-
-  /** Whether its roles, and its key or agent, give a permission. */
-  can(permission) {
-    try {
-      return this.#link.native.can(this.#caller, permission)
-    } catch (error) {
-      if (typeof permission !== 'string') throw new InvalidInputError('a permission is text, such as `agents:run`')
-      return sync(() => { throw error })
-    }
   }
 }
 
@@ -54,6 +46,16 @@ class Context extends Base {
   get deadline() { return this.facts.deadline }
   get requestId() { return this.facts.requestId }
   get correlationId() { return this.facts.correlationId }
+
+  /** Whether its roles, and its key or agent, give a permission. */
+  can(permission) {
+    try {
+      return Base.can(this, permission)
+    } catch (error) {
+      if (typeof permission !== 'string') throw new InvalidInputError('a permission is text, such as `agents:run`')
+      return sync(() => { throw error })
+    }
+  }
 
   [inspect.custom]() { return `Context { ${this.tenant}, ${this.user} }` }
 }

@@ -86,11 +86,21 @@ function define(object, key, value) {
 }
 
 const LONG = /[0-9]{16}/
+const TOKENS = /"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*/g
+
+/** Whether a JSON text has an integer that a number does not hold. Floating-point numbers are what they are. */
+function rounds(text) {
+  if (!LONG.test(text)) return false
+  for (const [token] of text.matchAll(TOKENS)) {
+    if (/^-?[0-9]{16,}$/.test(token) && !Number.isSafeInteger(Number(token))) return true
+  }
+  return false
+}
 
 /** The value in JSON text, with the keys of the records in `shape` renamed. Integers that would be rounded are refused. */
 function decode(text, shape, what, Refusal = classes.unsupported) {
   const value = JSON.parse(text)
-  if (LONG.test(text)) exact(value, '', what, Refusal)
+  if (rounds(text)) exact(value, '', what, Refusal)
   return shape ? give(value, shape) : value
 }
 

@@ -32,6 +32,8 @@ class Stream {
 
   [Symbol.asyncIterator]() { return this }
 
+  get opened() { return this.#native !== undefined }
+
   next() {
     // One after another: each asks for the item after the one before.
     const next = this.#tail.then(() => this.#one())
@@ -92,16 +94,24 @@ if (Symbol.asyncDispose) {
 /** The events of a run that is started when the first is asked for. */
 class RunStream extends Stream {
   #run
+  #started
 
   constructor(link, start, signal) {
     let run
     super(link, async () => {
-      const started = await run()
-      return started.native.events()
+      const { native } = await run()
+      return native.events()
     }, readEvent, signal)
     let started
     run = () => (started ??= start())
     this.#run = run
+    this.#started = () => started
+  }
+
+  async return(value) {
+    // A run that was started for this stream has lost its watcher, also where no event was asked for yet.
+    if (!this.opened) this.#started()?.then(({ native }) => native.events().close(), () => {})
+    return super.return(value)
   }
 
   /** The run; starts it, where nothing else has. */

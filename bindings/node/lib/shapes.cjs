@@ -84,9 +84,13 @@ function of(operation) {
 const given = (name) => shape('arguments', { $ref: `#/$defs/${name}` })
 const answered = (name) => shape('answers', { $ref: `#/$defs/${name}` })
 
-/** A message of the native half, with names of keys as they are here. */
+/** A message of the native half, with the names of keys as they are here. Names of operations and of values stay. */
 function translate(message) {
-  return message.replace(/`[a-z]+(?:_[a-z0-9]+)+`/g, (name) => (names().has(name.slice(1, -1)) ? camel(name) : name))
+  const ofConfiguration = message.startsWith('the configuration:') && !message.includes('unknown variant')
+  return message.replace(/`([a-z][a-z0-9_.[\]]*)`/g, (quoted, name) => {
+    if (schemas().operations[name]) return quoted
+    return name.includes('.') || ofConfiguration || names().has(name) ? camel(quoted) : quoted
+  })
 }
 
 let keys
