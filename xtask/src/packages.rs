@@ -35,16 +35,36 @@ fn python_package(workspace: &Workspace, project: &Path, steps: &mut Steps) -> R
     fs::create_dir(project)?;
     let venv = python::Venv::make(workspace, &project.join("venv"), steps)?;
     let smoke = workspace.root.join("xtask/smoke/python/smoke.py");
-    let wheel = python::Venv::for_tests(workspace, steps)?.wheel(workspace, "dev", steps)?;
+    let tools = python::Venv::for_tests(workspace, steps)?;
+    let wheel = tools.wheel(workspace, "dev", steps)?;
     steps.run(venv.pip(workspace).arg(wheel))?;
     steps.run(venv.command(workspace, "python").arg(&smoke).current_dir(project))?;
 
-    // From the clone, by the standard way to build a package; in the folder where its crates are built already.
+    // From the clone, by the standard way to build a package; cargo reuses what it built for the wheel.
     let mut pip = venv.pip(workspace);
     pip.args(["--force-reinstall", "--no-deps"]).arg(workspace.root.join(python::FOLDER));
     pip.envs([("MATURIN_PEP517_ARGS", "--profile dev"), ("MATURIN_PEP517_USE_BASE_PYTHON", "1")]);
     steps.run(&mut pip)?;
-    steps.run(venv.command(workspace, "python").arg("examples/python/quickstart.py"))
+    steps.run(venv.command(workspace, "python").arg("examples/python/quickstart.py"))?;
+    source_distribution(workspace, &tools, steps)
+}
+
+/// The source distribution has every file that its crates are compiled of.
+fn source_distribution(workspace: &Workspace, tools: &python::Venv, steps: &mut Steps) -> Result<()> {
+    // Where it stays for the next time, so that cargo remembers most of it.
+    let folder = workspace.target.join("sdist");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    steps.run(tools.maturin(workspace, &["sdist", "--out"]).arg(&folder))?;
+    let archive = python::only(&folder, "gz")?;
+    // Its times are all the same, and cargo goes by times.
+    steps.run(workspace.command("tar", ["-xmzf"]).arg(&archive).arg("-C").arg(&folder))?;
+    let name =
+        archive.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".tar.gz"));
+    let mut check = workspace.cargo(["check", "--offline", "--package", "agentprovision-python"]);
+    check.current_dir(folder.join(name.ok_or("the source distribution has no name")?));
+    steps.run(check.env("CARGO_TARGET_DIR", &workspace.target))
 }
 
 fn node_package(workspace: &Workspace, project: &Path, steps: &mut Steps) -> Result<()> {
