@@ -92,6 +92,9 @@ impl Shared {
     /// The platform.
     pub(crate) fn platform(&self) -> Result<&Platform> {
         self.check()?;
+        if self.runtime.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+            return Err(closed());
+        }
         self.platform.get().map(|(platform, _)| platform).ok_or_else(closed)
     }
 

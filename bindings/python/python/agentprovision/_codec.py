@@ -110,6 +110,13 @@ UNSET: Literal[Unset.UNSET] = Unset.UNSET
 """Stands for an argument that was not given, where None says something else."""
 
 
+def some(value: T, what: str) -> T:
+    """A value that may be left out, but not be None: the platform would take that for the same."""
+    if value is None:
+        raise InvalidInputError(f"`{what}` is None; leave it out to keep what is there")
+    return value
+
+
 def ident(value: object, what: str) -> str:
     """An id: as text, or of a record or handle that has one."""
     if isinstance(value, str):

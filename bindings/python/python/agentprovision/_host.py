@@ -21,7 +21,7 @@ from ._threads import Threads
 from ._types import ChatRequest, NumberedEvent
 from ._wait import in_trio
 from .context import Authorization, Decision
-from .error import AgentProvisionError, CancelledError, UnavailableError, _kind_of
+from .error import AgentProvisionError, UnavailableError, _kind_of
 from .tool import Tool
 
 Cancel = Callable[[], object]
@@ -132,7 +132,7 @@ class Bridge:
             _fail(call, error)
         except BaseException:
             # Cancellation and the end of the program are for the loop, not for whoever waits for the answer.
-            _fail(call, CancelledError("the host's function was cancelled"))
+            call.fail_cancelled()
             raise
         finally:
             self._running.pop(call.id, None)
@@ -147,6 +147,8 @@ class Bridge:
                     self._in_loop(self._await, lambda _: answer, call)
             else:
                 call.done(answer)
+        except asyncio.CancelledError:
+            call.fail_cancelled()
         except BaseException as error:
             _fail(call, error)
 

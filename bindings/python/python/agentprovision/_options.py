@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import _native
-from . import model as models_module
 from ._codec import dumps
 from ._host import AuthorizerFunction, Bridge, ModelFunction, SubscriberFunction, ToolFunction
 from .error import InvalidInputError
+from .model import of as model_of
 from .testing import ManualClock, ScriptedModel
 from .tool import Tool
 
@@ -60,7 +60,7 @@ def start(
         if isinstance(given, ScriptedModel):
             scripted.append(given._native)
             continue
-        model = models_module.of(given)
+        model = model_of(given)
         number = bridge.add(ModelFunction(model.name, model.respond))
         model_parts.append((number, model.name, dumps(model.info(), f"the model `{model.name}`")))
     for function in [authorizer, *subscribers]:

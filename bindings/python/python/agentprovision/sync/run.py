@@ -31,21 +31,16 @@ from ..context import Context
 from ..error import IncompleteError, InvalidInputError, of_kind
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from .._spec import StartOptions
     from .platform import Platform
 
 __all__ = ["Chain", "Journal", "Outcome", "Run", "RunEvent", "RunRecord", "RunStream", "Runs", "Session", "Sessions"]
 
 
-def _start(given: Mapping[str, object], input: object, options: Mapping[str, object]) -> dict[str, object]:
-    """The arguments of a start: input is text, or a value for an agent with an input schema."""
+def _input(input: object) -> dict[str, object]:
+    """Text, or a value for an agent with an input schema."""
     if input is None:
         raise InvalidInputError("`input` is None; give text, or a value for an agent with an input schema")
-    whole: dict[str, object] = {**given, "input": {"text": input} if isinstance(input, str) else {"json": input}}
-    session = options.get("session")
-    return {**whole, **options, **({} if session is None else {"session": ident(session, "session")})}
+    return {"text": input} if isinstance(input, str) else {"json": input}
 
 
 class Outcome:
@@ -174,7 +169,16 @@ class Runs(Service):
         return Run(self._platform, ctx, native)
 
     def start(
-        self, ctx: Context, agent: str | AgentRecord, input: Any, **options: Unpack[StartOptions]
+        self,
+        ctx: Context,
+        agent: str | AgentRecord,
+        input: Any,
+        *,
+        idempotency_key: str | None = None,
+        session: str | SessionRecord | Session | None = None,
+        deadline: datetime | str | None = None,
+        on_behalf_of: str | None = None,
+        on_disconnect: OnDisconnect | None = None,
     ) -> Run:
         """Starts a run of the live version.
 
@@ -182,18 +186,48 @@ class Runs(Service):
             ctx: On whose behalf.
             agent: The agent.
             input: Text, or a value for an agent with an input schema.
-            **options: `idempotency_key`, `session`, `deadline`, `on_behalf_of`, `on_disconnect` (`cancel` ends the run
-                when nobody follows it any more; default `continue`).
+            idempotency_key: A second start of the same agent with the same key and input gives the same run.
+            session: The session the run is a turn of.
+            deadline: When it must be over, if before what the agent allows.
+            on_behalf_of: Another user the caller acts for; recorded with the run.
+            on_disconnect: `cancel` ends the run when nobody follows it any more; default `continue`.
         """
-        return self._run(ctx, "runs.start", _start({"agent": ident(agent, "agent")}, input, options))
+        given = {
+            "agent": ident(agent, "agent"),
+            "input": _input(input),
+            "idempotency_key": idempotency_key,
+            "session": None if session is None else ident(session, "session"),
+            "deadline": deadline,
+            "on_behalf_of": on_behalf_of,
+            "on_disconnect": on_disconnect,
+        }
+        return self._run(ctx, "runs.start", given)
 
     def stream(
-        self, ctx: Context, agent: str | AgentRecord, input: Any, **options: Unpack[StartOptions]
+        self,
+        ctx: Context,
+        agent: str | AgentRecord,
+        input: Any,
+        *,
+        idempotency_key: str | None = None,
+        session: str | SessionRecord | Session | None = None,
+        deadline: datetime | str | None = None,
+        on_behalf_of: str | None = None,
+        on_disconnect: OnDisconnect | None = None,
     ) -> RunStream:
         """Starts a run, with the options of `start`, when the first event is asked for, and follows it."""
 
         def open(stream: RunStream) -> _native.Stream:
-            run = self.start(ctx, agent, input, **options)
+            run = self.start(
+                ctx,
+                agent,
+                input,
+                idempotency_key=idempotency_key,
+                session=session,
+                deadline=deadline,
+                on_behalf_of=on_behalf_of,
+                on_disconnect=on_disconnect,
+            )
             stream.run = run
             return run._native.events()
 
@@ -294,11 +328,25 @@ class Session:
         """The id."""
         return self.record.id
 
-    def send(self, input: Any, **options: Unpack[StartOptions]) -> Run:
+    def send(
+        self,
+        input: Any,
+        *,
+        idempotency_key: str | None = None,
+        deadline: datetime | str | None = None,
+        on_behalf_of: str | None = None,
+        on_disconnect: OnDisconnect | None = None,
+    ) -> Run:
         """Takes a turn: starts a run with the options of `Runs.start`."""
-        return self._platform.runs._run(
-            self._ctx, "sessions.send", _start({"session": self.id}, input, options)
-        )
+        given = {
+            "session": self.id,
+            "input": _input(input),
+            "idempotency_key": idempotency_key,
+            "deadline": deadline,
+            "on_behalf_of": on_behalf_of,
+            "on_disconnect": on_disconnect,
+        }
+        return self._platform.runs._run(self._ctx, "sessions.send", given)
 
     def __repr__(self) -> str:
         return f"Session({self.id!r})"
