@@ -120,7 +120,7 @@ async def test_what_is_given_to_operations() -> None:
             (lambda: create(ctx, {"name": "x", "model": "m", "budget": {"per_run": {"cost_usd": Decimal("NaN")}}}), "NaN"),
             (lambda: platform.users.create(acme.admin, "x@y.example", roles="admin"), "roles"),
             (lambda: platform.users.update(acme.admin, ctx.user, active=None), "active"),  # type: ignore[arg-type]
-            (lambda: platform.users.list(acme.admin, limit=0), "limit"),
+            (lambda: platform.users.list(acme.admin, limit=0), "1 to 100"),
             (lambda: platform.users.list(acme.admin, limit=2**63), "limit"),
             (lambda: platform.users.list(acme.admin, after="?"), "after"),
             (lambda: platform.audit.prove(acme.admin, -1, 5), "seq"),
