@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 def watchdog(request: pytest.FixtureRequest) -> Iterator[None]:
     """Ends the process with every thread's stack when a test hangs."""
     marker = request.node.get_closest_marker("limit")
-    faulthandler.dump_traceback_later(marker.args[0] if marker else 30, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(marker.args[0] if marker else 30, exit=True, file=2)
     yield
     faulthandler.cancel_dump_traceback_later()
 

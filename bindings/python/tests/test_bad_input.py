@@ -125,7 +125,7 @@ async def test_what_is_given_to_operations() -> None:
             (lambda: platform.users.list(acme.admin, after="?"), "after"),
             (lambda: platform.audit.prove(acme.admin, -1, 5), "seq"),
             (lambda: platform.context(None, None), "`tenant` is None"),  # type: ignore[arg-type]
-            (lambda: platform.context(acme.tenant, ctx.user, info={"ip": "1"}), "ip"),  # type: ignore[typeddict-unknown-key]
+            (lambda: platform.context(acme.tenant, ctx.user, info={"ip": "1"}), "ip"),  # type: ignore[arg-type]
         ]
         for call, named in bad:
             with pytest.raises(InvalidInputError) as caught:
@@ -168,7 +168,7 @@ async def test_after_the_end() -> None:
     assert platform.closed and "closed" in repr(platform)
     for call in [run.wait, run.record, lambda: platform.agents.list(acme.ctx), lambda: anext(run.events())]:
         with pytest.raises(ClosedError):
-            await call()  # type: ignore[operator]
+            await call()  # type: ignore[no-untyped-call]
     with pytest.raises(ClosedError):
         platform.operator("ops", reason="x")
     with pytest.raises(ClosedError):
@@ -329,7 +329,7 @@ def test_hints_without_a_schema_are_refused_when_decorated() -> None:
 
     for function in [no_hint, spread, keywords, positional, some_set, keyed, some_bytes, odd_literal, unknown, late_call]:
         with pytest.raises(TypeError) as caught:
-            tool(function)
+            tool(function)  # type: ignore[call-overload]
         assert isinstance(caught.value, InvalidInputError)
         assert function.__name__ in str(caught.value), caught.value
     for bad in [0, -1, float("nan")]:

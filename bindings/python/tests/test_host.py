@@ -41,7 +41,7 @@ class Whole:
         await anyio.lowlevel.checkpoint()
         said = request.messages[-1]
         assert isinstance(said, MessageUser)
-        text = said.content[0].text  # type: ignore[union-attr]
+        text = said.content[0].text
         return {"text": f"{ctx.user[:4]} said {text}", "usage": {"input_tokens": 1_000_000, "output_tokens": 500_000}}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-import tomllib
+import tomllib  # type: ignore[import-not-found,unused-ignore]
 from pathlib import Path
 from typing import Any
 

@@ -190,7 +190,7 @@ def _union(args: tuple[Any, ...]) -> Convert | None:
         return None
 
     def choose(value: Any) -> Any:
-        found = known.get(value.get(tag)) if isinstance(value, dict) else None
+        found = known.get(str(value.get(tag))) if isinstance(value, dict) else None
         return value if found is None else load(found, value)
 
     return choose

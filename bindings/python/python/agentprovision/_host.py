@@ -32,9 +32,11 @@ class Loop(Protocol):
 
     def post(self, function: Callable[..., object], *args: object) -> bool:
         """Has the loop call a function soon; false when the loop is gone."""
+        ...
 
     def task(self, coroutine: Coroutine[Any, Any, None], variables: contextvars.Context) -> Cancel:
         """Runs a coroutine that raises nothing but cancellation; gives what cancels it. In the loop only."""
+        ...
 
 
 class AsyncioLoop:
@@ -72,6 +74,7 @@ class HostFunction(Protocol):
     @property
     def is_async(self) -> bool:
         """Whether calling it only makes a coroutine."""
+        ...
 
 
 class Bridge:
@@ -198,7 +201,7 @@ class ToolFunction:
     async def _later(self, result: Awaitable[Any]) -> str:
         return self._text(await result)
 
-    def _text(self, result: object) -> str:
+    def _text(self, result: Any) -> str:
         if hasattr(result, "model_dump") and not isinstance(result, type):
             result = result.model_dump(mode="json")
         return dumps(result, f"what the tool `{self._tool.name}` returned")

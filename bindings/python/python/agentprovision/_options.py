@@ -37,11 +37,18 @@ def configuration(
     return config
 
 
+def as_function(given: object) -> Callable[..., Any]:
+    """What can be called."""
+    if not callable(given):
+        raise InvalidInputError(f"a tool is a function, not a value of type `{type(given).__name__}`")
+    return given
+
+
 def start(
     bridge: Bridge,
     store: str | Mapping[str, Any] | None,
     providers: Iterable[str | Mapping[str, Any]],
-    tools: Iterable[Tool[..., Any] | Callable[..., Any]],
+    tools: Iterable[object],
     models: Iterable[object],
     authorizer: Callable[..., Any] | None,
     subscribers: Iterable[Callable[..., Any]],
@@ -51,7 +58,7 @@ def start(
 ) -> tuple[_native.Platform, _native.Op]:
     """Starts the threads of a platform; the operation opens it."""
     config = dumps(configuration(store, providers, options), "the configuration")
-    made = [tool if isinstance(tool, Tool) else Tool(tool) for tool in tools]
+    made: list[Tool[..., Any]] = [tool if isinstance(tool, Tool) else Tool(as_function(tool)) for tool in tools]
     tool_parts = [
         (bridge.add(ToolFunction(tool)), dumps(tool.spec(), f"the tool `{tool.name}`")) for tool in made
     ]

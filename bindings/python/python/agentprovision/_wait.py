@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from . import _native
-
-
-class Loop(Protocol):
-    """An event loop as the platform's thread sees it."""
-
-    def post(self, function: Callable[..., object], *args: object) -> bool:
-        """Has the loop call a function soon; false when the loop is gone."""
 
 
 def in_trio() -> bool:

@@ -116,8 +116,8 @@ def of(given: object) -> Model:
     if isinstance(given, Model):
         return given
     name = getattr(given, "name", None)
-    respond = getattr(given, "stream", None) or getattr(given, "complete", None)
-    if not isinstance(name, str) or not callable(respond):
+    respond: Any = getattr(given, "stream", None) or getattr(given, "complete", None)
+    if not isinstance(name, str) or respond is None:
         raise InvalidInputError(
             f"a model has a `name` and a method `complete` or `stream`, which `{type(given).__name__}` has not"
         )

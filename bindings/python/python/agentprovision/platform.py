@@ -16,13 +16,10 @@ from ._wait import settle
 from .agent import Agents
 from .audit import AuditLog
 from .context import Context, OperatorContext, RequestInfo
-from .error import ClosedError
 from .event import Events
-from .model import Model
 from .run import Runs, Sessions
 from .tenancy import ApiKeys, Tenants, Users
-from .testing import ManualClock, ScriptedModel
-from .tool import Tool
+from .testing import ManualClock
 from .usage import UsageReport
 
 __all__ = ["Platform"]
@@ -82,8 +79,9 @@ class Platform:
         store: str | Mapping[str, Any] | None = None,
         *,
         providers: Iterable[str | Mapping[str, Any]] = (),
-        tools: Iterable[Tool[..., Any] | Callable[..., Any]] = (),
-        models: Iterable[Model | ScriptedModel | object] = (),
+        # Checkers take a list of differently typed tools for one of objects.
+        tools: Iterable[object] = (),
+        models: Iterable[object] = (),
         authorizer: Callable[..., Any] | None = None,
         subscribers: Iterable[Callable[..., Any]] = (),
         secrets: Mapping[str, str] | None = None,
@@ -97,7 +95,7 @@ class Platform:
             providers: Providers of models: names such as `openai`, or mappings such as `{"type": "openai_compatible",
                 "name": "local", "base_url": "http://localhost:8000/v1"}`.
             tools: Functions agents may call; plain ones are made tools with the default effect.
-            models: Chat models of the host.
+            models: Chat models of the host: `@model` functions, or objects with a `name` and `complete` or `stream`.
             authorizer: A function of a context and an `Authorization`, asked after the roles: None keeps what they say,
                 a bool or a `Decision` decides.
             subscribers: Functions of a list of events, called at least once for each event, in order.

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from .. import _native
-from .._codec import arguments, decode, ident, load
+from .._codec import arguments, decode, ident
 from ._service import Items, Page, Service, check, pages
 from .._types import (
     AgentRecord,
