@@ -11,7 +11,7 @@
 import { createRequire } from 'node:module'
 
 // In a program of your own: from 'agentprovision' and 'agentprovision/testing'.
-import { AgentProvisionError, Platform, model, tool } from '../../bindings/node/index.mjs'
+import { AgentProvisionError, ClosedError, Platform, model, tool } from '../../bindings/node/index.mjs'
 
 /** @type {typeof import('express')} */
 const express = createRequire(new URL('../../bindings/node/package.json', import.meta.url))('express')
@@ -92,8 +92,13 @@ app.post('/runs', async (request, response) => {
   response.on('close', () => void events.return())
   const run = await events.run
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache', 'x-run': run.id })
-  for await (const event of events) {
-    response.write(`id: ${event.cursor}\nevent: ${event.event}\ndata: ${JSON.stringify(event)}\n\n`)
+  try {
+    for await (const event of events) {
+      response.write(`id: ${event.cursor}\nevent: ${event.event}\ndata: ${JSON.stringify(event)}\n\n`)
+    }
+  } catch (error) {
+    // The service ends; the run goes on where the store is opened next, and so can the client, after the last id.
+    if (!(error instanceof ClosedError)) throw error
   }
   response.end()
 })

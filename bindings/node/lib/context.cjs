@@ -6,7 +6,19 @@ const { InvalidInputError, sync } = require('./errors.cjs')
 const { decode } = require('./json.cjs')
 const shapes = require('./shapes.cjs')
 
+// What the rest of the package asks of a context, and nobody else can.
+let native
+let can
+
 class Base {
+  static {
+    native = (ctx, operation) => {
+      if (ctx instanceof Base) return ctx.#caller
+      throw new InvalidInputError(`\`${operation}\` takes a context first: one of \`platform.context\` or \`platform.operator\``)
+    }
+    can = (ctx, permission) => ctx.#link.native.can(ctx.#caller, permission)
+  }
+
   #link
   #caller
   #facts
@@ -18,16 +30,6 @@ class Base {
     this.#link = link
     this.#caller = caller
   }
-
-  /** The native context in one of these. */
-  static native(ctx, operation) {
-    if (!(ctx instanceof Base)) {
-      throw new InvalidInputError(`\`${operation}\` takes a context first: one of \`platform.context\` or \`platform.operator\``)
-    }
-    return ctx.#caller
-  }
-
-  static can(ctx, permission) { return ctx.#link.native.can(ctx.#caller, permission) }
 
   get facts() {
     this.#facts ??= decode(sync(() => this.#link.native.describe(this.#caller)), shapes.answered('ContextRecord'), 'the context')
@@ -50,7 +52,7 @@ class Context extends Base {
   /** Whether its roles, and its key or agent, give a permission. */
   can(permission) {
     try {
-      return Base.can(this, permission)
+      return can(this, permission)
     } catch (error) {
       if (typeof permission !== 'string') throw new InvalidInputError('a permission is text, such as `agents:run`')
       return sync(() => { throw error })
@@ -69,4 +71,4 @@ class OperatorContext extends Base {
   [inspect.custom]() { return `OperatorContext { ${this.actor} }` }
 }
 
-module.exports = { Context, OperatorContext }
+module.exports = { Context, OperatorContext, native }

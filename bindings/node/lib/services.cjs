@@ -3,7 +3,7 @@
 
 const { encode, decode } = require('./json.cjs')
 const { InvalidInputError } = require('./errors.cjs')
-const { Context } = require('./context.cjs')
+const { native: callerOf } = require('./context.cjs')
 const { Stream, RunStream, Run, Session, readEvent, readChain } = require('./run.cjs')
 const { Tool } = require('./host.cjs')
 const shapes = require('./shapes.cjs')
@@ -20,7 +20,7 @@ class Service {
 
   async invoke(operation, ctx, args) {
     const { args: shape, answer } = shapes.of(operation)
-    const caller = Context.native(ctx, operation)
+    const caller = callerOf(ctx, operation)
     const text = encode(args, shape)
     const said = await this.link.call((id) => this.link.native.invoke(id, caller, operation, text))
     return decode(said, answer, `the answer of \`${operation}\``)
@@ -105,18 +105,16 @@ function named(spec) {
   }
 }
 
-const said = (input) => (typeof input === 'string' ? { text: input } : input)
-
 class Runs extends Service {
   iterate(ctx, query) { return this.pages('runs.list', ctx, query) }
 
   async start(ctx, agent, input, options) {
-    return (await this.begin('runs.start', ctx, { agent, input: said(input) }, options)).handle
+    return (await this.begin('runs.start', ctx, { agent, input }, options)).handle
   }
 
   /** Starts a run and gives its events. */
   stream(ctx, agent, input, options) {
-    const start = () => this.begin('runs.start', ctx, { agent, input: said(input) }, options)
+    const start = () => this.begin('runs.start', ctx, { agent, input }, options)
     return new RunStream(this.link, start, options?.signal)
   }
 
@@ -130,13 +128,13 @@ class Runs extends Service {
   async chain(ctx, run) { return readChain(await this.text('runs.chain', ctx, { run })) }
 
   async text(operation, ctx, args) {
-    const caller = Context.native(ctx, operation)
+    const caller = callerOf(ctx, operation)
     const text = encode(args, shapes.of(operation).args)
     return this.link.call((id) => this.link.native.invoke(id, caller, operation, text))
   }
 
   async open(operation, ctx, args) {
-    const caller = Context.native(ctx, operation)
+    const caller = callerOf(ctx, operation)
     const text = encode(args, shapes.of(operation).args)
     return this.link.call((id) => this.link.native.stream(id, caller, operation, text))
   }
@@ -145,7 +143,7 @@ class Runs extends Service {
   async begin(operation, ctx, args, options) {
     const { signal, ...others } = rest(operation, options)
     signal?.throwIfAborted()
-    const caller = Context.native(ctx, operation)
+    const caller = callerOf(ctx, operation)
     const text = encode({ ...others, ...args }, shapes.of(operation).args)
     const native = await this.link.call((id) => this.link.native.start(id, caller, operation, text))
     const handle = new Run(this.link, this, ctx, native)
@@ -166,7 +164,7 @@ class Runs extends Service {
     // A handle of its own, which watches the end and nothing else: a signal may outlive many runs.
     const forget = () => signal.removeEventListener('abort', cancel)
     const text = encode({ run: handle.id })
-    const caller = Context.native(ctx, 'runs.get')
+    const caller = callerOf(ctx, 'runs.get')
     this.link
       .call((id) => this.link.native.start(id, caller, 'runs.get', text), true)
       .then((native) => this.link.call((id) => native.wait(id), true))
@@ -192,7 +190,7 @@ class Sessions extends Service {
 
   /** Starts the next turn of a session. */
   async send(ctx, session, input, options) {
-    return (await this.#runs.begin('sessions.send', ctx, { session, input: said(input) }, options)).handle
+    return (await this.#runs.begin('sessions.send', ctx, { session, input }, options)).handle
   }
 }
 methods(Sessions, 'sessions', { list: [REST] })
@@ -210,7 +208,7 @@ class Events extends Service {
   /** Events as they are committed, after a number or from now on. */
   subscribe(ctx, { after, signal } = {}) {
     const { answer } = shapes.of('events.subscribe')
-    const caller = Context.native(ctx, 'events.subscribe')
+    const caller = callerOf(ctx, 'events.subscribe')
     const text = encode({ after })
     const open = () => this.link.call((id) => this.link.native.stream(id, caller, 'events.subscribe', text))
     return new Stream(this.link, open, (item) => decode(item, answer, 'the event'), signal)

@@ -1,0 +1,65 @@
+'use strict'
+// Many runs in one process: no thread, no handle and no memory is left by a run that is over.
+//
+// AGENTPROVISION_RUNS shortens it; default 10,000 runs, of which 1,000 at a time at its end.
+
+const { test } = require('node:test')
+const assert = require('node:assert/strict')
+const { tool, model } = require('../index.cjs')
+const { PRICE, folder, sqlite, open, builder, deployed, threads, handles, resident } = require('./support.cjs')
+
+const RUNS = Math.max(100, Number(process.env.AGENTPROVISION_RUNS ?? 10_000))
+const ATONCE = 50
+
+test(`${RUNS} runs leave nothing behind`, { timeout: 600_000 }, async (t) => {
+  const echo = tool({ name: 'echo', effect: 'pure', parameters: { type: 'object' } }, async (args, { signal }) => ({ ...args, late: signal.aborted }))
+  const asks = model({ name: 'm', price: PRICE }, ({ messages }) =>
+    messages.at(-1).role === 'tool' ? 'done' : { toolCalls: [{ name: 'echo', arguments: { text: 'x' } }] })
+  const platform = await open(t, { store: sqlite(folder(t)), tools: [echo], models: [asks] })
+  const ctx = await builder(platform)
+  const agent = await deployed(platform, ctx, { tools: [echo] })
+  let done = 0
+  const one = async () => {
+    const run = await platform.runs.start(ctx, agent, 'go')
+    for await (const event of run) void event
+    assert.equal((await run.wait()).text, 'done')
+    done += 1
+  }
+  const many = async (count, atOnce) => {
+    let left = count
+    await Promise.all(Array.from({ length: Math.min(atOnce, count) }, async () => {
+      while (left > 0) {
+        left -= 1
+        await one()
+      }
+    }))
+  }
+  const look = async () => {
+    for (let turn = 0; turn < 4; turn += 1) {
+      global.gc?.()
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+    return { threads: threads(), handles: handles(), resident: resident(), heap: process.memoryUsage().heapUsed }
+  }
+  const tenth = Math.floor(RUNS / 10)
+  const started = Date.now()
+  await many(tenth, ATONCE)
+  const before = await look()
+  await many(RUNS - tenth, ATONCE)
+  const after = await look()
+  const seconds = (Date.now() - started) / 1000
+  const each = (what) => ((after[what] - before[what]) / (RUNS - tenth)).toFixed(0)
+  t.diagnostic(`${done} runs in ${seconds.toFixed(1)} s; threads ${before.threads} -> ${after.threads}; handles ${before.handles} -> ` +
+    `${after.handles}; resident ${(before.resident / 2 ** 20).toFixed(1)} -> ${(after.resident / 2 ** 20).toFixed(1)} MiB, ` +
+    `${each('resident')} bytes a run; heap ${each('heap')} bytes a run`)
+  assert.ok(after.threads <= before.threads + 1, 'threads')
+  assert.ok(after.handles <= before.handles + 1, 'handles')
+  // A short soak says nothing about memory: what is resident grows in steps.
+  if (RUNS >= 5_000) assert.ok(after.resident - before.resident <= 2_048 * (RUNS - tenth), 'memory')
+
+  const burst = Math.min(1_000, RUNS)
+  await many(burst, burst)
+  const end = await look()
+  t.diagnostic(`${burst} runs at once; threads ${end.threads}; resident ${(end.resident / 2 ** 20).toFixed(1)} MiB`)
+  assert.ok(end.threads <= before.threads + 1, 'threads')
+})
