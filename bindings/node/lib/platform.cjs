@@ -12,6 +12,8 @@ const services = require('./services.cjs')
 const shapes = require('./shapes.cjs')
 
 const MADE_BY_OPEN = Symbol('open')
+/** The option of the package's own benchmark: a tool written in Rust. */
+const BENCH = Symbol('bench')
 
 class Platform {
   #link
@@ -48,7 +50,7 @@ class Platform {
       encode(models.filter((part) => part instanceof ScriptedModel).map((part) => part.script), undefined, 'models'),
     ]
     const text = `{"tools":${parts[0]},"models":${parts[1]},"scripted":${parts[2]},"authorizer":${authorizer != null},` +
-      `"subscribers":${subscribers.length}}`
+      `"subscribers":${subscribers.length},"bench":${given[BENCH] === true}}`
     const settings = encode(underscored(config))
     const kept = encode(secrets, undefined, 'secrets')
 
@@ -115,4 +117,4 @@ function underscored(value) {
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [snake(key), underscored(inner)]))
 }
 
-module.exports = { Platform }
+module.exports = { Platform, BENCH }
