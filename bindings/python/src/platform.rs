@@ -130,7 +130,7 @@ impl Platform {
     where
         F: Future<Output = Result<Answer>> + Send + 'static,
     {
-        let platform = self.shared.platform()?.clone();
+        let platform = self.shared.platform()?;
         Ok(Op::new(&self.shared, make(platform, self.shared.clone())))
     }
 }
@@ -167,7 +167,7 @@ impl Platform {
 
     /// A context above the tenants.
     fn operator(&self, py: Python<'_>, args: &str) -> PyResult<OperatorContext> {
-        let made = self.shared.platform().and_then(|platform| wire::operator(platform, args));
+        let made = self.shared.platform().and_then(|platform| wire::operator(&platform, args));
         Ok(OperatorContext::new(made.map_err(raise(py))?, self.shared.clone()))
     }
 

@@ -73,6 +73,7 @@ class Platform:
         # Also at the end of the process, so that no thread enters an interpreter that is gone.
         self._end = weakref.finalize(self, native.abandon)
         self._pid = os.getpid()
+        self._closed = False
 
     @staticmethod
     def open(
@@ -126,7 +127,7 @@ class Platform:
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
-        return not self._end.alive
+        return self._closed
 
     async def close(self) -> None:
         """Lets steps under way end for a while, gives every run back, and closes the store. Twice is harmless."""
@@ -135,6 +136,7 @@ class Platform:
         try:
             await settle(self._native.close())
         finally:
+            self._closed = True
             self._end.detach()
             self._bridge.close()
             self._native.shutdown()
@@ -146,8 +148,7 @@ class Platform:
         await self.close()
 
     def __del__(self) -> None:
-        end = getattr(self, "_end", None)
-        if end is not None and end.alive and self._pid == os.getpid():
+        if not getattr(self, "_closed", True) and self._pid == os.getpid():
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:
