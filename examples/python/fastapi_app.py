@@ -148,6 +148,14 @@ async def sse(events: RunStream) -> AsyncIterator[str]:
             yield f"id: {event.cursor}\nevent: {event.event}\ndata: {event.to_json()}\n\n"
 
 
+@app.get("/runs/{run}/events")
+async def follow(
+    run: str, ctx: Caller, platform: Embedded, last_event_id: Annotated[str | None, Header()] = None
+) -> Response:
+    """What a client that lost its stream asks for: nothing is missed or repeated."""
+    return StreamingResponse(sse(platform.runs.events(ctx, run, after=last_event_id)), media_type="text/event-stream")
+
+
 @app.get("/runs/{run}")
 async def record(run: str, ctx: Caller, platform: Embedded) -> Response:
     found = await platform.runs.record(ctx, run)

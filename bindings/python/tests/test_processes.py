@@ -134,7 +134,8 @@ def test_a_server_that_forks(tmp_path: Path) -> None:
         line = server.stderr.readline()
         assert line, log
         log += line
-    port, workers, created = int(found[1]), set(), 0
+    port, created = int(found[1]), 0
+    workers: set[str] = set()
     while len(workers) < 2 or created < 5:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         connection.request("GET", "/new")

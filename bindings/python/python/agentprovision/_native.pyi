@@ -1,7 +1,21 @@
 from collections.abc import Callable
 from typing import Any, final
 
-__all__: list[str]
+__all__ = [
+    "Call",
+    "Context",
+    "ManualClock",
+    "Op",
+    "OperatorContext",
+    "Platform",
+    "Run",
+    "ScriptedModel",
+    "Stream",
+    "error_kinds",
+    "open",
+    "operations",
+    "schema",
+]
 
 @final
 class Context:
