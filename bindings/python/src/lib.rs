@@ -3,6 +3,7 @@
 //!
 //! JSON text crosses; a platform has a runtime of its own ([`runtime`]), so nothing here is global.
 
+mod bench;
 mod error;
 mod handles;
 mod host;

@@ -55,6 +55,7 @@ pub(crate) struct Parts<'py> {
     authorizer: Option<usize>,
     subscribers: Vec<usize>,
     clock: Option<Bound<'py, ManualClock>>,
+    bench: bool,
 }
 
 /// A platform with its runtime.
@@ -118,6 +119,9 @@ fn build(
     }
     for number in &parts.subscribers {
         builder = builder.event_sink(Arc::new(host::event_sink(function(*number))));
+    }
+    if parts.bench {
+        builder = builder.tool(crate::bench::native_tool());
     }
     if let Some(clock) = &parts.clock {
         builder = builder.env(clock.get().env.clone());
@@ -196,6 +200,25 @@ impl Platform {
     /// Closes the platform; `shutdown` follows.
     fn close(&self, py: Python<'_>) -> PyResult<Op> {
         self.op(|platform, _| async move { platform.close().await.map(|()| Answer::Nothing) }).map_err(raise(py))
+    }
+
+    /// Nanoseconds of a call made in Rust, as JSON: the reference of the benchmark.
+    fn _bench(
+        &self,
+        py: Python<'_>,
+        ctx: Bound<'_, Context>,
+        what: String,
+        agent: &str,
+        times: u32,
+    ) -> PyResult<Op> {
+        let ctx = ctx.get().ctx.clone();
+        let agent = agent.parse().map_err(raise(py))?;
+        self.op(|platform, shared| async move {
+            let permissions = shared.permissions()?;
+            let nanos = crate::bench::time(&platform, permissions, &ctx, &what, agent, times).await?;
+            Ok(Answer::Text(nanos.to_string()))
+        })
+        .map_err(raise(py))
     }
 
     /// Ends the threads in the background.

@@ -55,8 +55,9 @@ def start(
     secrets: Mapping[str, str] | None,
     clock: ManualClock | None,
     options: Mapping[str, Any],
+    bench: bool = False,
 ) -> tuple[_native.Platform, _native.Op]:
-    """Starts the threads of a platform; the operation opens it."""
+    """Starts the threads of a platform; the operation opens it. `bench` adds the tool of the benchmark's reference."""
     config = dumps(configuration(store, providers, options), "the configuration")
     made: list[Tool[..., Any]] = [tool if isinstance(tool, Tool) else Tool(as_function(tool)) for tool in tools]
     tool_parts = [
@@ -81,6 +82,7 @@ def start(
         "scripted": scripted,
         "authorizer": None if authorizer is None else bridge.add(AuthorizerFunction(authorizer)),
         "subscribers": [bridge.add(SubscriberFunction(subscriber)) for subscriber in subscribers],
+        "bench": bench,
         "clock": None if clock is None else clock._native,
     }
     for name, value in (secrets or {}).items():
