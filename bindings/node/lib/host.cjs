@@ -96,6 +96,7 @@ class Call {
   #link
   #native
   #ctx
+  #made
   #signal
 
   constructor(link, native, context) {
@@ -106,8 +107,8 @@ class Call {
 
   /** Who the call is for. */
   get ctx() {
-    const caller = this.#native.caller()
-    return caller ? this.#ctx(caller) : undefined
+    this.#made ??= this.#ctx(this.#native.caller())
+    return this.#made
   }
 
   /** Aborts when nobody waits any more for the answer: the run was cancelled, or its time is over. */
@@ -153,17 +154,22 @@ class Transaction {
 
   /** Runs a statement and gives the number of rows it changed. `$1` is the tenant's id; `params` are `$2`, `$3`, … */
   async execute(sql, params = []) {
-    const args = encode({ sql, params: params.map(bind) })
+    const args = statement(sql, params)
     return Number(await this.#link.call((id) => this.#native.txExecute(id, args)))
   }
 
   /** Runs a query and gives its rows, each an array. */
   async query(sql, params = []) {
-    const args = encode({ sql, params: params.map(bind) })
+    const args = statement(sql, params)
     const text = await this.#link.call((id) => this.#native.txQuery(id, args))
     const rows = decode(text, undefined, 'the rows')
     return rows.map((row) => row.map((value) => (isObject(value) ? Buffer.from(value.$bytes, 'base64') : value)))
   }
+}
+
+function statement(sql, params) {
+  if (!Array.isArray(params)) throw new InvalidInputError('the parameters of a statement are an array')
+  return encode({ sql, params: params.map(bind) })
 }
 
 const bind = (value) => {

@@ -149,4 +149,22 @@ function record(keys) {
   return { given, answered }
 }
 
-module.exports = { encode, decode, camel, snake, record }
+/** A signal, where one is given. */
+function signalIn(signal) {
+  if (signal == null) return undefined
+  if (typeof signal.addEventListener === 'function' && typeof signal.aborted === 'boolean') return signal
+  throw new InvalidInputError('`signal` is not an AbortSignal')
+}
+
+/** Options with these names; another one is refused. */
+function only(names, given) {
+  if (given == null) return {}
+  if (typeof given !== 'object') throw new InvalidInputError('options are an object')
+  const unknown = Object.keys(given).find((name) => !names.includes(name))
+  if (unknown !== undefined) {
+    throw new InvalidInputError(`unknown option \`${unknown}\`; there are ${names.map((name) => `\`${name}\``).join(' and ')}`)
+  }
+  return given
+}
+
+module.exports = { signalIn, only, encode, decode, camel, snake, record }

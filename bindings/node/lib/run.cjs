@@ -2,8 +2,8 @@
 // Runs, their events and how they ended.
 
 const { inspect } = require('node:util')
-const { decode } = require('./json.cjs')
-const { classes, fromRecord } = require('./errors.cjs')
+const { decode, only, signalIn } = require('./json.cjs')
+const { classes, fromRecord, sync } = require('./errors.cjs')
 const { chainText, eventText } = require('./text.cjs')
 const shapes = require('./shapes.cjs')
 
@@ -22,8 +22,8 @@ class Stream {
     this.#link = link
     this.#open = open
     this.#read = read
-    this.#signal = signal
-    if (signal) {
+    this.#signal = signalIn(signal)
+    if (this.#signal) {
       this.#stop = () => this.#close()
       if (signal.aborted) this.#over = true
       else signal.addEventListener('abort', this.#stop, { once: true })
@@ -186,15 +186,17 @@ class Run {
   }
 
   /** Its events from the beginning or after a place, up to its end. */
-  events({ after, signal } = {}) {
-    return new Stream(this.#link, () => this.#native.events(after), readEvent, signal)
+  events(options) {
+    const { after, signal } = only(['after', 'signal'], options)
+    return new Stream(this.#link, () => sync(() => this.#native.events(after)), readEvent, signal)
   }
 
   [Symbol.asyncIterator]() { return this.events() }
 
   /** Waits for its end. Ending the wait does nothing to the run, unless its start said so. */
-  async wait({ signal } = {}) {
-    return new Outcome(await this.#link.wait((id) => this.#native.wait(id), signal))
+  async wait(options) {
+    const { signal } = only(['signal'], options)
+    return new Outcome(await this.#link.wait((id) => this.#native.wait(id), signalIn(signal)))
   }
 
   /** Asks for it to end. */

@@ -1,7 +1,7 @@
 'use strict'
 // The services of a platform: one method per operation. Each names its arguments; the native half checks them.
 
-const { encode, decode } = require('./json.cjs')
+const { encode, decode, only, signalIn } = require('./json.cjs')
 const { InvalidInputError } = require('./errors.cjs')
 const { native: callerOf } = require('./context.cjs')
 const { Stream, RunStream, Run, Session, readEvent, readChain } = require('./run.cjs')
@@ -120,7 +120,8 @@ class Runs extends Service {
 
   async get(ctx, run) { return (await this.begin('runs.get', ctx, { run })).handle }
 
-  events(ctx, run, { after, signal } = {}) {
+  events(ctx, run, options) {
+    const { after, signal } = only(['after', 'signal'], options)
     const open = () => this.open('runs.events', ctx, { run, after })
     return new Stream(this.link, open, readEvent, signal)
   }
@@ -141,7 +142,8 @@ class Runs extends Service {
 
   /** Starts or finds a run, which the signal cancels. */
   async begin(operation, ctx, args, options) {
-    const { signal, ...others } = rest(operation, options)
+    const { signal: given, ...others } = rest(operation, options)
+    const signal = signalIn(given)
     signal?.throwIfAborted()
     const caller = callerOf(ctx, operation)
     const text = encode({ ...others, ...args }, shapes.of(operation).args)
@@ -206,7 +208,8 @@ methods(Usage, 'usage', { summary: [REST], events: [REST] })
 
 class Events extends Service {
   /** Events as they are committed, after a number or from now on. */
-  subscribe(ctx, { after, signal } = {}) {
+  subscribe(ctx, options) {
+    const { after, signal } = only(['after', 'signal'], options)
     const { answer } = shapes.of('events.subscribe')
     const caller = callerOf(ctx, 'events.subscribe')
     const text = encode({ after })

@@ -23,6 +23,8 @@ const becomes = (platform, ctx, run, wanted) =>
 test('ending a loop ends the stream at once and never the run', LIMIT, async (t) => {
   const { platform, ctx, agent } = await stalled(t)
   const run = await platform.runs.start(ctx, agent, 'go')
+  await assert.rejects(async () => run.events({ after: 'nowhere' }).next(), { name: 'InvalidInputError', message: /`nowhere`/ })
+  await assert.rejects(async () => run.wait({ sginal: 1 }), { name: 'InvalidInputError', message: /`sginal`/ })
   for await (const event of run.events()) if (event.event === 'text') break
   const stream = run.events()
   await stream.next()
