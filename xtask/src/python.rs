@@ -73,6 +73,13 @@ impl Venv {
         command
     }
 
+    /// Makes `python` and `pip` of a shell those of the environment.
+    pub(crate) fn activate<'a>(&self, command: &'a mut Command) -> Result<&'a mut Command> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(self.folder.join("bin")).chain(std::env::split_paths(&path));
+        Ok(clean(command).env("PATH", std::env::join_paths(folders)?))
+    }
+
     /// `pip install`, to be completed with what.
     pub(crate) fn pip(&self, workspace: &Workspace) -> Command {
         let mut command = self.command(workspace, "python");
@@ -148,7 +155,7 @@ fn version(text: &str) -> Option<(u32, u32)> {
 /// maturin has just built is fresh to it, unless it does.
 fn links_no_libpython(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     steps.run(&mut workspace.cargo(["build", "--package", "agentprovision-python"]))?;
-    let library = workspace.library("agentprovision_python");
+    let library = workspace.library("debug", "agentprovision_python");
     let bytes = fs::read(&library).map_err(|error| format!("{}: {error}", library.display()))?;
     let name = b"libpython3";
     if bytes.windows(name.len()).any(|window| window == name) {

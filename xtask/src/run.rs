@@ -51,9 +51,9 @@ impl Workspace {
         settings.max_by_key(|file| file.metadata().and_then(|about| about.modified()).ok())
     }
 
-    /// What cargo makes of a crate that is a dynamic library, by the dev profile.
-    pub(crate) fn library(&self, name: &str) -> PathBuf {
-        self.target.join(format!("debug/{DLL_PREFIX}{name}{DLL_SUFFIX}"))
+    /// What cargo makes of a crate that is a dynamic library, in the folder `debug` or `release`.
+    pub(crate) fn library(&self, folder: &str, name: &str) -> PathBuf {
+        self.target.join(folder).join(format!("{DLL_PREFIX}{name}{DLL_SUFFIX}"))
     }
 
     pub(crate) fn command<I: AsRef<std::ffi::OsStr>>(
