@@ -111,9 +111,7 @@ impl Call {
     }
 
     fn tool(&self, py: Python<'_>) -> PyResult<&ToolCall> {
-        self.tool
-            .as_ref()
-            .ok_or_else(|| raise(py)(Error::unsupported("only the call of a tool has this")))
+        self.tool.as_ref().ok_or_else(|| raise(py)(Error::unsupported("only the call of a tool has this")))
     }
 }
 

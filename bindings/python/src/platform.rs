@@ -9,7 +9,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use secrecy::SecretString;
 
-use crate::error::{raise};
+use crate::error::raise;
 use crate::handles::{Context, OperatorContext};
 use crate::host::Function;
 use crate::operation::{Answer, Op};
@@ -194,12 +194,13 @@ impl Platform {
     /// The names of the models.
     fn models(&self, py: Python<'_>) -> PyResult<Vec<String>> {
         let platform = self.shared.platform().map_err(raise(py))?;
-        Ok(platform.models().names().into_iter().map(Into::into).collect())
+        Ok(platform.models().names())
     }
 
     /// Closes the platform; `shutdown` follows.
     fn close(&self, py: Python<'_>) -> PyResult<Op> {
-        self.op(|platform, _| async move { platform.close().await.map(|()| Answer::Nothing) }).map_err(raise(py))
+        self.op(|platform, _| async move { platform.close().await.map(|()| Answer::Nothing) })
+            .map_err(raise(py))
     }
 
     /// Nanoseconds of a call made in Rust, as JSON: the reference of the benchmark.
