@@ -34,7 +34,7 @@ test('worker threads end with their platforms', LIMIT, async (t) => {
   const { code, signal, out, err } = await program('worker.cjs', { args: [sqlite(folder(t))] }).ended
   t.diagnostic(out.trim().replace('\n', '; '))
   assert.deepEqual([code, signal], [0, null], out + err)
-  assert.match(out, /done/)
+  assert.match(out, /done, [1-9]\d* calls in doubt/)
 })
 
 test('what nobody holds is collected without harm', LIMIT, async () => {

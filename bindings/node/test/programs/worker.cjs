@@ -4,14 +4,19 @@
 const { readdirSync } = require('node:fs')
 const { Worker, isMainThread, parentPort, workerData } = require('node:worker_threads')
 
+const ENGINE = { leaseMs: 500, pollMs: 50 }
+
+// One that another thread's run can go on with too.
+const asks = (model) => model({ name: 'm' }, ({ messages }) =>
+  messages.at(-1).role === 'tool' ? 'done' : { toolCalls: [{ name: 'never', arguments: {} }] })
+
 async function inWorker() {
-  const { Platform, tool } = require('../../index.cjs')
-  const { ScriptedModel } = require('../../testing.cjs')
+  const { Platform, model, tool } = require('../../index.cjs')
   const never = tool({ name: 'never', parameters: { type: 'object' } }, (_, { signal }) => new Promise((_resolve, reject) => {
     signal.addEventListener('abort', () => reject(signal.reason))
     parentPort.postMessage('in the tool')
   }))
-  const platform = await Platform.open({ store: workerData.store, tools: [never], models: [new ScriptedModel('m', [{ tools: [['never', {}]] }])] })
+  const platform = await Platform.open({ store: workerData.store, engine: ENGINE, tools: [never], models: [asks(model)] })
   const operator = platform.operator('ops', 'test')
   const tenant = await platform.tenants.create(operator, { name: `acme ${workerData.turn}` })
   const root = await platform.tenants.bootstrapAdmin(operator, tenant, { email: 'root@acme.example' })
@@ -19,6 +24,7 @@ async function inWorker() {
   const agent = await platform.agents.create(ctx, { name: 'a', model: 'm', tools: [never] })
   await platform.agents.deploy(ctx, agent)
   const run = await platform.runs.start(ctx, agent, 'go')
+  parentPort.postMessage({ tenant: tenant.id, user: root.id, run: run.id })
   if (workerData.how === 'exit') setTimeout(() => process.exit(0), 5)
   for await (const event of run) void event
 }
@@ -26,12 +32,14 @@ async function inWorker() {
 async function main() {
   const threads = () => readdirSync('/proc/self/task').length
   const [store] = process.argv.slice(2)
+  const left = []
   let first
   for (let turn = 0; turn < 16; turn += 1) {
     const how = ['terminate', 'exit', 'terminate at once'][turn % 3]
     const worker = new Worker(__filename, { workerData: { store: turn % 2 ? store : 'memory://', turn, how } })
+    if (turn % 2) worker.on('message', (run) => { if (run.run) left.push(run) })
     const ended = new Promise((resolve, reject) => worker.on('exit', resolve).on('error', reject))
-    if (how === 'terminate') await new Promise((resolve) => worker.once('message', resolve))
+    if (how === 'terminate') await new Promise((resolve) => worker.on('message', (said) => { if (said === 'in the tool') resolve() }))
     if (how !== 'exit') await worker.terminate()
     await ended
     if (turn === 3) first = threads()
@@ -40,11 +48,22 @@ async function main() {
   const last = threads()
   console.log(`threads after 4 workers ${first}, after 16 ${last}`)
   if (last > first + 2) throw new Error('threads of workers are left')
-  // The main thread can use it still.
-  const { Platform } = require('../../index.cjs')
-  const platform = await Platform.open({})
+  // What the workers left in the store goes on here. A call that was interrupted is in doubt: it has not failed, because
+  // nobody was left to answer it.
+  const { Platform, model, tool } = require('../../index.cjs')
+  const never = tool({ name: 'never', parameters: { type: 'object' } }, () => 'called again')
+  const platform = await Platform.open({ store, engine: ENGINE, tools: [never], models: [asks(model)] })
+  let doubted = 0
+  for (const { tenant, user, run } of left) {
+    const { status, chain } = await (await platform.runs.get(await platform.context(tenant, user), run)).wait()
+    const [, call] = chain.steps
+    if (status !== 'completed' || !['uncertain', undefined].includes(call.error?.kind)) {
+      throw new Error(`${run} is ${status}, its call ${JSON.stringify(call)}`)
+    }
+    if (call.error) doubted += 1
+  }
   await platform.close()
-  console.log('done')
+  console.log(`done, ${doubted} calls in doubt`)
 }
 
 if (isMainThread) main()
