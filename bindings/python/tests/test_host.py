@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -18,6 +19,7 @@ from agentprovision import (
     NumberedEvent,
     PermissionDeniedError,
     Platform,
+    Run,
     ToolCall,
     UnavailableError,
     model,
@@ -279,6 +281,27 @@ def test_the_blocking_twin_runs_async_functions_in_loops_of_their_own() -> None:
         with pytest.raises(Mine) as caught:
             platform.users.delete(acme.admin, acme.ctx.user)
         assert caught.value is thrown
+
+
+@pytest.mark.anyio
+async def test_what_only_the_platform_holds_is_kept() -> None:
+    """Functions nobody else refers to, and a platform somebody only has a run of."""
+
+    async def begin() -> Run:
+        def count(n: int) -> int:
+            return n + 1
+
+        platform = await Platform.open(tools=[count], models=[calls("count", n=1)])
+        acme = await home(platform)
+        made = await agent(platform, acme.ctx, tools=["count"])
+        return await platform.runs.start(acme.ctx, made, "go")
+
+    run = await begin()
+    gc.collect()
+    outcome = await run.wait()
+    assert outcome.text == "done" and outcome.chain.steps[1].error is None
+    assert (await run.record()).status == "completed"
+    await run._platform.close()
 
 
 @pytest.mark.anyio

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from decimal import Decimal
@@ -13,9 +14,11 @@ import pytest
 from agentprovision import (
     BudgetExceededError,
     ClosedError,
+    ConflictError,
     NotFoundError,
     PermissionDeniedError,
     Platform,
+    TenantSuspendedError,
     ToolCall,
     testing,
     tool,
@@ -80,6 +83,44 @@ def root_of(leaf: bytes, seq: int, size: int, path: list[str]) -> bytes:
         node, last = node >> 1, last >> 1
     assert last == 0
     return root
+
+
+async def test_an_agent_through_its_life() -> None:
+    async with Platform.open(models=[answers("hi")]) as platform:
+        acme = await home(platform)
+        ctx, agents = acme.ctx, platform.agents
+        problems = await agents.validate(ctx, name="desk", model="nobody", tools=["none"])
+        assert {problem.field for problem in problems.errors} == {"model", "tools"}, problems
+        first = await agents.create(ctx, name="desk", model="m", budget={"per_run": {"steps": 5}}, metadata={"a": "b"})
+        spec = await agents.version(ctx, first, first.latest)
+        assert (spec.name, spec.metadata, spec.instructions) == ("desk", {"a": "b"}, None)
+        copy = await agents.create(ctx, dataclasses.replace(spec, name="copy"))
+        assert (await agents.version(ctx, copy, copy.latest)).budget == spec.budget
+        assert (await agents.deploy(ctx, first)).state == "running"
+        second = await agents.update(ctx, first.id, name="desk", model="m", instructions="Help.")
+        assert second.latest != first.latest and second.aliases["live"] == first.latest
+        assert (await agents.deploy(ctx, second)).aliases["live"] == second.latest
+        assert (await agents.rollback(ctx, second, first.latest)).aliases["live"] == first.latest
+        assert (await agents.pause(ctx, first)).state == "paused"
+        with pytest.raises(ConflictError):
+            await platform.runs.start(ctx, first, "go")
+        assert (await agents.resume(ctx, first)).state == "running"
+        assert {agent.name for agent in await agents.list(ctx, limit=1)} < {"desk", "copy"}
+        assert {agent.name async for agent in agents.iterate(ctx, limit=1)} == {"desk", "copy"}
+        assert (await agents.retire(ctx, first)).state == "retired"
+        await agents.delete(acme.admin, copy)
+        with pytest.raises(NotFoundError):
+            await agents.get(ctx, copy)
+        operator = platform.operator("ops@host.example", reason="payment")
+        await platform.tenants.suspend(operator, acme.tenant)
+        with pytest.raises(TenantSuspendedError):
+            await agents.list(ctx)
+        await platform.tenants.resume(operator, acme.tenant)
+        changed = await platform.tenants.update(operator, acme.tenant, plan="gold", settings={"theme": [1, None]})
+        assert (changed.plan, changed.settings, changed.revision > 1) == ("gold", {"theme": [1, None]}, True)
+        assert (await platform.tenants.update(operator, changed, plan=None)).plan is None
+        assert (await platform.tenants.own(acme.admin)).name == "acme"
+        assert (await platform.users.update(acme.admin, ctx.user, name="Ada")).name == "Ada"
 
 
 async def test_a_run_waits_for_a_person() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._codec import ident
+from ._record import Record
 from ._service import Page, Service, pages
 from ._types import AgentRecord, AgentSpec, AgentState, Problem, Validation
 from .context import Context
@@ -27,10 +29,7 @@ def _spec(spec: AgentSpec | Mapping[str, Any] | None, fields: Mapping[str, Any])
     if spec is None:
         given = dict(fields)
     elif isinstance(spec, AgentSpec):
-        from dataclasses import fields as names
-
-        values = {field.name: getattr(spec, field.name) for field in names(spec)}
-        given = {name: value for name, value in values.items() if value is not None}
+        given = _given(spec)
     elif isinstance(spec, Mapping):
         given = dict(spec)
     else:
@@ -39,6 +38,16 @@ def _spec(spec: AgentSpec | Mapping[str, Any] | None, fields: Mapping[str, Any])
     if isinstance(tools, Sequence) and not isinstance(tools, str):
         given["tools"] = [tool.name if isinstance(tool, Tool) else tool for tool in tools]
     return given
+
+
+def _given(record: Record) -> dict[str, Any]:
+    """A record as arguments: without what is absent."""
+    values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}  # type: ignore[arg-type]
+    return {
+        name: _given(value) if isinstance(value, Record) else value
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 class Agents(Service):
