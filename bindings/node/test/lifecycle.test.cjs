@@ -45,12 +45,11 @@ test('what nobody holds is collected without harm', LIMIT, async () => {
   ])
 })
 
-test('handles are no plain data, and say nothing secret', LIMIT, async (t) => {
+test('handles say nothing secret', LIMIT, async (t) => {
   const { inspect } = require('node:util')
   const platform = await open(t, { pepperEnv: 'P', secrets: { P: 'a very secret pepper' } })
   const { admin, operator } = await home(platform)
   for (const handle of [platform, admin, operator]) {
-    assert.throws(() => structuredClone({ handle, run() {} }), { name: 'DataCloneError' })
     assert.ok(!inspect(handle, { depth: 20, showHidden: true }).includes('secret'))
     assert.ok(!(JSON.stringify(handle) ?? '').includes('secret'))
   }

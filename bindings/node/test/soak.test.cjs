@@ -5,8 +5,8 @@
 
 const { test } = require('node:test')
 const assert = require('node:assert/strict')
-const { tool, model } = require('../index.cjs')
-const { PRICE, folder, sqlite, open, builder, deployed, threads, handles, resident } = require('./support.cjs')
+const { Platform, tool, model } = require('../index.cjs')
+const { LIMIT, PRICE, calls, folder, sqlite, open, builder, deployed, threads, handles, resident, eventually } = require('./support.cjs')
 
 const RUNS = Math.max(100, Number(process.env.AGENTPROVISION_RUNS ?? 10_000))
 const ATONCE = 50
@@ -68,4 +68,29 @@ test(`${RUNS} runs leave nothing behind`, { timeout: 600_000 }, async (t) => {
   const end = await look()
   t.diagnostic(`${burst} runs at once; threads ${end.threads}; resident ${(end.resident / 2 ** 20).toFixed(1)} MiB`)
   assert.ok(end.threads <= before.threads + 1, 'threads')
+})
+
+test('platforms that are closed leave nothing behind', LIMIT, async () => {
+  let collected = 0
+  const gone = new FinalizationRegistry(() => { collected += 1 })
+  const one = async () => {
+    const fails = tool({ name: 'fails', parameters: { type: 'object' } }, () => { throw new Error('always') })
+    const platform = await Platform.open({ tools: [fails], models: [calls('fails')], authorizer: () => null, subscribers: [() => {}] })
+    gone.register(platform)
+    gone.register(fails)
+    const ctx = await builder(platform)
+    await (await platform.runs.start(ctx, await deployed(platform, ctx, { tools: [fails] }), 'go')).wait()
+    await platform.close()
+  }
+  await one()
+  const before = { threads: threads(), handles: handles() }
+  const PLATFORMS = 40
+  for (let turn = 1; turn < PLATFORMS; turn += 1) await one()
+  await eventually('all are collected', async () => {
+    global.gc()
+    return collected === 2 * PLATFORMS
+  })
+  // The threads of the last ones end in the background.
+  await eventually('no thread is left', () => threads() <= before.threads)
+  await eventually('no handle is left', () => handles() <= before.handles)
 })
