@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import types
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
@@ -16,9 +15,6 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from .error import InvalidInputError
 
 T = TypeVar("T")
-
-_LONG = re.compile(r"\d{19}")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def _default(value: object) -> Any:
@@ -52,9 +48,6 @@ def dumps(value: object, what: str) -> str:
         raise InvalidInputError(f"{what}: it is nested too deeply") from error
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"{what}: {_reason(error)}") from error
-    # Both are rare, and telling them from text that merely looks so takes a walk.
-    if _LONG.search(text) or "\\ud" in text:
-        _walk(value, what, "")
     return text
 
 
@@ -69,27 +62,6 @@ def _reason(error: Exception) -> str:
     if "digits" in text:
         return "it has an integer beyond 64 bits"
     return text
-
-
-def _walk(value: object, what: str, path: str) -> None:
-    here = f"`{path.lstrip('.')}`" if path else "it"
-    if isinstance(value, bool):
-        return
-    if isinstance(value, int):
-        if not -(2**63) <= value < 2**64:
-            raise InvalidInputError(f"{what}: {here} is an integer beyond 64 bits")
-    elif isinstance(value, str):
-        if _SURROGATE.search(value):
-            raise InvalidInputError(f"{what}: {here} has a lone surrogate, which is no text")
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            _walk(key, what, path)
-            _walk(item, what, f"{path}.{key}")
-    elif isinstance(value, (list, tuple)):
-        for place, item in enumerate(value):
-            _walk(item, what, f"{path}[{place}]")
-    elif not isinstance(value, float) and value is not None:
-        _walk(_default(value), what, path)
 
 
 def arguments(operation: str, given: Mapping[str, object]) -> str:
