@@ -26,6 +26,9 @@ function end() {
   if ((underWay -= 1) === 0) alive.unref()
 }
 
+// Errors made here, unlike those of the host that come back as themselves.
+const made = new WeakSet()
+
 class Link {
   #calls = new Map()
   #last = 0
@@ -48,8 +51,14 @@ class Link {
   }
 
   /** Makes a native call that answers by its number. A quiet one does not keep the process alive. */
-  call(start, quiet = false) {
-    return this.track(start, quiet).promise
+  async call(start, quiet = false) {
+    try {
+      return await this.track(start, quiet).promise
+    } catch (error) {
+      // Made where the answer arrived, which says nothing; from here the stack has who waits for it.
+      if (made.delete(error)) Error.captureStackTrace(error, this.call)
+      throw error
+    }
   }
 
   track(start, quiet = false) {
@@ -111,7 +120,9 @@ class Link {
   #error(text, thrown) {
     if (this.#thrown.has(thrown)) return this.#thrown.get(thrown)
     const record = JSON.parse(text)
-    return fromRecord({ ...record, message: translate(record.message) })
+    const error = fromRecord({ ...record, message: translate(record.message) })
+    made.add(error)
+    return error
   }
 
   /** Keeps what a function threw for as long as an error of the native half stands for it. */

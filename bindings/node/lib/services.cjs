@@ -11,8 +11,6 @@ const shapes = require('./shapes.cjs')
 const REST = Symbol('rest')
 
 class Service {
-  link
-
   constructor(link) {
     // Not to be seen: it leads to everything a platform holds.
     Object.defineProperty(this, 'link', { value: link, enumerable: false })
@@ -28,9 +26,10 @@ class Service {
 
   /** Every item of a list, page after page. */
   async *pages(operation, ctx, query) {
-    let after = query?.after
+    const given = rest(operation, query)
+    let { after } = given
     do {
-      const page = await this.invoke(operation, ctx, rest(operation, { ...query, after }))
+      const page = await this.invoke(operation, ctx, { ...given, after })
       yield* page.items
       after = page.next
     } while (after)

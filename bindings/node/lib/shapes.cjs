@@ -84,12 +84,13 @@ function of(operation) {
 const given = (name) => shape('arguments', { $ref: `#/$defs/${name}` })
 const answered = (name) => shape('answers', { $ref: `#/$defs/${name}` })
 
-/** A message of the native half, with the names of keys as they are here. Names of operations and of values stay. */
+/** A message of the native half, with the names of keys as they are here. Whatever else it quotes stays as it is. */
 function translate(message) {
   const ofConfiguration = message.startsWith('the configuration:') && !message.includes('unknown variant')
-  return message.replace(/`([a-z][a-z0-9_.[\]]*)`/g, (quoted, name) => {
-    if (schemas().operations[name]) return quoted
-    return name.includes('.') || ofConfiguration || names().has(name) ? camel(quoted) : quoted
+  return message.replace(/`([a-z][a-z0-9_.[\]]*)`/g, (quoted, path) => {
+    const known = () => path.split(/[.[\]]+/).every((part) => !part.includes('_') || names().has(part))
+    const ours = ofConfiguration || path.startsWith('engine.') || known()
+    return ours && !schemas().operations[path] ? camel(quoted) : quoted
   })
 }
 

@@ -116,6 +116,7 @@ test('arguments of operations', LIMIT, async (t) => {
     [() => platform.runs.start(admin, agent, 'x', { signal: new AbortController() }), /`signal` is not an AbortSignal/],
     [() => platform.audit.prove(admin, { seq: 2 ** 53, size: 1 }), /`seq` is an integer beyond 2\^53/],
     [() => platform.audit.prove(admin, { seq: -1, size: 1 }), /seq/],
+    [() => platform.tenants.create(operator, { name: 'x', domain: 'per_run.my_shop' }), /^`per_run\.my_shop` is not a domain/],
     [tenants({ big: 2 ** 53 }), /`settings\.big` is an integer beyond 2\^53/],
     [tenants({ big: -(2 ** 53) }), /`settings\.big` is an integer beyond 2\^53/],
     [tenants({ list: [1, 2n] }), /`settings\.list\[1\]` is a BigInt/],

@@ -84,6 +84,10 @@ test('another tenant sees nothing, and a viewer runs nothing', LIMIT, async (t) 
   const stranger = await builder(platform, 'globex')
   const viewer = await acme.user('vic', 'agent_viewer')
   await assert.rejects(platform.agents.get(stranger, agent), { name: 'NotFoundError', operation: 'agents.get', retryable: false })
+  await assert.rejects(async () => { await platform.agents.get(stranger, agent) }, (error) => {
+    assert.match(error.stack, /^NotFoundError: .*\n[^]*at async .*scenarios\.test/, 'the stack says who called')
+    return true
+  })
   await assert.rejects(platform.runs.get(stranger, run), NotFoundError)
   await assert.rejects(platform.runs.events(stranger, run).next(), NotFoundError)
   await assert.rejects(platform.runs.cancel(stranger, run), NotFoundError)
