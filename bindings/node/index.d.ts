@@ -109,6 +109,7 @@ export class Platform {
   readonly audit: Audit
   readonly usage: Usage
   readonly events: Events
+  readonly models: Models
 
   /** A context above the tenants. Who acts and why are recorded with everything done with it. */
   operator(actor: string, reason: string): OperatorContext
@@ -351,6 +352,12 @@ export interface Events {
   /** Events as they are committed, after a number. */
   subscribe(ctx: Context, options?: StreamOptions<number>): Stream<t.NumberedEvent>
   read(ctx: Context, query?: t.EventReadArguments): Promise<t.NumberedEvent[]>
+}
+
+/** The models agents may name. */
+export interface Models {
+  /** Those of the host, and of each provider what the catalogue knows. */
+  names(): string[]
 }
 
 // ---- what the host writes

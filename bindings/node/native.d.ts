@@ -20,6 +20,7 @@ export class Bridge {
   stream(id: number, caller: Caller, operation: string, args: string): void
   can(caller: Caller, permission: string): boolean
   describe(caller: Caller): string
+  models(): string
   abandon(id: number): void
   bench(id: number, caller: Caller, what: string, agent: string, times: number): void
 }

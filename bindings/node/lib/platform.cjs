@@ -27,6 +27,7 @@ class Platform {
       tenants: new services.Tenants(link), users: new services.Users(link), keys: new services.Keys(link),
       agents: new services.Agents(link), runs, sessions: new services.Sessions(link, runs),
       audit: new services.Audit(link), usage: new services.Usage(link), events: new services.Events(link),
+      models: new services.Models(link),
     }
     for (const [name, value] of Object.entries(own)) Object.defineProperty(this, name, { value, enumerable: true })
   }

@@ -2,7 +2,7 @@
 // The services of a platform: one method per operation. Each names its arguments; the native half checks them.
 
 const { encode, decode, only, signalIn } = require('./json.cjs')
-const { InvalidInputError } = require('./errors.cjs')
+const { InvalidInputError, sync } = require('./errors.cjs')
 const { native: callerOf } = require('./context.cjs')
 const { Stream, RunStream, Run, Session, readEvent, readChain } = require('./run.cjs')
 const { Tool } = require('./host.cjs')
@@ -218,4 +218,9 @@ class Events extends Service {
 }
 methods(Events, 'events', { read: [REST] })
 
-module.exports = { Tenants, Users, Keys, Agents, Runs, Sessions, Audit, Usage, Events }
+class Models extends Service {
+  /** The names of models that are known: those of the host, and of each provider what the catalogue has. */
+  names() { return JSON.parse(sync(() => this.link.native.models())) }
+}
+
+module.exports = { Tenants, Users, Keys, Agents, Runs, Sessions, Audit, Usage, Events, Models }

@@ -228,6 +228,13 @@ impl Bridge {
         described.map_err(|error| thrown(&error))
     }
 
+    /// The names of the models agents may use, as JSON.
+    #[napi]
+    pub fn models(&self) -> napi::Result<String> {
+        let names = self.opened().map(|platform| json!(platform.models().names()).to_string());
+        names.map_err(|error| thrown(&error))
+    }
+
     /// Ends the wait for a call that was made as a wait.
     #[napi]
     pub fn abandon(&self, id: u32) {

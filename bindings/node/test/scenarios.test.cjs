@@ -49,6 +49,7 @@ async function mainJob(platform) {
 test('the main job in memory, and a platform that is closed', LIMIT, async () => {
   const platform = await Platform.open({ tools: [find], models: [asks()] })
   const { acme, ctx, run } = await mainJob(platform)
+  assert.deepEqual(platform.models.names(), ['m'])
   await platform.close()
   await platform.close()
   for (const late of [
