@@ -10,6 +10,7 @@ The blocking twin is `agentprovision.sync`; tests of your own agents find a scri
 """
 
 from . import _show as _show
+from ._service import Page, Stream
 from .agent import AgentRecord, Agents, AgentSpec
 from .audit import AuditEntry, AuditLog, Checkpoint
 from .context import Authorization, Context, Decision, OperatorContext
@@ -94,6 +95,7 @@ __all__ = [
     "NumberedEvent",
     "OperatorContext",
     "Outcome",
+    "Page",
     "PermissionDeniedError",
     "Platform",
     "PlatformEvent",
@@ -110,6 +112,7 @@ __all__ = [
     "SchemaTooNewError",
     "Session",
     "Sessions",
+    "Stream",
     "Tenant",
     "TenantSuspendedError",
     "Tenants",

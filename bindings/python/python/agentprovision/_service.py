@@ -81,7 +81,7 @@ async def pages(list_page: Callable[[str | None], Awaitable[Page[T]]]) -> AsyncI
             return
 
 
-class Items(Generic[T]):
+class Stream(Generic[T]):
     """A stream of records: `async for`, and `aclose` or `async with` to end it early."""
 
     def __init__(self, kind: Any, open: Callable[[], Awaitable[_native.Stream]]) -> None:
@@ -89,7 +89,7 @@ class Items(Generic[T]):
         self._open: Callable[[], Awaitable[_native.Stream]] | None = open
         self._stream: _native.Stream | None = None
 
-    def __aiter__(self) -> Items[T]:
+    def __aiter__(self) -> Stream[T]:
         return self
 
     async def __anext__(self) -> T:
@@ -118,7 +118,7 @@ class Items(Generic[T]):
             self._stream.close()
             self._stream = None
 
-    async def __aenter__(self) -> Items[T]:
+    async def __aenter__(self) -> Stream[T]:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -10,6 +10,7 @@ event loop of their own. Records, errors, tools and models are those of `agentpr
 """
 
 from .._blocking import ToolCall, Transaction
+from ._service import Page, Stream
 from .agent import Agents
 from .audit import AuditLog
 from .event import Events
@@ -24,12 +25,14 @@ __all__ = [
     "AuditLog",
     "Events",
     "Outcome",
+    "Page",
     "Platform",
     "Run",
     "RunStream",
     "Runs",
     "Session",
     "Sessions",
+    "Stream",
     "Tenants",
     "ToolCall",
     "Transaction",

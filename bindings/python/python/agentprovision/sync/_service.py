@@ -84,7 +84,7 @@ def pages(list_page: Callable[[str | None], Page[T]]) -> Iterator[T]:
             return
 
 
-class Items(Generic[T]):
+class Stream(Generic[T]):
     """A stream of records: `for`, and `close` or `with` to end it early."""
 
     def __init__(self, kind: Any, open: Callable[[], _native.Stream]) -> None:
@@ -92,7 +92,7 @@ class Items(Generic[T]):
         self._open: Callable[[], _native.Stream] | None = open
         self._stream: _native.Stream | None = None
 
-    def __iter__(self) -> Items[T]:
+    def __iter__(self) -> Stream[T]:
         return self
 
     def __next__(self) -> T:
@@ -121,7 +121,7 @@ class Items(Generic[T]):
             self._stream.close()
             self._stream = None
 
-    def __enter__(self) -> Items[T]:
+    def __enter__(self) -> Stream[T]:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _native
 from .._codec import arguments, decode, ident
-from ._service import Items, Page, Service, check, pages
+from ._service import Stream, Page, Service, check, pages
 from .._types import (
     AgentRecord,
     Answer,
@@ -21,7 +21,15 @@ from .._types import (
     OnDisconnect,
     OutcomeRecord,
     RunEvent,
+    RunEventApprovalAnswered,
     RunEventApprovalRequested,
+    RunEventCancelRequested,
+    RunEventFinished,
+    RunEventRestarted,
+    RunEventStarted,
+    RunEventStepFinished,
+    RunEventStepStarted,
+    RunEventText,
     RunRecord,
     RunStatus,
     SessionRecord,
@@ -33,7 +41,29 @@ from ..error import IncompleteError, InvalidInputError, of_kind
 if TYPE_CHECKING:
     from .platform import Platform
 
-__all__ = ["Chain", "Journal", "Outcome", "Run", "RunEvent", "RunRecord", "RunStream", "Runs", "Session", "Sessions"]
+__all__ = [
+    "Chain",
+    "Journal",
+    "Outcome",
+    "Run",
+    "RunEvent",
+    "RunEventApprovalAnswered",
+    "RunEventApprovalRequested",
+    "RunEventCancelRequested",
+    "RunEventFinished",
+    "RunEventRestarted",
+    "RunEventStarted",
+    "RunEventStepFinished",
+    "RunEventStepStarted",
+    "RunEventText",
+    "RunRecord",
+    "RunStatus",
+    "RunStream",
+    "Runs",
+    "Session",
+    "SessionRecord",
+    "Sessions",
+]
 
 
 def _input(input: object) -> dict[str, object]:
@@ -82,7 +112,7 @@ class Outcome:
         return f"Outcome(run={self.record.id!r}, status={self.status!r})"
 
 
-class RunStream(Items[RunEvent]):
+class RunStream(Stream[RunEvent]):
     """The events of a run, up to its end."""
 
     run: Run | None
