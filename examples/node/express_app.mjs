@@ -90,8 +90,30 @@ app.post('/runs', async (request, response) => {
   })
   // A client that goes away ends the stream; what becomes of the run is what the start said.
   response.on('close', () => void events.return())
-  const run = await events.run
-  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache', 'x-run': run.id })
+  await send(events, (await events.run).id, response)
+})
+
+// A client that lost its stream goes on after the last event it has.
+app.get('/runs/:run/events', async (request, response) => {
+  const run = await platform.runs.get(await caller(request), request.params.run)
+  const events = run.events({ after: request.get('last-event-id') })
+  response.on('close', () => void events.return())
+  await send(events, run.id, response)
+})
+
+app.get('/runs/:run', async (request, response) => {
+  response.json(await platform.runs.record(await caller(request), request.params.run))
+})
+
+/**
+ * Events as server-sent events.
+ *
+ * @param {AsyncIterable<import('../../bindings/node/index.mjs').RunEvent>} events
+ * @param {string} run
+ * @param {import('express').Response} response
+ */
+async function send(events, run, response) {
+  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache', 'x-run': run })
   try {
     for await (const event of events) {
       response.write(`id: ${event.cursor}\nevent: ${event.event}\ndata: ${JSON.stringify(event)}\n\n`)
@@ -101,11 +123,7 @@ app.post('/runs', async (request, response) => {
     if (!(error instanceof ClosedError)) throw error
   }
   response.end()
-})
-
-app.get('/runs/:run', async (request, response) => {
-  response.json(await platform.runs.record(await caller(request), request.params.run))
-})
+}
 
 /** @type {import('express').ErrorRequestHandler} */
 const refused = (error, request, response, next) => {

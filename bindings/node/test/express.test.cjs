@@ -65,7 +65,7 @@ test('it streams a run to a client, and refuses who it does not know', LIMIT, as
 
 for (const [onDisconnect, wanted] of [['cancel', 'cancelled'], ['continue', 'completed']]) {
   test(`a client goes away: the run is ${wanted}`, LIMIT, async (t) => {
-    const { ask, get } = await service(t, { PATIENCE: '12' })
+    const { ask, read, get } = await service(t, { PATIENCE: '12' })
     const response = await ask('POST', `/runs?on_disconnect=${onDisconnect}`, { input: 'Where is 7?' })
     let text = ''
     for await (const piece of response) {
@@ -76,6 +76,16 @@ for (const [onDisconnect, wanted] of [['cancel', 'cancelled'], ['continue', 'com
     const run = response.headers['x-run']
     await eventually('the run is over', async () => (await get(run)).status !== 'running')
     assert.equal((await get(run)).status, wanted)
+
+    // What it did not see yet is there for it: the two parts are the whole, event by event.
+    const whole = text.slice(0, text.lastIndexOf('\n\n') + 2)
+    const [last] = [...whole.matchAll(/^id: (.*)$/gm)].at(-1).slice(1)
+    const rest = await read(await ask('GET', `/runs/${run}/events`, undefined, { 'last-event-id': last }))
+    const all = await read(await ask('GET', `/runs/${run}/events`))
+    const spoken = (part) => [...part.matchAll(/^data: (.*)$/gm)].map(([, data]) => JSON.parse(data)).filter(({ event }) => event === 'text')
+      .map((event) => event.text).join('')
+    if (wanted === 'completed') assert.equal(spoken(whole) + spoken(rest), spoken(all))
+    assert.match(rest, /event: finished/)
   })
 }
 
