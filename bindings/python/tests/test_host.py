@@ -193,14 +193,17 @@ async def test_subscribers_get_every_event_in_order_and_again_after_a_failure() 
             enough.set()
 
     threads: list[str] = []
+    called = threading.Event()
 
     def in_a_thread(events: list[NumberedEvent]) -> None:
         threads.append(threading.current_thread().name)
+        called.set()
 
     async with Platform.open(models=[answers("hi")], subscribers=[take, in_a_thread]) as platform:
         acme = await home(platform)
         await (await platform.runs.start(acme.ctx, await agent(platform, acme.ctx), "go")).wait()
         await enough.wait()
+        await anyio.to_thread.run_sync(called.wait)
         count = len(await platform.events.read(acme.admin, limit=500))
         assert sorted(set(taken)) == list(range(1, count + 1))
         followed = []
@@ -248,6 +251,7 @@ def test_the_blocking_twin_runs_async_functions_in_loops_of_their_own() -> None:
 
     @tool(effect="pure")
     async def alone(call: ToolCall) -> str:
+        assert WHO.get() == "the blocking opener"
         loops.append(asyncio.get_running_loop())
         await asyncio.sleep(0)
         return "ok"
@@ -260,6 +264,7 @@ def test_the_blocking_twin_runs_async_functions_in_loops_of_their_own() -> None:
             loops.append("cancelled")
             raise
 
+    WHO.set("the blocking opener")
     thrown = Mine("of my own")
 
     async def authorize(ctx: Context, asked: Authorization) -> None:

@@ -290,6 +290,13 @@ def test_no_thread_is_left_after_a_close(tmp_path: Path) -> None:
         for _ in range(20):
             asyncio.run(once())
             sync.Platform.open().close()
+            for bad in ["mysql://x", "sqlite:///dev/null/x"]:
+                try:
+                    sync.Platform.open(bad)
+                except Exception:
+                    pass
+                else:
+                    raise AssertionError("it was opened")
         end = time.monotonic() + 10
         while threads() > 1 and time.monotonic() < end:
             time.sleep(0.001)

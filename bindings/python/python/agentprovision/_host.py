@@ -26,6 +26,13 @@ from .tool import Tool
 
 Cancel = Callable[[], object]
 
+_LONGEST = 8192
+"""Characters of an exception's text that are passed on."""
+
+
+def _nothing() -> None:
+    """Cancels nothing."""
+
 
 class Loop(Protocol):
     """The event loop a platform was opened in."""
@@ -103,9 +110,8 @@ class Bridge:
 
     def gone(self, call: int) -> None:
         """Nobody waits for a call any more."""
-        cancel = self._running.get(call)
-        if cancel is not None:
-            cancel()
+        # A task that is cancelled before it begins has no chance to take itself out.
+        self._running.pop(call, _nothing)()
 
     def close(self) -> None:
         """Lets go of the threads."""
@@ -121,11 +127,14 @@ class Bridge:
         loop = self._loop
         if loop is None or call.cancelled:
             return
-        variables = self._variables.copy()
-        cancel = loop.task(self._answer(function, call), variables)
-        # Cancelling is for the loop's own thread.
-        self._running[call.id] = lambda: loop.post(cancel)
+        # Before the task, which may be over by the time it is made.
+        self._running[call.id] = _nothing
+        cancel = loop.task(self._answer(function, call), self._variables.copy())
+        if call.id in self._running:
+            # Cancelling is for the loop's own thread.
+            self._running[call.id] = lambda: loop.post(cancel)
         if call.cancelled:
+            self._running.pop(call.id, None)
             cancel()
 
     async def _answer(self, function: Callable[[_native.Call], Any], call: _native.Call) -> None:
@@ -142,10 +151,11 @@ class Bridge:
 
     def _in_thread(self, function: HostFunction, call: _native.Call) -> None:
         try:
-            answer = self._variables.copy().run(function, call)
+            variables = self._variables.copy()
+            answer = variables.run(function, call)
             if inspect.isawaitable(answer):
                 if self._loop is None:
-                    asyncio.run(self._alone(answer, call))
+                    variables.run(asyncio.run, self._alone(answer, call))
                 else:
                     self._in_loop(self._await, lambda _: answer, call)
             else:
@@ -179,7 +189,7 @@ def _fail(call: _native.Call, error: BaseException) -> None:
         message = str(error) or type(error).__name__
     except Exception:
         message = type(error).__name__
-    message = message.encode("utf-8", "backslashreplace").decode()
+    message = message[:_LONGEST].encode("utf-8", "backslashreplace").decode()
     after = error.retry_after if isinstance(error, AgentProvisionError) else None
     call.fail(_kind_of(error), message, after, error)
 

@@ -36,7 +36,7 @@ async def settle(op: _native.Op) -> Any:
     op.start(done)
     try:
         return await future
-    except asyncio.CancelledError:
+    except BaseException:
         op.cancel()
         raise
 
