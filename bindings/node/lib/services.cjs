@@ -168,8 +168,9 @@ class Runs extends Service {
     const caller = callerOf(ctx, 'runs.get')
     this.link
       .call((id) => this.link.native.start(id, caller, 'runs.get', text), true)
-      .then((native) => this.link.call((id) => native.wait(id), true))
-      .then(forget, forget)
+      .then((native) => this.link.call((id) => native.wait(id), true).then(forget, forget))
+      // Whoever may not look at the run may still cancel it.
+      .catch(() => {})
   }
 }
 methods(Runs, 'runs', {

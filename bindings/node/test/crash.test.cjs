@@ -44,8 +44,11 @@ test('a run survives a crash in every tool and in the model, before and after', 
     const done = effects()
     const times = (name) => done.filter((line) => line.startsWith(`${name} `))
     for (const name of TOOLS) {
-      const again = fault === `after ${name}` && name !== 'mail'
-      assert.equal(times(name).length, fault === 'before mail' && name === 'mail' ? 0 : again ? 2 : 1, `${fault}: ${name}`)
+      // What may be repeated is, where it was interrupted; a worker that was held up for long may do so too. What must
+      // not be is called once at most.
+      const least = fault === `after ${name}` ? 2 : 1
+      if (name === 'mail') assert.equal(times(name).length, fault === 'before mail' ? 0 : 1, fault)
+      else assert.ok(times(name).length >= least, `${fault}: ${name}`)
       assert.equal(new Set(times(name)).size, Math.min(1, times(name).length), 'every attempt has the same key')
     }
   }))

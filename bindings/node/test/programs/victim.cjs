@@ -35,7 +35,7 @@ const asks = model({ name: 'm', price: { input: '1', output: '1' } }, ({ message
 })
 
 async function main() {
-  const platform = await Platform.open({ store, tools: [...tools, bookings], models: [asks], engine: { leaseMs: 500, pollMs: 50 } })
+  const platform = await Platform.open({ store, tools: [...tools, bookings], models: [asks], engine: { leaseMs: 2_000, pollMs: 50 } })
   const ctx = await platform.context(tenant, user)
   if (!agent) {
     const made = await platform.agents.create(ctx, { name: 'a', model: asks, tools: [...tools, bookings] })
