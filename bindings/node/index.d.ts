@@ -228,7 +228,7 @@ export interface Agents {
 export interface StartOptions extends Omit<t.RunStartArguments, 'agent' | 'input' | 'session'> {
   /** The session the run is a turn of. */
   session?: Ref<t.SessionId> | null
-  /** Cancels the run when it aborts. */
+  /** Cancels the run when it aborts; the start needs `runs:cancel` then. */
   signal?: AbortSignal
 }
 

@@ -2,7 +2,7 @@
 // The services of a platform: one method per operation. Each names its arguments; the native half checks them.
 
 const { encode, decode, only, signalIn } = require('./json.cjs')
-const { InvalidInputError, sync } = require('./errors.cjs')
+const { ClosedError, InvalidInputError, classes, sync } = require('./errors.cjs')
 const { native: callerOf } = require('./context.cjs')
 const { Stream, RunStream, Run, Session, readEvent, readChain } = require('./run.cjs')
 const { Tool } = require('./host.cjs')
@@ -145,6 +145,10 @@ class Runs extends Service {
     const signal = signalIn(given)
     signal?.throwIfAborted()
     const caller = callerOf(ctx, operation)
+    if (signal && !sync(() => this.link.native.can(caller, 'runs:cancel'))) {
+      // Said now: when it aborts, nobody is there to be told.
+      throw new classes.permission_denied('a run that a `signal` cancels needs the permission `runs:cancel`', { operation })
+    }
     const text = encode({ ...others, ...args }, shapes.of(operation).args)
     const native = await this.link.call((id) => this.link.native.start(id, caller, operation, text))
     const handle = new Run(this.link, this, ctx, native)
@@ -153,12 +157,15 @@ class Runs extends Service {
   }
 
   async #cancelBy(signal, ctx, handle) {
-    const cancel = () => {
-      // It may be over by now; whoever waits for it sees how it ended.
-      this.cancel(ctx, handle.id).catch(() => {})
-    }
+    const cancel = () => this.cancel(ctx, handle.id).catch((error) => {
+      // Over by now, or left to whoever opens the store next: what it came to is seen by whoever waits for it.
+      if (error instanceof classes.conflict || error instanceof ClosedError) return
+      process.emitWarning(`the run \`${handle.id}\` could not be cancelled by its signal: ${error?.message}`, {
+        type: 'AgentProvisionWarning', code: error?.code,
+      })
+    })
     if (signal.aborted) {
-      await this.cancel(ctx, handle.id).catch(() => {})
+      await cancel()
       throw signal.reason
     }
     signal.addEventListener('abort', cancel, { once: true })
@@ -168,9 +175,12 @@ class Runs extends Service {
     const caller = callerOf(ctx, 'runs.get')
     this.link
       .call((id) => this.link.native.start(id, caller, 'runs.get', text), true)
-      .then((native) => this.link.call((id) => native.wait(id), true).then(forget, forget))
-      // Whoever may not look at the run may still cancel it.
-      .catch(() => {})
+      .then((native) => this.link.call((id) => native.wait(id), true))
+      .then(forget)
+      .catch((error) => {
+        // Whoever may not look at the run may still cancel it; of a closed platform nobody can.
+        if (error instanceof ClosedError) forget()
+      })
   }
 }
 methods(Runs, 'runs', {

@@ -251,11 +251,11 @@ test('a tool that takes too long is given up, and told', LIMIT, async (t) => {
 
 test('a tool that blocks the loop holds up JavaScript, and loses no run', LIMIT, async (t) => {
   const made = tool({ name: 'it', parameters: { type: 'object' } }, () => {
-    const end = Date.now() + 800
+    const end = Date.now() + 2_000
     while (Date.now() < end);
     return 'late'
   })
-  const platform = await open(t, { engine: { leaseMs: 200, pollMs: 20 }, tools: [made], models: [calls('it')] })
+  const platform = await open(t, { engine: { leaseMs: 1_000, pollMs: 20 }, tools: [made], models: [calls('it')] })
   const ctx = await builder(platform)
   const run = await platform.runs.start(ctx, await deployed(platform, ctx, { tools: [made] }), 'go')
   const { chain, text } = await run.wait()

@@ -65,7 +65,7 @@ test('it streams a run to a client, and refuses who it does not know', LIMIT, as
 
 for (const [onDisconnect, wanted] of [['cancel', 'cancelled'], ['continue', 'completed']]) {
   test(`a client goes away: the run is ${wanted}`, LIMIT, async (t) => {
-    const { ask, read, get } = await service(t, { PATIENCE: '12' })
+    const { ask, read, get } = await service(t, { PATIENCE: wanted === 'cancelled' ? '100' : '12' })
     const response = await ask('POST', `/runs?on_disconnect=${onDisconnect}`, { input: 'Where is 7?' })
     let text = ''
     for await (const piece of response) {

@@ -3,7 +3,7 @@
 
 const { test } = require('node:test')
 const assert = require('node:assert/strict')
-const { Platform, tool, model, CancelledError } = require('../index.cjs')
+const { Platform, tool, model, CancelledError, UnavailableError } = require('../index.cjs')
 const { ScriptedModel } = require('../testing.cjs')
 const { LIMIT, open, home, builder, deployed, eventually, later } = require('./support.cjs')
 
@@ -86,6 +86,39 @@ test('a signal given at the start cancels the run', LIMIT, async (t) => {
     for await (const event of stream) if (event.event === 'text') again.abort()
   }, { name: 'AbortError' })
   await becomes(platform, ctx, started, 'cancelled')
+})
+
+test('a signal at the start needs the right to cancel, and no other', LIMIT, async (t) => {
+  const { platform, ctx, agent } = await stalled(t)
+  const admin = (await home(platform, 'other')).admin
+  const other = await deployed(platform, admin, {})
+  const by = async (...scopes) => platform.authenticate((await platform.keys.create(admin, { name: 'k', scopes })).secret)
+  const { signal } = new AbortController()
+  const reads = await by('agents:run', 'agents:read', 'runs:read')
+  const refused = { name: 'PermissionDeniedError', message: /`runs:cancel`/ }
+  await assert.rejects(platform.runs.start(reads, other, 'go', { signal }), refused)
+  await assert.rejects(platform.runs.stream(reads, other, 'go', { signal }).next(), refused)
+  assert.deepEqual((await platform.runs.list(admin)).items, [])
+
+  // Also when the watch of its end is refused first.
+  const cancels = await by('agents:run', 'agents:read', 'runs:cancel')
+  const controller = new AbortController()
+  const run = await platform.runs.start(cancels, other, 'go', { signal: controller.signal })
+  await assert.rejects(run.record(), { code: 'permission_denied' })
+  controller.abort()
+  await becomes(platform, admin, run, 'cancelled')
+
+  // What goes wrong with it is said.
+  const { once } = require('node:events')
+  const denied = t.mock.method(platform.runs, 'cancel', async () => { throw new UnavailableError('not now') })
+  const again = new AbortController()
+  const left = await platform.runs.start(ctx, agent, 'go', { signal: again.signal })
+  const warned = once(process, 'warning')
+  again.abort()
+  const [warning] = await warned
+  assert.match(warning.message, new RegExp(`^the run \`${left.id}\` could not be cancelled by its signal: not now$`))
+  denied.mock.restore()
+  await left.cancel()
 })
 
 test('a signal that outlives its runs holds none of them', LIMIT, async (t) => {
