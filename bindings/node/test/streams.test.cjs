@@ -104,7 +104,7 @@ test('a signal at the start needs the right to cancel, and no other', LIMIT, asy
   const cancels = await by('agents:run', 'agents:read', 'runs:cancel')
   const controller = new AbortController()
   const run = await platform.runs.start(cancels, other, 'go', { signal: controller.signal })
-  await assert.rejects(run.record(), { code: 'permission_denied' })
+  await assert.rejects(run.record(), { code: 'not_found' })
   controller.abort()
   await becomes(platform, admin, run, 'cancelled')
 
@@ -198,6 +198,23 @@ test('a model in JavaScript is told when its run is cancelled', LIMIT, async (t)
   }
   assert.ok((await told.promise) instanceof CancelledError)
   await ended.promise
+})
+
+test('a signal of a call that was answered never aborts', LIMIT, async (t) => {
+  const signals = []
+  const quick = (fails) => async (_, { signal }) => {
+    signals.push(signal)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+    if (fails) throw new Error('x')
+    return 'done'
+  }
+  const tools = [tool({ name: 'good', parameters: { type: 'object' } }, quick(false)), tool({ name: 'bad', parameters: { type: 'object' } }, quick(true))]
+  const script = new ScriptedModel('m', [{ tools: [['good', {}]] }, { tools: [['bad', {}]] }, 'done'])
+  const platform = await open(t, { tools, models: [script] })
+  const ctx = await builder(platform)
+  await (await platform.runs.start(ctx, await deployed(platform, ctx, { tools }), 'go')).wait()
+  await platform.close()
+  assert.deepEqual(signals.map(({ aborted }) => aborted), [false, false])
 })
 
 test('an authorizer decides, and what it throws comes back as itself', LIMIT, async (t) => {
