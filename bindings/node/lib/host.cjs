@@ -213,8 +213,11 @@ function functions(link, context, { tools, models, authorizer, subscribers }) {
 
 async function answer(link, native, work) {
   try {
-    native.done(await work(native))
+    const answered = await work(native)
+    link.answered(native)
+    native.done(answered)
   } catch (thrown) {
+    link.answered(native)
     native.fail(JSON.stringify(toRecord(thrown)), link.keep(thrown))
   }
 }

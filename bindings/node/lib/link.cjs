@@ -132,10 +132,15 @@ class Link {
     return number
   }
 
-  /** What to do when nobody waits any more for the answer of a function's call. */
+  /** What to do when nobody waits any more for the answer of a function's call, unless it is answered before. */
   whenGone(call, then) {
     this.#gone.set(call.number, then)
     call.watch()
+  }
+
+  /** A call that is answered is gone too, which is nobody's concern. */
+  answered(call) {
+    if (this.#gone.size > 0) this.#gone.delete(call.number)
   }
 
   /** Exceptions that are kept at the moment, for tests. */
