@@ -2,7 +2,7 @@
 // The platform: the configuration goes through untouched, so that a new option needs nothing here.
 
 const { inspect } = require('node:util')
-const { encode, snake } = require('./json.cjs')
+const { encode, snake, twice } = require('./json.cjs')
 const { InvalidInputError, sync } = require('./errors.cjs')
 const { Context, OperatorContext } = require('./context.cjs')
 const { Tool, Model, functions } = require('./host.cjs')
@@ -115,7 +115,13 @@ function list(name, given, fits, what) {
 function underscored(value) {
   if (Array.isArray(value)) return value.map(underscored)
   if (value === null || typeof value !== 'object' || Object.getPrototypeOf(value) !== Object.prototype) return value
-  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [snake(key), underscored(inner)]))
+  const renamed = new Map()
+  for (const [key, inner] of Object.entries(value)) {
+    if (inner === undefined) continue
+    if (renamed.has(snake(key))) throw twice(key, snake(key), key)
+    renamed.set(snake(key), underscored(inner))
+  }
+  return Object.fromEntries(renamed)
 }
 
 module.exports = { Platform, BENCH }
