@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from dataclasses import dataclass
 
-from agentprovision import Platform, _options, testing, tool
+from agentprovision import Context, Platform, _native, _options, testing, tool
 from agentprovision import sync as blocking
 from agentprovision._host import Bridge, running_loop
 from agentprovision._wait import settle
 
 ROUNDS = 7
-TIMES = {"can": 200_000, "get": 4_000, "get_sync": 4_000, "run": 200}
-AIMS: dict[str, float] = {"can": 2, "get": 50}
+RUNS = 200
+TIMES = {"can": 200_000, "get": 4_000, "get_sync": 4_000, "get_sqlite": 2_000, "run": RUNS}
+AIMS: dict[str, float] = {"can": 2, "get": 50, "get_sqlite": 50}
 """Microseconds the project aims to add at most."""
 
 Timed = Callable[[int], Awaitable[None]]
@@ -34,28 +36,49 @@ async def bench_python(text: str) -> dict[str, str]:
 
 def script(name: str, called: str) -> testing.ScriptedModel:
     replies = [testing.tools((called, {"text": "x"})), testing.text("done")]
-    return testing.ScriptedModel(name, replies * (TIMES["run"] * (ROUNDS + 1)))
+    return testing.ScriptedModel(name, replies * (RUNS * (ROUNDS + 1)))
+
+
+@dataclass
+class World:
+    """A platform with an agent whose runs call a tool of Python's, and one whose runs call a native one."""
+
+    bridge: Bridge
+    native: _native.Platform
+    platform: Platform
+    ctx: Context
+    ours: str
+    theirs: str
+
+    async def reference(self, what: str, times: int) -> float:
+        """Microseconds per call made in Rust."""
+        agent = self.theirs if what == "run" else self.ours
+        return float(await settle(self.native._bench(self.ctx, what, agent, times))) / 1000
+
+
+async def world(store: str) -> World:
+    bridge = Bridge(running_loop())
+    models = [script("python", "bench_python"), script("rust", "bench_native")]
+    native, opening = _options.start(bridge, store, (), [bench_python], models, None, (), None, None, {}, bench=True)
+    await settle(opening)
+    platform = Platform(native, bridge)
+    operator = platform.operator("bench", reason="bench")
+    tenant = await platform.tenants.create(operator, "bench")
+    root = await platform.tenants.bootstrap_admin(operator, tenant, "root@bench.example")
+    ctx = await platform.context(tenant, root)
+    agents = []
+    for name, called in (("python", "bench_python"), ("rust", "bench_native")):
+        made = await platform.agents.create(ctx, name=name, model=name, tools=[called])
+        agents.append((await platform.agents.deploy(ctx, made)).id)
+    return World(bridge, native, platform, ctx, *agents)
 
 
 async def main() -> None:
-    bridge = Bridge(running_loop())
-    models = [script("python", "bench_python"), script("rust", "bench_native")]
-    parts: tuple[Any, ...] = (None, (), [bench_python], models, None, (), None, None, {})
-    native, opening = _options.start(bridge, *parts, bench=True)
-    await settle(opening)
-    async with Platform(native, bridge) as platform:
-        operator = platform.operator("bench", reason="bench")
-        tenant = await platform.tenants.create(operator, "bench")
-        root = await platform.tenants.bootstrap_admin(operator, tenant, "root@bench.example")
-        ctx = await platform.context(tenant, root)
-
-        async def agent(name: str, called: str) -> str:
-            made = await platform.agents.create(ctx, name=name, model=name, tools=[called])
-            return (await platform.agents.deploy(ctx, made)).id
-
-        ours, theirs = await agent("python", "bench_python"), await agent("rust", "bench_native")
+    with tempfile.TemporaryDirectory() as folder:
+        memory, sqlite = await world("memory://"), await world(f"sqlite://{folder}/bench.db")
+        platform, ctx, ours = memory.platform, memory.ctx, memory.ours
         # The same platform behind the blocking skin.
-        twin = blocking.Platform(native, bridge)
+        twin = blocking.Platform(memory.native, memory.bridge)
 
         async def can(times: int) -> None:
             for _ in range(times):
@@ -69,35 +92,39 @@ async def main() -> None:
             for _ in range(times):
                 twin.agents.get(ctx, ours)
 
+        async def get_sqlite(times: int) -> None:
+            for _ in range(times):
+                await sqlite.platform.agents.get(sqlite.ctx, sqlite.ours)
+
         async def run(times: int) -> None:
             for _ in range(times):
                 await (await platform.runs.start(ctx, ours, "go")).wait()
 
-        async def reference(what: str, times: int) -> float:
-            agent = theirs if what == "run" else ours
-            return float(await settle(native._bench(ctx, what.removesuffix("_sync"), agent, times))) / 1000
-
-        measured: dict[str, Timed] = {"can": can, "get": get, "get_sync": get_sync, "run": run}
         lines: list[str] = []
-        for name, times in TIMES.items():
-            await timed(measured[name], times)
-            await reference(name, times)
+        for call in (can, get, get_sync, get_sqlite, run):
+            name, times = call.__name__, TIMES[call.__name__]
+            where = sqlite if name == "get_sqlite" else memory
+            what = name.split("_")[0]
+            await timed(call, times)
+            await where.reference(what, times)
             python, rust = [], []
             # In turns, so that what else the machine does falls on both.
             for _ in range(1, ROUNDS):
-                python.append(await timed(measured[name], times))
-                rust.append(await reference(name, times))
+                python.append(await timed(call, times))
+                rust.append(await where.reference(what, times))
             here, there = statistics.median(python), statistics.median(rust)
-            print(f"{name:<8} {here:>10.3f} µs from Python {there:>10.3f} µs from Rust")
+            print(f"{name:<10} {here:>10.3f} µs from Python {there:>10.3f} µs from Rust")
             aim = f" (aim {AIMS[name]})" if name in AIMS else ""
             lines += [f"added python_{name} {here - there:.3f} µs{aim}", f"ratio python_{name} {here / there:.2f}"]
         twin._closed = True
         twin._end.detach()
-        print("\n".join(sorted(lines)))
+        await platform.close()
+        await sqlite.platform.close()
+    print("\n".join(sorted(lines)))
 
 
 async def timed(call: Timed, times: int) -> float:
-    """Microseconds per call."""
+    """Microseconds per call made in Python."""
     start = time.perf_counter()
     await call(times)
     return (time.perf_counter() - start) / times * 1e6

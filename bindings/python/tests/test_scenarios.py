@@ -226,7 +226,6 @@ async def test_a_run_ends_with_its_last_watcher_where_it_was_asked_for() -> None
         assert stream.run is not None
         first = stream.run.id
         await stream.aclose()
-        del stream
         run = await platform.runs.start(acme.ctx, made, "go", on_disconnect="cancel")
         second = run.id
         with anyio.move_on_after(0.02):

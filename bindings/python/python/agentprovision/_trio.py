@@ -59,7 +59,15 @@ class TrioLoop:
 
         async def run() -> None:
             with scope:
-                await coroutine
+                try:
+                    await coroutine
+                except (SystemExit, KeyboardInterrupt):
+                    # The call has failed of it; out of a task of trio's own it would be a crash of trio.
+                    pass
 
         trio.lowlevel.spawn_system_task(run, context=variables)
         return scope.cancel
+
+    def interrupted(self) -> bool:
+        """Nothing else raises a cancellation."""
+        return True
