@@ -31,11 +31,18 @@ async function main() {
 
   // A promise that nobody can settle any more is collected, and so is the call that waits for it.
   const lost = await open('lost', () => new Promise(() => {}))
-  const waiting = lost.run.wait()
+  // One whose signal was asked for is watched, and not held by what watches it.
+  let told = false
+  const watched = await open('watched', (_, { signal }) => {
+    signal.addEventListener('abort', () => { told = true })
+    return new Promise(() => {})
+  })
+  const waiting = [lost.run.wait(), watched.run.wait()]
   const timer = setInterval(() => global.gc(), 10)
-  const { chain } = await waiting
+  for (const { chain } of await Promise.all(waiting)) console.log(JSON.stringify(chain.steps[1].error))
   clearInterval(timer)
-  console.log(JSON.stringify(chain.steps[1].error))
+  await collect()
+  console.log(told)
 
   // A handle and a stream that are dropped stop nothing.
   let { run, platform } = await open('later', () => new Promise((resolve) => setTimeout(resolve, 100, 'x')))
@@ -53,5 +60,6 @@ async function main() {
   console.log('alive')
   await held.platform.close()
   await lost.platform.close()
+  await watched.platform.close()
 }
 main()
