@@ -263,8 +263,8 @@ fn not_above(operation: &str) -> Error {
 
 fn builder(mailbox: &Arc<Mailbox>, config: &str, secrets: &str, parts: &str) -> Result<PlatformBuilder> {
     // Without what the parser says: it quotes what it read.
-    let secrets: std::collections::HashMap<String, String> = serde_json::from_str(secrets)
-        .map_err(|_| Error::invalid("`secrets` is not an object of texts"))?;
+    let secrets: std::collections::HashMap<String, String> =
+        serde_json::from_str(secrets).map_err(|_| Error::invalid("`secrets` is not an object of texts"))?;
     let parts: Parts = serde_json::from_str(parts)
         .map_err(|error| Error::invalid(format!("the platform cannot be read: {error}")))?;
     let secret = |name: &str| secrets.get(name).map(|value| SecretString::from(value.clone()));
