@@ -184,6 +184,7 @@ def test_a_cancellation_before_the_loop_of_a_call_is_there_is_not_lost() -> None
     class Call:
         id = 1
         cancelled = True
+        done = print
 
     async def never() -> str:
         await asyncio.Event().wait()

@@ -47,7 +47,7 @@ class Loop(Protocol):
         """Runs a coroutine that raises nothing but cancellation; gives what cancels it. In the loop only."""
         ...
 
-    def interrupted(self) -> bool:
+    def interrupted(self, error: BaseException) -> bool:
         """Whether the task at hand, which ends by a cancellation, was cancelled from outside."""
         ...
 
@@ -69,7 +69,7 @@ class AsyncioLoop:
         task: asyncio.Task[None] = variables.run(self._loop.create_task, coroutine)
         return task.cancel
 
-    def interrupted(self) -> bool:
+    def interrupted(self, error: BaseException) -> bool:
         try:
             cancelling = getattr(asyncio.current_task(), "cancelling", None)
         except RuntimeError:
@@ -219,7 +219,7 @@ class Bridge:
         except BaseException as error:
             # Cancellation is for the loop, not for whoever waits for the answer. Where the loop comes to its end, nobody
             # knows what the function has done: whoever recovers the run is to see a call that was begun and no more.
-            ending = isinstance(error, GeneratorExit) or loop.interrupted()
+            ending = isinstance(error, GeneratorExit) or loop.interrupted(error)
             if ending and not call.cancelled and function.what in ("tool", "model"):
                 self._left.append(call)
             else:

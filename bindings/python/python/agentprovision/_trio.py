@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Context as Variables
 from typing import Any
@@ -61,13 +62,13 @@ class TrioLoop:
             with scope:
                 try:
                     await coroutine
-                except (SystemExit, KeyboardInterrupt):
+                except (SystemExit, KeyboardInterrupt, asyncio.CancelledError):
                     # The call has failed of it; out of a task of trio's own it would be a crash of trio.
                     pass
 
         trio.lowlevel.spawn_system_task(run, context=variables)
         return scope.cancel
 
-    def interrupted(self) -> bool:
-        """Nothing else raises a cancellation."""
-        return True
+    def interrupted(self, error: BaseException) -> bool:
+        """Only trio makes its cancellations."""
+        return not isinstance(error, asyncio.CancelledError)
