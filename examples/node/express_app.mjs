@@ -84,6 +84,8 @@ app.post('/runs', async (request, response) => {
   const { items } = await platform.agents.list(ctx, { state: 'running', limit: 1 })
   const agent = items[0]
   if (!agent) return void response.status(404).json({ error: { code: 'not_found', message: 'no agent runs' } })
+  // For a client that is gone by now nothing is started: its `close` came before anybody listened for it.
+  if (response.destroyed) return
   const onDisconnect = request.query.on_disconnect === 'cancel' ? 'cancel' : 'continue'
   const events = platform.runs.stream(ctx, agent, request.body?.input, {
     onDisconnect, idempotencyKey: request.get('idempotency-key'),
@@ -96,6 +98,7 @@ app.post('/runs', async (request, response) => {
 // A client that lost its stream goes on after the last event it has.
 app.get('/runs/:run/events', async (request, response) => {
   const run = await platform.runs.get(await caller(request), request.params.run)
+  if (response.destroyed) return
   const events = run.events({ after: request.get('last-event-id') })
   response.on('close', () => void events.return())
   await send(events, run.id, response)

@@ -6,6 +6,7 @@ const assert = require('node:assert/strict')
 const { spawn, execFileSync } = require('node:child_process')
 const { once } = require('node:events')
 const http = require('node:http')
+const net = require('node:net')
 const { join } = require('node:path')
 const { Platform } = require('../index.cjs')
 const { LIMIT, folder, sqlite, eventually } = require('./support.cjs')
@@ -88,6 +89,36 @@ for (const [onDisconnect, wanted] of [['cancel', 'cancelled'], ['continue', 'com
     assert.match(rest, /event: finished/)
   })
 }
+
+test('a client that goes away while its run is started leaves none behind', LIMIT, async (t) => {
+  const store = sqlite(folder(t))
+  const { port, key, child, ask, read } = await service(t, { AGENTPROVISION_STORE: store, PEPPER: 'a pepper of enough bytes', PATIENCE: '400' })
+  const body = JSON.stringify({ input: 'Where is 7?' })
+  const request = `POST /runs?on_disconnect=cancel HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${key}\r\n` +
+    `content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`
+  for (let turn = 0; turn < 60; turn += 1) {
+    const socket = net.connect(port, '127.0.0.1')
+    await once(socket, 'connect')
+    socket.write(request)
+    await new Promise((resolve) => setTimeout(resolve, turn / 10))
+    socket.destroy()
+    await once(socket, 'close')
+  }
+  // What became of them is seen when a later one, which stays, has been cancelled too.
+  const last = await ask('POST', '/runs?on_disconnect=cancel', { input: 'Where is 8?' })
+  await once(last, 'data')
+  last.destroy()
+  const over = async () => JSON.parse(await read(await ask('GET', `/runs/${last.headers['x-run']}`))).status !== 'running'
+  await eventually('the last is over', over)
+  child.kill('SIGTERM')
+  await once(child, 'exit')
+  const again = await Platform.open({ store, pepperEnv: 'P', secrets: { P: 'a pepper of enough bytes' } })
+  t.after(() => again.close())
+  const ctx = await again.authenticate(key)
+  const ended = {}
+  for await (const { status } of again.runs.iterate(ctx, { limit: 100 })) ended[status] = (ended[status] ?? 0) + 1
+  assert.deepEqual(Object.keys(ended), ['cancelled'], JSON.stringify(ended))
+})
 
 test('it goes on from its store after SIGTERM in the middle of a stream', LIMIT, async (t) => {
   const env = { AGENTPROVISION_STORE: sqlite(folder(t)), PEPPER: 'a pepper of enough bytes', PATIENCE: '25' }
