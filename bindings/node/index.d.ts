@@ -449,7 +449,10 @@ export interface StandardSchema<T> {
 /** What a model answers with: a text, a whole answer, or pieces. */
 export type ModelReply = string | t.ModelAnswer | AsyncIterable<string | t.ChatEvent>
 
-/** Makes a chat model from a function. Without a price its cost is unknown, and unknown is never zero. */
+/**
+ * Makes a chat model from a function. Without a price its cost is unknown, and unknown is never zero. What it throws
+ * fails the run; of errors that are none of this package only the class is recorded.
+ */
 export function model(
   info: t.ModelInfo,
   run: (request: t.ChatRequest, call: Call) => ModelReply | Promise<string | t.ModelAnswer>,

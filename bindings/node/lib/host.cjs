@@ -180,16 +180,16 @@ const bind = (value) => {
 
 /** What the platform calls for a tool, a model, an authorizer and a subscriber. */
 function functions(link, context, { tools, models, authorizer, subscribers }) {
-  const serve = (work) => (native) => {
-    answer(link, native, work)
+  const serve = (role, work) => (native) => {
+    answer(link, native, role, work)
   }
   return [
-    ...tools.map(({ name, run }) => serve(async (native) => {
+    ...tools.map(({ name, run }) => serve('tool', async (native) => {
       const args = decode(native.input(), undefined, `the input of \`${name}\``, InvalidInputError)
       const result = await run(args, new ToolCall(link, native, context))
       return encode(result === undefined ? null : result, undefined, `the result of ${name}`)
     })),
-    ...models.map(({ name, run }) => serve(async (native) => {
+    ...models.map(({ name, run }) => serve('model', async (native) => {
       const request = decode(native.input(), shapes.answered('ChatRequest'), 'the request')
       const answered = run(request, new Call(link, native, context))
       if (isFunction(answered?.[Symbol.asyncIterator])) {
@@ -200,25 +200,25 @@ function functions(link, context, { tools, models, authorizer, subscribers }) {
       }
       return encode(await answered, shapes.given('ModelAnswer'), `the answer of ${name}`)
     })),
-    ...(authorizer ? [serve(async (native) => {
+    ...(authorizer ? [serve('authorizer', async (native) => {
       const asked = decode(native.input(), undefined, 'the question')
       return encode((await authorizer(asked, new Call(link, native, context))) ?? null, undefined, 'the decision')
     })] : []),
-    ...subscribers.map((subscriber) => serve(async (native) => {
+    ...subscribers.map((subscriber) => serve('subscriber', async (native) => {
       await subscriber(decode(native.input(), shapes.of('events.read').answer, 'the events'))
       return 'null'
     })),
   ]
 }
 
-async function answer(link, native, work) {
+async function answer(link, native, role, work) {
   try {
     const answered = await work(native)
     link.answered(native)
     native.done(answered)
   } catch (thrown) {
     link.answered(native)
-    native.fail(JSON.stringify(toRecord(thrown)), link.keep(thrown))
+    native.fail(JSON.stringify(toRecord(thrown, role)), link.keep(thrown))
   }
 }
 

@@ -3,9 +3,10 @@
 
 const { test } = require('node:test')
 const assert = require('node:assert/strict')
-const { Platform, tool, model, InvalidInputError, NotFoundError, UnsupportedError } = require('../index.cjs')
+const { Platform, tool, model, InvalidInputError, NotFoundError, RateLimitedError, UnsupportedError } = require('../index.cjs')
 const { ScriptedModel, ManualClock } = require('../testing.cjs')
 const { encode, decode } = require('../lib/json.cjs')
+const { toRecord } = require('../lib/errors.cjs')
 const { LIMIT, PRICE, ID, open, home, builder, deployed, calls } = require('./support.cjs')
 
 /** Calls that are refused as invalid input, each with what the message says. */
@@ -207,7 +208,8 @@ test('a tool that fails fails its call, with its kind and its words', LIMIT, asy
   for (const [run, kind, message] of [
     [() => { throw new Error('no such order') }, 'internal', 'no such order'],
     [async () => { throw new NotFoundError('no order `7`') }, 'not_found', 'no order `7`'],
-    [() => { throw new RangeError('out of range') }, 'invalid_input', 'out of range'],
+    [() => { throw new RangeError('out of range') }, 'internal', 'out of range'],
+    [() => { throw new DOMException('given up', 'AbortError') }, 'cancelled', 'given up'],
     [() => { throw timeout }, 'deadline_exceeded', 'too late'],
     [() => { throw 'a text' }, 'internal', 'a text'],
     [() => { throw undefined }, 'internal', 'undefined was thrown'],
@@ -280,9 +282,24 @@ test('a tool that blocks the loop holds up JavaScript, and loses no run', LIMIT,
   assert.deepEqual([chain.steps[1].attempts, chain.steps[1].success], [1, true])
 })
 
+test('what a function throws is recorded by its table', LIMIT, () => {
+  const ours = new RateLimitedError('later', { retryable: true, retryAfter: 2 })
+  for (const role of ['tool', 'model', 'authorizer', 'subscriber']) {
+    const { code, message, retryable, retry_after_ms: after } = toRecord(ours, role)
+    assert.deepEqual([code, message, retryable, after], ['rate_limited', 'later', true, 2_000])
+    const alien = Object.assign(new TypeError('sk-1'), { code: 'not_found', retryable: true, retryAfter: 5 })
+    const said = role === 'tool' ? 'sk-1' : `the host's ${role} failed: TypeError`
+    assert.deepEqual(toRecord(alien, role), { code: 'internal', message: said, retryable: false, retry_after_ms: null, operation: null })
+  }
+})
+
 test('a model that fails, or answers with what is no answer', LIMIT, async (t) => {
   for (const [run, kind, says] of [
-    [() => { throw new Error('no answer today') }, 'internal', /no answer today/],
+    [() => { throw new Error('the key is sk-1') }, 'internal', /^the host's model failed: Error$/],
+    [() => { throw new (class HttpError extends Error {})('the key is sk-1') }, 'internal', /^the host's model failed: HttpError$/],
+    [() => { throw new ({ 'the key is sk-1': class extends Error {} })['the key is sk-1']() }, 'internal', /^the host's model failed: Error$/],
+    [() => { throw 'the key is sk-1' }, 'internal', /^the host's model failed: string was thrown$/],
+    [() => { throw new DOMException('of sk-1', 'TimeoutError') }, 'deadline_exceeded', /^the host's model failed: DOMException$/],
     [async function* () { yield 'a'; throw new NotFoundError('gone') }, 'not_found', /gone/],
     [() => 5, 'invalid_input', /the answer of the model `m`/],
     [() => ({ txt: 'x' }), 'invalid_input', /did you mean `text`\?/],
