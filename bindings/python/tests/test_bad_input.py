@@ -342,7 +342,7 @@ def test_hints_without_a_schema_are_refused_when_decorated() -> None:
 def test_hints_become_schemas_and_arguments_their_types() -> None:
     @tool
     def all_of(
-        call: ToolCall,
+        call: blocking.ToolCall,
         text: str,
         color: Color,
         point: Point,
@@ -385,8 +385,9 @@ def test_hints_become_schemas_and_arguments_their_types() -> None:
         "either": "red",
         "named": {"a": {"x": 4}},
     }
-    args, named = all_of.bind("the call", given)
-    assert args == ("the call",)
+    a_call: Any = "the call"
+    args, named = all_of.bind(a_call, given)
+    assert [type(arg) for arg in args] == [blocking.ToolCall]
     assert named["color"] is Color.RED and named["point"] == Point(1) and named["pair"] == (1, "a")
     assert named["many"] == [Point(1, 2)] and named["maybe"] == Point(3) and named["named"] == {"a": Point(4)}
     assert named["options"] == {"fast": True} and named["either"] == "red"

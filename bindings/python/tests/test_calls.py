@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import anyio
 import pytest
 import trio
-from agentprovision import Authorization, ChatRequest, Context, Platform, RateLimitedError, model, testing, tool
+from agentprovision import (
+    Authorization,
+    ChatRequest,
+    Context,
+    InvalidInputError,
+    Platform,
+    RateLimitedError,
+    ToolCall,
+    model,
+    testing,
+    tool,
+)
 from agentprovision import sync as blocking
 from agentprovision._host import Bridge
 from support import agent, answers, blocking_agent, blocking_home, calls, home, sqlite, until
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
 def test_sync_tools_never_hold_up_what_they_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agentprovision._host._TOOLS", 2)
@@ -94,6 +109,53 @@ def test_a_tool_its_loop_ends_under_is_left_open_for_recovery(tmp_path: Path, lo
         assert [step.success for step in paid] == [None]
     platform._end()
     platform._closed = True
+
+
+def traced(function: Callable[P, R]) -> Callable[P, R]:
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@pytest.mark.anyio
+async def test_a_tool_gets_the_call_it_is_annotated_with() -> None:
+    given: list[type] = []
+
+    @tool(effect="pure")
+    @traced
+    async def later(call: ToolCall) -> None:
+        given.append(type(call))
+
+    @tool(effect="pure")
+    @traced
+    def now(call: blocking.ToolCall) -> None:
+        given.append(type(call))
+
+    async with Platform.open(tools=[later, now], models=[calls("later", "now")]) as platform:
+        acme = await home(platform)
+        made = await agent(platform, acme.ctx, tools=[later, now])
+        outcome = await (await platform.runs.start(acme.ctx, made, "go")).wait()
+        assert all(step.error is None for step in outcome.chain.steps)
+    assert given == [ToolCall, blocking.ToolCall]
+
+
+def test_a_call_a_tool_could_not_use_is_refused() -> None:
+    async def later(call: blocking.ToolCall) -> None: ...
+
+    def now(call: ToolCall) -> None: ...
+
+    refused: list[tuple[Callable[..., Any], str]] = [
+        (later, "agentprovision.ToolCall"),
+        (now, "agentprovision.sync.ToolCall"),
+    ]
+    for function, hint in refused:
+        for given in (function, traced(function)):
+            with pytest.raises(InvalidInputError, match=hint):
+                tool(given)
+            with pytest.raises(InvalidInputError, match=hint):
+                tool(input_schema={"type": "object"})(given)
 
 
 class Mine(Exception):

@@ -183,7 +183,7 @@ async def test_cancelling_a_run_in_the_middle_of_a_sync_tool() -> None:
     entered, over = threading.Event(), threading.Event()
 
     @tool
-    def busy(call: ToolCall) -> None:
+    def busy(call: blocking.ToolCall) -> None:
         entered.set()
         while not call.cancelled:
             entered.wait(0.001)
@@ -329,7 +329,7 @@ async def test_a_transactional_tool_commits_with_its_step(tmp_path: Path) -> Non
         outcome = await (await platform.runs.start(acme.ctx, made, "book")).wait()
         errors = [step.error and (step.error.kind, step.error.message) for step in outcome.chain.steps if step.kind == "tool"]
         unsupported = ("unsupported", "only a transactional tool has a transaction")
-        assert errors == [None, ("invalid_input", "not today"), unsupported, None]
+        assert errors == [None, ("internal", "not today"), unsupported, None]
 
 
 def scenario() -> dict[str, Any]:

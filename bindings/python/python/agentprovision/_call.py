@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Union
+from typing import Any, Union
 
 from . import _native
 from ._codec import dumps, load
@@ -52,7 +52,6 @@ class ToolCall:
     """A call: on whose behalf, in which run, until when."""
 
     __slots__ = ("_native",)
-    _is_tool_call: ClassVar[bool] = True
 
     def __init__(self, native: _native.Call) -> None:
         self._native = native

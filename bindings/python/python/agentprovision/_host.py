@@ -14,8 +14,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 from . import _native
-from ._blocking import ToolCall as BlockingCall
-from ._call import ToolCall
 from ._codec import decode, dumps, load
 from ._threads import Threads
 from ._types import ChatRequest, NumberedEvent
@@ -309,8 +307,7 @@ class ToolFunction:
 
     def __call__(self, call: _native.Call) -> str | Awaitable[str]:
         given = json.loads(call.take_input() or "{}")
-        made = ToolCall(call) if self.is_async else BlockingCall(call)
-        args, named = self._tool.bind(made, given)
+        args, named = self._tool.bind(call, given)
         result = self._tool(*args, **named)
         return self._later(result) if inspect.isawaitable(result) else self._text(result)
 

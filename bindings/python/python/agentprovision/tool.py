@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints, overload
 
-from . import _schema
+from . import _native, _schema
+from ._blocking import ToolCall as BlockingCall
 from ._call import ToolCall
 from .error import InvalidInputError
 
@@ -62,11 +63,13 @@ class Tool(Generic[P, R]):
         self.timeout = timeout
         self._converters: dict[str, _schema.Convert | None] = {}
         if input_schema is None:
-            self.input_schema, self._takes_call, self._converters = _signature(function, self.name, parameters)
+            self.input_schema, self._call, self._converters = _signature(function, self.name, parameters)
         else:
             self.input_schema = dict(input_schema)
             first = next(iter(inspect.signature(function).parameters.values()), None)
-            self._takes_call = first is not None and _is_call(_hints(function, self.name).get(first.name))
+            hint = None if first is None else _hints(function, self.name).get(first.name)
+            self._call = _call_of(hint)
+        self._check_call()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
@@ -82,6 +85,14 @@ class Tool(Generic[P, R]):
             target = target.func
         return inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(getattr(target, "__call__", None))
 
+    def _check_call(self) -> None:
+        """Refuses a call the function could not use: its transaction would never be awaited, or block the loop."""
+        later = self.is_async or inspect.iscoroutinefunction(inspect.unwrap(self.function))
+        if self._call is ToolCall and not later:
+            raise InvalidInputError(f"the tool `{self.name}` is not async: it takes an `agentprovision.sync.ToolCall`")
+        if self._call is BlockingCall and later:
+            raise InvalidInputError(f"the tool `{self.name}` is async: it takes an `agentprovision.ToolCall`")
+
     def spec(self) -> dict[str, Any]:
         """What the platform is told of it."""
         spec: dict[str, Any] = {
@@ -96,17 +107,21 @@ class Tool(Generic[P, R]):
             spec["timeout_ms"] = max(1, round(self.timeout * 1000))
         return spec
 
-    def bind(self, call: Any, arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def bind(self, call: _native.Call, arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The positional and named arguments for a call, in the types of the hints."""
         named = {}
         for name, value in arguments.items():
             convert = self._converters.get(name)
             named[name] = value if convert is None else convert(value)
-        return ((call,) if self._takes_call else ()), named
+        return (() if self._call is None else (self._call(call),)), named
 
 
-def _is_call(hint: object) -> bool:
-    return isinstance(hint, type) and bool(getattr(hint, "_is_tool_call", False))
+Call = type[ToolCall] | type[BlockingCall] | None
+"""What a tool wants to have of its call, if anything."""
+
+
+def _call_of(hint: object) -> Call:
+    return hint if isinstance(hint, type) and issubclass(hint, (ToolCall, BlockingCall)) else None
 
 
 def _hints(function: Callable[..., Any], tool: str) -> dict[str, Any]:
@@ -123,16 +138,16 @@ def _hints(function: Callable[..., Any], tool: str) -> dict[str, Any]:
 
 def _signature(
     function: Callable[..., Any], tool: str, about: dict[str, str]
-) -> tuple[dict[str, Any], bool, dict[str, _schema.Convert | None]]:
+) -> tuple[dict[str, Any], Call, dict[str, _schema.Convert | None]]:
     hints = _hints(function, tool)
     properties: dict[str, Any] = {}
     required: list[str] = []
     converters: dict[str, _schema.Convert | None] = {}
-    takes_call = False
+    call: Call = None
     for place, (name, parameter) in enumerate(inspect.signature(function).parameters.items()):
         hint = hints.get(name, parameter.annotation)
-        if place == 0 and _is_call(hint):
-            takes_call = True
+        if place == 0 and _call_of(hint) is not None:
+            call = _call_of(hint)
             continue
         where = f"{tool}({name})"
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
@@ -146,7 +161,7 @@ def _signature(
         if parameter.default is parameter.empty:
             required.append(name)
     schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    return schema, takes_call, converters
+    return schema, call, converters
 
 
 @overload
@@ -170,8 +185,9 @@ def tool(function: Any = None, /, **options: Any) -> Any:
     """Makes a function a tool: `@tool`, or `@tool(effect="idempotent", timeout=5)`.
 
     The name is the function's, the description the first paragraph of its docstring, the schema of its arguments comes
-    from its type hints, with descriptions from the docstring's `Args:` or `Annotated[...]`. A first parameter annotated
-    `ToolCall` gets the call. The function may be sync or async; a sync one runs in a thread.
+    from its type hints, with descriptions from the docstring's `Args:` or `Annotated[...]`. The function may be sync or
+    async; a sync one runs in a thread. A first parameter annotated `ToolCall`, or `agentprovision.sync.ToolCall` in a
+    sync function, gets the call.
 
     Args:
         name: Another name, 1 to 64 of `a-z A-Z 0-9 _ -`.
