@@ -195,7 +195,7 @@ export interface Keys {
   iterate(ctx: Context, query?: PageQuery): AsyncIterableIterator<t.ApiKey>
   listOwn(ctx: Context, query?: PageQuery): Promise<t.Page<t.ApiKey>>
   iterateOwn(ctx: Context, query?: PageQuery): AsyncIterableIterator<t.ApiKey>
-  revoke(ctx: Context, key: Ref<t.ApiKeyId>): Promise<t.ApiKey>
+  revoke(ctx: Context, key: Ref<t.ApiKeyId>): Promise<null>
 }
 
 /** What an agent is; its model and its tools may be given as themselves. */

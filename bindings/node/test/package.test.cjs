@@ -9,7 +9,7 @@ const { join } = require('node:path')
 const native = require('../native.cjs')
 const agentprovision = require('../index.cjs')
 const testing = require('../testing.cjs')
-const { snake } = require('../lib/json.cjs')
+const { camel, snake } = require('../lib/json.cjs')
 const { STATUS } = require('../lib/errors.cjs')
 const { LIMIT, ID, open, deployed } = require('./support.cjs')
 
@@ -57,6 +57,26 @@ test('every method of a service is typed', LIMIT, async (t) => {
     const there = Object.getOwnPropertyNames(service.constructor.prototype)
       .filter((method) => typed.includes(method) || !inner.includes(method))
     assert.deepEqual(typed.sort(), there.sort(), name)
+  }
+})
+
+test('every method is typed with the answer of its operation', LIMIT, () => {
+  const types = readFileSync(join(__dirname, '..', 'index.d.ts'), 'utf8')
+  const name = ({ $ref: reference }) => `t.${reference.slice(reference.lastIndexOf('/') + 1)}`.replace(/^t\.(\w+)Page$/, 't.Page<t.$1>')
+  const typeOf = (schema) => (schema.type === 'null' ? 'null' : schema.type === 'array' ? `${name(schema.items)}[]` : name(schema))
+  // These answer with something that does more than hold a record.
+  const handles = {
+    'runs.start': 'Promise<Run>', 'runs.get': 'Promise<Run>', 'sessions.send': 'Promise<Run>',
+    'sessions.open': 'Promise<Session>', 'sessions.get': 'Promise<Session>',
+    'runs.events': 'Stream<t.RunEvent>', 'events.subscribe': 'Stream<t.NumberedEvent>',
+  }
+  for (const [operation, { answer }] of Object.entries(JSON.parse(native.schema()).operations)) {
+    const [service, method] = operation.split('.').map(camel)
+    if (service === 'platform') continue
+    const Service = service[0].toUpperCase() + service.slice(1)
+    const [, body] = new RegExp(`export interface ${Service} \\{([^]*?)\n\\}`).exec(types)
+    const [, typed] = new RegExp(`^ {2}${method}\\([^]*?\\): (\\w+<.*>)$`, 'm').exec(body)
+    assert.equal(typed, handles[operation] ?? `Promise<${typeOf(answer)}>`, operation)
   }
 })
 
