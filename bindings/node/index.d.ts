@@ -383,8 +383,8 @@ export interface ToolCall extends Call {
   readonly tx: Transaction
 }
 
-/** A value bound to a statement; bytes come back as a `Buffer`. */
-export type SqlValue = null | boolean | number | string | ArrayBuffer | ArrayBufferView
+/** A value bound to a statement, with bytes in a `Uint8Array`, such as a `Buffer`; they come back as a `Buffer`. */
+export type SqlValue = null | boolean | number | string | Uint8Array
 
 /** Statements that commit with the step of a transactional tool, or not at all. */
 export interface Transaction {

@@ -1,6 +1,7 @@
 'use strict'
 // What the host writes and the platform calls: tools, models, authorizers and subscribers.
 
+const { isUint8Array } = require('node:util').types
 const { encode, decode } = require('./json.cjs')
 const { InvalidInputError, classes, toRecord } = require('./errors.cjs')
 const shapes = require('./shapes.cjs')
@@ -172,10 +173,11 @@ function statement(sql, params) {
   return encode({ sql, params: params.map(bind) })
 }
 
-const bind = (value) => {
-  if (value instanceof ArrayBuffer) return { $bytes: Buffer.from(value).toString('base64') }
-  if (!ArrayBuffer.isView(value)) return value
-  return { $bytes: Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64') }
+const bind = (value, place) => {
+  if (value === null || ['boolean', 'number', 'string'].includes(typeof value)) return value
+  if (isUint8Array(value)) return { $bytes: Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64') }
+  // Nothing is turned into text on the quiet, or taken for bytes: a store would keep it.
+  throw new InvalidInputError(`parameter $${place + 2} is not null, a boolean, a number, a text or bytes in a Uint8Array`)
 }
 
 /** What the platform calls for a tool, a model, an authorizer and a subscriber. */

@@ -3,7 +3,7 @@
 
 const { inspect } = require('node:util')
 const { decode, only, signalIn } = require('./json.cjs')
-const { classes, fromRecord, sync } = require('./errors.cjs')
+const { InvalidInputError, classes, fromRecord, sync } = require('./errors.cjs')
 const { chainText, eventText } = require('./text.cjs')
 const shapes = require('./shapes.cjs')
 
@@ -188,6 +188,7 @@ class Run {
   /** Its events from the beginning or after a place, up to its end. */
   events(options) {
     const { after, signal } = only(['after', 'signal'], options)
+    if (after != null && typeof after !== 'string') throw new InvalidInputError('`after` is not text: it is the `cursor` of an event')
     return new Stream(this.#link, () => sync(() => this.#native.events(after)), readEvent, signal)
   }
 

@@ -218,6 +218,9 @@ test('a tool that fails fails its call, with its kind and its words', LIMIT, asy
     [() => { throw new Proxy({}, { get() { throw new Error('x') }, getPrototypeOf() { throw new Error('x') } }) }, 'internal', /cannot be read/],
     [() => { throw Object.assign(new NotFoundError('x'), { code: 'constructor', retryAfter: 'soon', operation: 5n }) }, 'internal', 'x'],
     [(_, { tx }) => tx.execute('SELECT 1', 'x'), 'invalid_input', /parameters of a statement are an array/],
+    ...[{ $bytes: 'eA==' }, [1], new Date(0), new Map(), 1n, undefined, new ArrayBuffer(1), new Float64Array(1)].map((value) => (
+      [(_, { tx }) => tx.query('SELECT 1', [1, value]), 'invalid_input', /^parameter \$3 is not null, a boolean/]
+    )),
     [() => Promise.reject(new Error('lone \ud800')), 'internal', 'lone \ufffd'],
     [() => new Map(), 'invalid_input', /Map/],
     [() => 1n, 'invalid_input', /BigInt/],

@@ -24,6 +24,8 @@ test('ending a loop ends the stream at once and never the run', LIMIT, async (t)
   const { platform, ctx, agent } = await stalled(t)
   const run = await platform.runs.start(ctx, agent, 'go')
   await assert.rejects(async () => run.events({ after: 'nowhere' }).next(), { name: 'InvalidInputError', message: /`nowhere`/ })
+  await assert.rejects(async () => run.events({ after: 5 }).next(), { name: 'InvalidInputError', message: /`after` is not text/ })
+  await assert.rejects(async () => platform.runs.events(ctx, run, { after: 5 }).next(), { name: 'InvalidInputError', message: /`after`/ })
   await assert.rejects(async () => run.wait({ sginal: 1 }), { name: 'InvalidInputError', message: /`sginal`/ })
   for await (const event of run.events()) if (event.event === 'text') break
   const stream = run.events()
