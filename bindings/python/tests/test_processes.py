@@ -234,7 +234,7 @@ def test_ctrl_c_interrupts_a_blocking_call() -> None:
     sent = time.monotonic()
     process.send_signal(signal.SIGINT)
     word, at = process.stdout.readline().split()
-    assert word == "interrupted" and float(at) - sent < 1
+    assert word == "interrupted" and float(at) - sent < 2
     _, err = process.communicate(timeout=20)
     assert process.returncode == 0, err
 

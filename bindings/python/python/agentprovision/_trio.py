@@ -41,6 +41,26 @@ async def settle(op: _native.Op) -> Any:
     raise value
 
 
+async def event(when_done: Callable[[Callable[[], object]], None], through: float | None) -> None:
+    """Waits until something is done, as `agentprovision._wait.Pending` has it."""
+    token = trio.lowlevel.current_trio_token()
+    done = trio.Event()
+
+    def wake() -> None:
+        try:
+            token.run_sync_soon(done.set)
+        except trio.RunFinishedError:
+            pass  # Nobody waits any more.
+
+    when_done(wake)
+    if through is None:
+        await done.wait()
+    else:
+        with trio.move_on_after(through) as scope:
+            scope.shield = True
+            await done.wait()
+
+
 class TrioLoop:
     """The trio run a platform was opened in."""
 

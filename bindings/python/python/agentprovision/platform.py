@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -12,10 +13,11 @@ from . import _native, _options
 from ._codec import arguments, ident
 from ._host import Bridge, running_loop
 from ._types import Tenant, User
-from ._wait import settle
+from ._wait import Pending, settle
 from .agent import Agents
 from .audit import AuditLog
 from .context import Context, OperatorContext, RequestInfo
+from .error import ConflictError
 from .event import Events
 from .run import Runs, Sessions
 from .tenancy import ApiKeys, Tenants, Users
@@ -23,6 +25,9 @@ from .testing import ManualClock
 from .usage import UsageReport
 
 __all__ = ["Platform"]
+
+_THROUGH = 30.0
+"""Seconds a platform may take to close at the end of a scope that is cancelled."""
 
 
 class Models:
@@ -74,6 +79,8 @@ class Platform:
         self._end = weakref.finalize(self, native.abandon)
         self._pid = os.getpid()
         self._closed = False
+        self._lock = threading.Lock()
+        self._closing: Pending | None = None
 
     @staticmethod
     def open(
@@ -130,22 +137,38 @@ class Platform:
         return self._closed
 
     async def close(self) -> None:
-        """Lets steps under way end for a while, gives every run back, and closes the store. Twice is harmless."""
-        if self.closed:
+        """Lets steps under way end for a while, gives every run back, and closes the store. Twice is harmless.
+
+        Cancelling the wait does not stop it. After a failure it can be asked for again. Not for tools and other functions
+        the platform calls, which it would wait for: `ConflictError`.
+        """
+        if not self.closed:
+            await self._close().settle()
+
+    def _close(self) -> Pending:
+        """The one closing that everybody waits for."""
+        if self._bridge.within:
+            raise ConflictError("a platform cannot be closed by a function it waits for")
+        with self._lock:
+            if self._closing is None:
+                self._closing = Pending(self._native.close(), self._over)
+            return self._closing
+
+    def _over(self, ok: bool) -> None:
+        if not ok:
+            self._closing = None
             return
-        try:
-            await settle(self._native.close())
-        finally:
-            self._closed = True
-            self._end.detach()
-            self._bridge.close()
-            self._native.shutdown()
+        self._closed = True
+        self._end.detach()
+        self._bridge.close()
+        self._native.shutdown()
 
     async def __aenter__(self) -> Platform:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.close()
+        if not self.closed:
+            await self._close().settle(through=_THROUGH)
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True) and self._pid == os.getpid():
@@ -187,7 +210,7 @@ class Opening:
 
     async def __aexit__(self, *_: object) -> None:
         if self._platform is not None:
-            await self._platform.close()
+            await self._platform.__aexit__()
 
 
 # end

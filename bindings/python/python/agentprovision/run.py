@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,27 @@ def _input(input: object) -> dict[str, object]:
     return {"text": input} if isinstance(input, str) else {"json": input}
 
 
+def _start(
+    agent: str | AgentRecord,
+    input: object,
+    idempotency_key: str | None,
+    session: str | SessionRecord | Session | None,
+    deadline: datetime | str | None,
+    on_behalf_of: str | None,
+    on_disconnect: OnDisconnect | None,
+) -> dict[str, object]:
+    """The arguments of a start."""
+    return {
+        "agent": ident(agent, "agent"),
+        "input": _input(input),
+        "idempotency_key": idempotency_key,
+        "session": None if session is None else ident(session, "session"),
+        "deadline": deadline,
+        "on_behalf_of": on_behalf_of,
+        "on_disconnect": on_disconnect,
+    }
+
+
 class Outcome:
     """How a run ended."""
 
@@ -115,9 +136,18 @@ class RunStream(Stream[RunEvent]):
     run: Run | None
     """The run, once it has started."""
 
-    def __init__(self, open: Callable[[RunStream], Awaitable[_native.Stream]]) -> None:
-        super().__init__(RunEvent, lambda: open(self))
+    def __init__(
+        self, open: Callable[[], _native.Op | _native.Stream], start: Callable[[_native.Run], Run] | None = None
+    ) -> None:
+        super().__init__(RunEvent, open)
         self.run = None
+        self._start = start
+
+    def _opened(self, answer: Any) -> _native.Stream:
+        if self._start is None:
+            return super()._opened(answer)
+        self.run = self._start(answer)
+        return self.run._native.events()
 
     def __aiter__(self) -> RunStream:
         return self
@@ -148,10 +178,7 @@ class Run:
     def events(self, *, after: str | None = None) -> RunStream:
         """Its events from the beginning, or after the `cursor` of one, up to its end."""
 
-        async def open(_: RunStream) -> _native.Stream:
-            return self._native.events(after)
-
-        stream = RunStream(open)
+        stream = RunStream(lambda: self._native.events(after))
         stream.run = self
         return stream
 
@@ -190,10 +217,12 @@ class Runs(Service):
 
     __slots__ = ()
 
-    async def _run(self, ctx: Context, name: str, given: Mapping[str, object]) -> Run:
+    def _begin(self, ctx: Context, name: str, given: Mapping[str, object]) -> _native.Op:
         check(ctx, Context)
-        native = await settle(self._platform._native.start(ctx, name, arguments(name, given)))
-        return Run(self._platform, ctx, native)
+        return self._platform._native.start(ctx, name, arguments(name, given))
+
+    async def _run(self, ctx: Context, name: str, given: Mapping[str, object]) -> Run:
+        return Run(self._platform, ctx, await settle(self._begin(ctx, name, given)))
 
     async def start(
         self,
@@ -219,15 +248,7 @@ class Runs(Service):
             on_behalf_of: Another user the caller acts for; recorded with the run.
             on_disconnect: `cancel` ends the run when nobody follows it any more; default `continue`.
         """
-        given = {
-            "agent": ident(agent, "agent"),
-            "input": _input(input),
-            "idempotency_key": idempotency_key,
-            "session": None if session is None else ident(session, "session"),
-            "deadline": deadline,
-            "on_behalf_of": on_behalf_of,
-            "on_disconnect": on_disconnect,
-        }
+        given = _start(agent, input, idempotency_key, session, deadline, on_behalf_of, on_disconnect)
         return await self._run(ctx, "runs.start", given)
 
     def stream(
@@ -244,21 +265,11 @@ class Runs(Service):
     ) -> RunStream:
         """Starts a run, with the options of `start`, when the first event is asked for, and follows it."""
 
-        async def open(stream: RunStream) -> _native.Stream:
-            run = await self.start(
-                ctx,
-                agent,
-                input,
-                idempotency_key=idempotency_key,
-                session=session,
-                deadline=deadline,
-                on_behalf_of=on_behalf_of,
-                on_disconnect=on_disconnect,
-            )
-            stream.run = run
-            return run._native.events()
+        def open() -> _native.Op:
+            given = _start(agent, input, idempotency_key, session, deadline, on_behalf_of, on_disconnect)
+            return self._begin(ctx, "runs.start", given)
 
-        return RunStream(open)
+        return RunStream(open, lambda native: Run(self._platform, ctx, native))
 
     async def get(self, ctx: Context, run: str | RunRecord | Run) -> Run:
         """A handle on a run."""
@@ -307,10 +318,7 @@ class Runs(Service):
     def events(self, ctx: Context, run: str | RunRecord | Run, *, after: str | None = None) -> RunStream:
         """The events of a run from the beginning, or after the `cursor` of one, up to its end."""
 
-        async def open(_: RunStream) -> _native.Stream:
-            return await self._stream(ctx, "runs.events", {"run": ident(run, "run"), "after": after})
-
-        return RunStream(open)
+        return RunStream(lambda: self._stream(ctx, "runs.events", {"run": ident(run, "run"), "after": after}))
 
     async def chain(self, ctx: Context, run: str | RunRecord | Run) -> Chain:
         """The steps of a run: what, how long, tokens, cost."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .. import _native
 from .._codec import arguments, decode, load
-from .._wait import block
+from .._wait import Pending, block
 from ..context import Context, OperatorContext
 from ..error import InvalidInputError
 
@@ -66,10 +66,9 @@ class Service:
         page = decode(dict, self._call(who, name, given))
         return Page(load(list[kind], page["items"]), page["next"])  # type: ignore[valid-type]
 
-    def _stream(self, who: Context, name: str, given: Mapping[str, object]) -> _native.Stream:
+    def _stream(self, who: Context, name: str, given: Mapping[str, object]) -> _native.Op:
         check(who, Context)
-        stream: _native.Stream = block(self._platform._native.stream(who, name, arguments(name, given)))
-        return stream
+        return self._platform._native.stream(who, name, arguments(name, given))
 
 
 def pages(list_page: Callable[[str | None], Page[T]]) -> Iterator[T]:
@@ -87,39 +86,73 @@ def pages(list_page: Callable[[str | None], Page[T]]) -> Iterator[T]:
 class Stream(Generic[T]):
     """A stream of records: `for`, and `close` or `with` to end it early."""
 
-    def __init__(self, kind: Any, open: Callable[[], _native.Stream]) -> None:
+    def __init__(self, kind: Any, open: Callable[[], _native.Op | _native.Stream]) -> None:
         self._kind = kind
-        self._open: Callable[[], _native.Stream] | None = open
+        self._open: Callable[[], _native.Op | _native.Stream] | None = open
+        self._opening: Pending | None = None
         self._stream: _native.Stream | None = None
+        self._next: Pending | None = None
+
+    def _opened(self, answer: Any) -> _native.Stream:
+        """The stream, from what the opening operation answered."""
+        stream: _native.Stream = answer
+        return stream
 
     def __iter__(self) -> Stream[T]:
         return self
 
     def __next__(self) -> T:
+        """The next item. Cancelling the wait ends nothing: whoever asks again gets what was waited for."""
         if self._open is not None:
             # Once: a stream that cannot be opened is at its end.
-            opening, self._open = self._open, None
-            self._stream = opening()
-        if self._stream is None:
-            raise StopIteration
-        try:
-            text = block(self._stream.next())
-        except BaseException:
-            # Also when the waiting task is cancelled: whoever watched does so no more.
-            self.close()
-            raise
-        if text is None:
-            self.close()
-            raise StopIteration
-        item: T = decode(self._kind, text)
-        return item
+            open, self._open = self._open, None
+            opened = open()
+            if isinstance(opened, _native.Stream):
+                self._stream = opened
+            else:
+                self._opening = Pending(opened)
+        opening = self._opening
+        if opening is not None:
+            try:
+                answer = opening.block()
+            except Exception:
+                self.close()
+                raise
+            # Unless it was closed meanwhile, or opened by another who waited.
+            if self._opening is opening and opening.take():
+                self._stream, self._opening = self._opened(answer), None
+        while self._stream is not None:
+            if self._next is None:
+                self._next = Pending(self._stream.next())
+            pending = self._next
+            try:
+                text = pending.block()
+            except Exception:
+                self.close()
+                raise
+            if pending.take():
+                self._next = None
+                if text is None:
+                    break
+                item: T = decode(self._kind, text)
+                return item
+        self.close()
+        raise StopIteration
 
     def close(self) -> None:
         """Ends the stream. What it is a stream of goes on, unless it was started otherwise."""
-        self._open = None
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        self._end()
+
+    def _end(self) -> None:
+        self._open = self._opening = None
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def __del__(self) -> None:
+        # Whoever waited and was cancelled left an operation behind that holds on to it.
+        if getattr(self, "_stream", None) is not None:
+            self._end()
 
     def __enter__(self) -> Stream[T]:
         return self

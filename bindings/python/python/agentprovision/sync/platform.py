@@ -6,6 +6,7 @@ Generated from `agentprovision.platform` by `scripts/sync_from_async.py`; do not
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -15,10 +16,11 @@ from .. import _native, _options
 from .._codec import arguments, ident
 from .._host import Bridge
 from .._types import Tenant, User
-from .._wait import block
+from .._wait import Pending, block
 from .agent import Agents
 from .audit import AuditLog
 from ..context import Context, OperatorContext, RequestInfo
+from ..error import ConflictError
 from .event import Events
 from .run import Runs, Sessions
 from .tenancy import ApiKeys, Tenants, Users
@@ -26,6 +28,9 @@ from ..testing import ManualClock
 from .usage import UsageReport
 
 __all__ = ["Platform"]
+
+_THROUGH = 30.0
+"""Seconds a platform may take to close at the end of a scope that is cancelled."""
 
 
 class Models:
@@ -77,6 +82,8 @@ class Platform:
         self._end = weakref.finalize(self, native.abandon)
         self._pid = os.getpid()
         self._closed = False
+        self._lock = threading.Lock()
+        self._closing: Pending | None = None
 
     @staticmethod
     def open(
@@ -133,22 +140,38 @@ class Platform:
         return self._closed
 
     def close(self) -> None:
-        """Lets steps under way end for a while, gives every run back, and closes the store. Twice is harmless."""
-        if self.closed:
+        """Lets steps under way end for a while, gives every run back, and closes the store. Twice is harmless.
+
+        Cancelling the wait does not stop it. After a failure it can be asked for again. Not for tools and other functions
+        the platform calls, which it would wait for: `ConflictError`.
+        """
+        if not self.closed:
+            self._close().block()
+
+    def _close(self) -> Pending:
+        """The one closing that everybody waits for."""
+        if self._bridge.within:
+            raise ConflictError("a platform cannot be closed by a function it waits for")
+        with self._lock:
+            if self._closing is None:
+                self._closing = Pending(self._native.close(), self._over)
+            return self._closing
+
+    def _over(self, ok: bool) -> None:
+        if not ok:
+            self._closing = None
             return
-        try:
-            block(self._native.close())
-        finally:
-            self._closed = True
-            self._end.detach()
-            self._bridge.close()
-            self._native.shutdown()
+        self._closed = True
+        self._end.detach()
+        self._bridge.close()
+        self._native.shutdown()
 
     def __enter__(self) -> Platform:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        if not self.closed:
+            self._close().block(through=_THROUGH)
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True) and self._pid == os.getpid():
