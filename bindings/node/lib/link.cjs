@@ -3,7 +3,7 @@
 
 const { setInterval } = require('node:timers')
 const native = require('../native.cjs')
-const { fromRecord } = require('./errors.cjs')
+const { ClosedError, fromRecord } = require('./errors.cjs')
 const { translate } = require('./shapes.cjs')
 
 // The numbers of src/mailbox.rs.
@@ -145,6 +145,11 @@ class Link {
 
   /** Exceptions that are kept at the moment, for tests. */
   get kept() { return this.#thrown.size }
+
+  /** Says so where the platform is closed, for what would be answered without it. */
+  check() {
+    if (this.#retired) throw new ClosedError('the platform is closed')
+  }
 
   /** Stops the threads. What is still under way fails as closed. */
   retire() {

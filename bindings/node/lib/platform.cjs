@@ -71,6 +71,7 @@ class Platform {
 
   /** A context above the tenants: who acts, and why. */
   operator(actor, reason) {
+    this.#link.check()
     const text = encode({ actor, reason })
     return new OperatorContext(this.#link, sync(() => this.#link.native.operator(text)))
   }

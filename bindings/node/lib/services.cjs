@@ -231,7 +231,10 @@ methods(Events, 'events', { read: [REST] })
 
 class Models extends Service {
   /** The names of models that are known: those of the host, and of each provider what the catalogue has. */
-  names() { return JSON.parse(sync(() => this.link.native.models())) }
+  names() {
+    this.link.check()
+    return JSON.parse(sync(() => this.link.native.models()))
+  }
 }
 
 module.exports = { Tenants, Users, Keys, Agents, Runs, Sessions, Audit, Usage, Events, Models }

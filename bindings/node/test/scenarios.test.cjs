@@ -55,6 +55,7 @@ test('the main job in memory, and a platform that is closed', LIMIT, async () =>
   for (const late of [
     () => platform.tenants.list(acme.operator), () => platform.users.list(ctx), () => run.wait(),
     () => run.events().next(), () => platform.context(acme.tenant, acme.root), () => run.cancel(),
+    async () => platform.operator('ops@host.example', 'late'), async () => platform.models.names(),
   ]) {
     await assert.rejects(late, { name: 'ClosedError', code: 'closed', httpStatus: 503 })
   }
