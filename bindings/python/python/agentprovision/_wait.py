@@ -61,15 +61,11 @@ def block(op: _native.Op) -> Any:
     return op.block()
 
 
-def _nothing(ok: bool) -> None:
-    """Nothing is to be done at the end."""
-
-
 class Pending:
     """An operation that goes on when who waits for it is cancelled. Any number may wait, in event loops and threads."""
 
-    def __init__(self, op: _native.Op, then: Callable[[bool], object] = _nothing) -> None:
-        """Begins it; `then` is told whether it succeeded before anybody else is."""
+    def __init__(self, op: _native.Op, then: Callable[[], object] | None = None) -> None:
+        """Begins it; `then` is called once it has succeeded, before anybody is told."""
         self._then = then
         self._lock = threading.Lock()
         self._waiting: list[Callable[[], object]] = []
@@ -82,7 +78,8 @@ class Pending:
             self._done(True, ready[0])
 
     def _done(self, ok: bool, value: Any) -> None:
-        self._then(ok)
+        if ok and self._then is not None:
+            self._then()
         with self._lock:
             self._answer = (ok, value)
             waiting, self._waiting = self._waiting, []
@@ -95,6 +92,11 @@ class Pending:
                 self._waiting.append(wake)
                 return
         wake()
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has failed."""
+        return self._answer is not None and not self._answer[0]
 
     def take(self) -> bool:
         """Whether the caller is the first to ask: of those who wait, one gets what can be had once."""
@@ -137,5 +139,6 @@ class Pending:
         """Blocks the thread until it ends; Ctrl-C interrupts that."""
         event = threading.Event()
         self._when_done(event.set)
-        event.wait()
+        while not event.wait(0.5):
+            pass
         return self._result()

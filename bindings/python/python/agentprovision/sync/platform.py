@@ -153,14 +153,11 @@ class Platform:
         if self._bridge.within:
             raise ConflictError("a platform cannot be closed by a function it waits for")
         with self._lock:
-            if self._closing is None:
+            if self._closing is None or self._closing.failed:
                 self._closing = Pending(self._native.close(), self._over)
             return self._closing
 
-    def _over(self, ok: bool) -> None:
-        if not ok:
-            self._closing = None
-            return
+    def _over(self) -> None:
         self._closed = True
         self._end.detach()
         self._bridge.close()
