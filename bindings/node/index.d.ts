@@ -117,7 +117,10 @@ export class Platform {
   context(tenant: Ref<t.TenantId>, user: Ref<t.UserId>, info?: t.Info): Promise<Context>
   /** A context for whoever an API key belongs to. */
   authenticate(apiKey: string, info?: t.Info): Promise<Context>
-  /** Stops taking up runs, lets steps under way end for a while, and closes the store. Closing twice is harmless. */
+  /**
+   * Stops taking up runs, lets steps under way end for a while, and closes the store. Closing twice is harmless. A
+   * function that the platform waits for cannot close it: `conflict`.
+   */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }

@@ -1,6 +1,7 @@
 'use strict'
 // What the host writes and the platform calls: tools, models, authorizers and subscribers.
 
+const { AsyncLocalStorage } = require('node:async_hooks')
 const { isUint8Array } = require('node:util').types
 const { encode, decode } = require('./json.cjs')
 const { InvalidInputError, classes, toRecord } = require('./errors.cjs')
@@ -183,7 +184,8 @@ const bind = (value, place) => {
 /** What the platform calls for a tool, a model, an authorizer and a subscriber. */
 function functions(link, context, { tools, models, authorizer, subscribers }) {
   const serve = (role, work) => (native) => {
-    answer(link, native, role, work)
+    const call = { link }
+    within.run(call, answer, call, native, role, work)
   }
   return [
     ...tools.map(({ name, run }) => serve('tool', async (native) => {
@@ -213,7 +215,14 @@ function functions(link, context, { tools, models, authorizer, subscribers }) {
   ]
 }
 
-async function answer(link, native, role, work) {
+// The call that code runs in, also after its awaits, until that is answered.
+const within = new AsyncLocalStorage()
+
+/** Whether whoever asks is in a function that this link's platform waits for. */
+const calledBy = (link) => within.getStore()?.link === link
+
+async function answer(call, native, role, work) {
+  const { link } = call
   try {
     const answered = await work(native)
     link.answered(native)
@@ -221,7 +230,9 @@ async function answer(link, native, role, work) {
   } catch (thrown) {
     link.answered(native)
     native.fail(JSON.stringify(toRecord(thrown, role)), link.keep(thrown))
+  } finally {
+    call.link = undefined
   }
 }
 
-module.exports = { Tool, Model, tool, model, functions, Call, ToolCall, Transaction }
+module.exports = { Tool, Model, tool, model, functions, calledBy, Call, ToolCall, Transaction }

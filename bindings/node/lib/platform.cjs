@@ -3,9 +3,9 @@
 
 const { inspect } = require('node:util')
 const { encode, snake, twice } = require('./json.cjs')
-const { InvalidInputError, sync } = require('./errors.cjs')
+const { InvalidInputError, classes, sync } = require('./errors.cjs')
 const { Context, OperatorContext } = require('./context.cjs')
-const { Tool, Model, functions } = require('./host.cjs')
+const { Tool, Model, calledBy, functions } = require('./host.cjs')
 const { Link } = require('./link.cjs')
 const { ManualClock, ScriptedModel } = require('./testing.cjs')
 const services = require('./services.cjs')
@@ -93,6 +93,11 @@ class Platform {
 
   /** Stops taking up runs, lets steps under way end for a while, and closes the store. Closing twice is harmless. */
   close() {
+    if (!this.#closing && calledBy(this.#link)) {
+      // It would wait for the function, and the function for it.
+      const why = 'a platform is not closed within a function that it waits for; close it when the call is over'
+      return Promise.reject(new classes.conflict(why, { operation: 'platform.close' }))
+    }
     this.#closing ??= this.#link
       .call((id) => this.#link.native.close(id))
       .then(() => {})

@@ -306,6 +306,34 @@ test('a tool may call the platform it belongs to', LIMIT, async (t) => {
   assert.equal((await (await platform.runs.start(ctx, agent, 'go')).wait()).text, '{"status":"running"}')
 })
 
+test('a function the platform waits for does not close it', LIMIT, async (t) => {
+  let platform
+  const after = later()
+  const closing = async () => {
+    await null
+    await platform.close()
+  }
+  const closes = tool({ name: 'closes', parameters: { type: 'object' } }, async (_, { signal }) => {
+    // When the call is over, what it left behind may.
+    setTimeout(() => eventually('it is over', () => over).then(closing).then(after.resolve, after.reject))
+    const other = await Platform.open()
+    await other.close()
+    assert.equal(signal.aborted, false)
+    await closing()
+  })
+  let over = false
+  platform = await Platform.open({ tools: [closes], models: [new ScriptedModel('m', [{ tools: [['closes', {}]] }, 'done'])] })
+  t.after(() => platform.close())
+  const ctx = await builder(platform)
+  const { chain, text } = await (await platform.runs.start(ctx, await deployed(platform, ctx, { tools: [closes] }), 'go')).wait()
+  assert.equal(text, 'done')
+  assert.equal(chain.steps[1].error.kind, 'conflict')
+  assert.match(chain.steps[1].error.message, /not closed within a function/)
+  over = true
+  await after.promise
+  await assert.rejects(async () => platform.operator('ops', 'late'), { code: 'closed' })
+})
+
 test('a schema checks, converts, and describes itself', LIMIT, async (t) => {
   const { z } = await import('zod')
   const seen = []
