@@ -247,7 +247,8 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.tell(Err(closed()));
+        let panicked = std::thread::panicking();
+        self.tell(Err(if panicked { Error::internal("the operation ended unexpectedly") } else { closed() }));
     }
 }
 

@@ -21,7 +21,11 @@ def _default(value: object) -> Any:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise InvalidInputError("a time without a time zone names no moment; give it `tzinfo`")
-        return value.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+        try:
+            value = value.astimezone(timezone.utc)
+        except OverflowError as error:
+            raise InvalidInputError(f"the time `{value}` is beyond year 1 to 9999 in UTC") from error
+        return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, Decimal):
         if not value.is_finite():
             raise InvalidInputError(f"`{value}` is not an amount")

@@ -25,8 +25,6 @@ def configuration(
         config = dict(store)
     else:
         raise InvalidInputError(f"the store is a URL or a configuration, not a value of type `{type(store).__name__}`")
-    if isinstance(providers, str):
-        raise InvalidInputError(f'`providers` is a list, as in `providers=["{providers}"]`')
     given = [{"type": provider} if isinstance(provider, str) else provider for provider in providers]
     if given:
         config["providers"] = given
@@ -58,6 +56,12 @@ def start(
     bench: bool = False,
 ) -> tuple[_native.Platform, _native.Op]:
     """Starts the threads of a platform; the operation opens it. `bench` adds the tool of the benchmark's reference."""
+    given_lists = {"providers": providers, "tools": tools, "models": models, "subscribers": subscribers}
+    for option, value in given_lists.items():
+        if isinstance(value, (Mapping, Tool, str, bytes)) or not isinstance(value, Iterable):
+            raise InvalidInputError(f"`{option}` is a list, as in `{option}=[…]`, not a value of type `{type(value).__name__}`")
+    if not isinstance(secrets, (Mapping, type(None))):
+        raise InvalidInputError("`secrets` maps names of environment variables to text")
     config = dumps(configuration(store, providers, options), "the configuration")
     made: list[Tool[..., Any]] = [tool if isinstance(tool, Tool) else Tool(as_function(tool)) for tool in tools]
     tool_parts = [

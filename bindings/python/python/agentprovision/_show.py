@@ -14,22 +14,27 @@ def _chain(chain: t.Chain) -> str:
     for step in chain.steps:
         number = [("-" if value is None else str(value)) for value in (step.input_tokens, step.output_tokens)]
         cost = "-" if step.cost_usd is None else format(step.cost_usd, "f")
-        result = "…" if step.success is None else "ok" if step.error is None else step.error.message
+        result = step.error.kind if step.error is not None else "ok" if step.success else "…"
+        again = f" after {step.attempts} attempts" if step.attempts > 1 else ""
         lines.append(
             f"{step.step:>4}  {step.kind:<5}  {step.name:<{width}}  {step.duration_ms:>8}  {number[0]:>7}  {number[1]:>7}"
-            f"  {cost:>12}  {result}"
+            f"  {cost:>12}  {result}{again}"
         )
     total = "unknown" if chain.summary.total_cost_usd is None else format(chain.summary.total_cost_usd, "f")
+    tokens = [sum(step.input_tokens or 0 for step in chain.steps), sum(step.output_tokens or 0 for step in chain.steps)]
     lines.append(
-        f"{chain.status}: {chain.summary.total_steps} steps, {chain.summary.total_tokens} tokens, {total} USD, "
-        f"{chain.total_duration_ms} ms"
+        f"{chain.status} in {chain.total_duration_ms} ms: {len(chain.steps)} steps, {tokens[0]} + {tokens[1]} tokens, "
+        f"cost {total} USD"
     )
     return "\n".join(lines)
 
 
 def _usage(usage: t.UsageSummary) -> str:
-    lines = [f"{meter:<20} {quantity:>12}" for meter, quantity in sorted(usage.meters.items())]
-    return "\n".join([*lines, f"{'cost USD':<20} {format(usage.cost_usd, 'f'):>12}"])
+    lines = [f"{meter:<22}{quantity:>12}" for meter, quantity in usage.meters.items()]
+    lines.append(f"{'cost (USD)':<22}{format(usage.cost_usd, 'f'):>12}")
+    if usage.unpriced_requests > 0:
+        lines.append(f"{'requests without price':<22}{usage.unpriced_requests:>12}")
+    return "\n".join(lines)
 
 
 def _finished(event: t.RunEventFinished) -> str:

@@ -8,6 +8,8 @@ from ._types import AgentSpecDict
 
 
 class AgentFields(AgentSpecDict, total=False):
-    """The fields of an agent's specification, with tools by name or as themselves."""
+    """The fields of an agent's specification, with tools and models by name or as themselves."""
 
+    model: object  # type: ignore[misc]
+    fallbacks: Sequence[object]  # type: ignore[misc]
     tools: Sequence[object]  # type: ignore[misc]

@@ -210,4 +210,14 @@ class Opening:
             await self._platform.__aexit__()
 
 
+def _not_open(self: Opening, name: str) -> Any:
+    known = name in Platform.__annotations__ or hasattr(Platform, name)
+    hint = "the platform is not open; write `await Platform.open(...)` or `async with Platform.open(...) as platform`"
+    raise AttributeError(f"`{name}`: {hint}" if known else name)
+
+
+# Not in the class, where type checkers would take it for every attribute there could be.
+setattr(Opening, "__getattr__", _not_open)
+
+
 # end
