@@ -153,7 +153,10 @@ impl PlatformConfig {
     /// # Errors
     /// As [`PlatformConfig::into_builder`].
     pub fn into_builder_with(self, secret: &dyn Fn(&str) -> Option<SecretString>) -> Result<PlatformBuilder> {
-        let variable = |name: &str| secret(name).map_or_else(|| variable(name), Ok);
+        let variable = |name: &str| {
+            check_name(name)?;
+            secret(name).map_or_else(|| variable(name), Ok)
+        };
         let registry = self.permissions()?;
         let Self { store, providers, permissions, roles, pepper_env, engine } = self;
         let mut builder = PlatformBuilder::default().engine(engine.options()?);
@@ -174,6 +177,17 @@ impl PlatformConfig {
         }
         Ok(builder)
     }
+}
+
+/// Refuses what is no name of a variable, and does not repeat it: it may be the secret itself, in the wrong place.
+fn check_name(name: &str) -> Result<()> {
+    let letters = |byte: u8| byte == b'_' || byte.is_ascii_uppercase() || byte.is_ascii_digit();
+    if (1..=64).contains(&name.len()) && name.bytes().all(letters) {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "a field that ends in `_env` takes the name of a variable, of `A-Z 0-9 _`, not the secret",
+    ))
 }
 
 fn variable(name: &str) -> Result<SecretString> {
@@ -258,6 +272,9 @@ mod tests {
         let config = r#"{"permissions": ["orders:refund"], "roles": [{"name": "clerk", "permissions": ["orders:fly"]}]}"#;
         let unknown = PlatformConfig::from_json(config).unwrap().into_builder().unwrap_err();
         assert!(unknown.message().contains("orders:fly"), "{unknown}");
+        let misplaced = r#"{"pepper_env": "hunter2-and-a-half"}"#;
+        let misplaced = PlatformConfig::from_json(misplaced).unwrap().into_builder().unwrap_err();
+        assert!(!misplaced.message().contains("hunter2"), "{misplaced}");
         let zero = PlatformConfig::from_json(r#"{"engine": {"max_runs": 0}}"#).unwrap();
         assert!(zero.into_builder().unwrap_err().message().contains("max_runs"));
     }

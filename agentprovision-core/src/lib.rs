@@ -28,6 +28,8 @@ pub mod money;
 pub mod page;
 pub mod run;
 mod schema;
+#[doc(hidden)]
+pub mod task;
 pub mod tenant;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -15,17 +15,6 @@ pub mod tenant;
 
 pub use services::Tenancy;
 
-use agentprovision_core::{Error, Result};
-use tracing::Instrument;
-
-/// Finishes `work` even when its caller goes away: a change that is committed must also reach the authorizer.
-async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    match tokio::spawn(work.in_current_span()).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::internal("the change was interrupted").with_source(error)),
-    }
-}
-
 /// The first 64 characters of user input, for error messages.
 fn clip(text: &str) -> String {
     let mut out: String = text.chars().take(64).flat_map(char::escape_debug).collect();

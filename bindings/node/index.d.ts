@@ -109,6 +109,7 @@ export class Platform {
   readonly audit: Audit
   readonly usage: Usage
   readonly events: Events
+  readonly models: Models
 
   /** A context above the tenants. Who acts and why are recorded with everything done with it. */
   operator(actor: string, reason: string): OperatorContext
@@ -116,7 +117,10 @@ export class Platform {
   context(tenant: Ref<t.TenantId>, user: Ref<t.UserId>, info?: t.Info): Promise<Context>
   /** A context for whoever an API key belongs to. */
   authenticate(apiKey: string, info?: t.Info): Promise<Context>
-  /** Stops taking up runs, lets steps under way end for a while, and closes the store. Closing twice is harmless. */
+  /**
+   * Stops taking up runs, lets steps under way end for a while, and closes the store. Closing twice is harmless. A
+   * function that the platform waits for cannot close it: `conflict`.
+   */
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
@@ -194,7 +198,7 @@ export interface Keys {
   iterate(ctx: Context, query?: PageQuery): AsyncIterableIterator<t.ApiKey>
   listOwn(ctx: Context, query?: PageQuery): Promise<t.Page<t.ApiKey>>
   iterateOwn(ctx: Context, query?: PageQuery): AsyncIterableIterator<t.ApiKey>
-  revoke(ctx: Context, key: Ref<t.ApiKeyId>): Promise<t.ApiKey>
+  revoke(ctx: Context, key: Ref<t.ApiKeyId>): Promise<null>
 }
 
 /** What an agent is; its model and its tools may be given as themselves. */
@@ -227,7 +231,7 @@ export interface Agents {
 export interface StartOptions extends Omit<t.RunStartArguments, 'agent' | 'input' | 'session'> {
   /** The session the run is a turn of. */
   session?: Ref<t.SessionId> | null
-  /** Cancels the run when it aborts. */
+  /** Cancels the run when it aborts; the start needs `runs:cancel` then. */
   signal?: AbortSignal
 }
 
@@ -353,6 +357,12 @@ export interface Events {
   read(ctx: Context, query?: t.EventReadArguments): Promise<t.NumberedEvent[]>
 }
 
+/** The models agents may name. */
+export interface Models {
+  /** Those of the host, and of each provider what the catalogue knows. */
+  names(): string[]
+}
+
 // ---- what the host writes
 
 /** One call of a function of the host's. */
@@ -376,8 +386,8 @@ export interface ToolCall extends Call {
   readonly tx: Transaction
 }
 
-/** A value bound to a statement; bytes come back as a `Buffer`. */
-export type SqlValue = null | boolean | number | string | ArrayBuffer | ArrayBufferView
+/** A value bound to a statement, with bytes in a `Uint8Array`, such as a `Buffer`; they come back as a `Buffer`. */
+export type SqlValue = null | boolean | number | string | Uint8Array
 
 /** Statements that commit with the step of a transactional tool, or not at all. */
 export interface Transaction {
@@ -442,7 +452,10 @@ export interface StandardSchema<T> {
 /** What a model answers with: a text, a whole answer, or pieces. */
 export type ModelReply = string | t.ModelAnswer | AsyncIterable<string | t.ChatEvent>
 
-/** Makes a chat model from a function. Without a price its cost is unknown, and unknown is never zero. */
+/**
+ * Makes a chat model from a function. Without a price its cost is unknown, and unknown is never zero. What it throws
+ * fails the run; of errors that are none of this package only the class is recorded.
+ */
 export function model(
   info: t.ModelInfo,
   run: (request: t.ChatRequest, call: Call) => ModelReply | Promise<string | t.ModelAnswer>,

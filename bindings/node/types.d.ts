@@ -638,133 +638,10 @@ export interface Journal {
   rows: JournalRow[]
 }
 
-/** One entry of the journal. */
-export type JournalEntry =
-  | CreatedJournalEntry
-  | IntentJournalEntry
-  | DoneJournalEntry
-  | ApprovalAskedJournalEntry
-  | ApprovalAnsweredJournalEntry
-  | CancelAskedJournalEntry
-  | FinishedJournalEntry
-
-/** The run was accepted. Always the first entry, and only that. */
-export interface CreatedJournalEntry {
-  /** The agent. */
-  agent: AgentId
-  /** When it was accepted. */
-  at: Timestamp
-  /** When it must be over. */
-  deadline: Timestamp
-  entry: 'created'
-  /** Its input, as a payload. */
-  input: PayloadHash
-  /** What the credential it was started with was limited to, as permission names; no limit where absent. */
-  scopes?: string[] | null
-  /** The session it is a turn of. */
-  session?: SessionId | null
-  /** On whose behalf it runs. */
-  user: UserId
-  /** Version of the machine and the journal. */
-  v: number
-  /** The version it is pinned to. */
-  version: VersionHash
-}
-
-/** A step is about to be carried out. */
-export interface IntentJournalEntry {
-  /** SHA-256 over the run's salt and the exact bytes of the request or the arguments. */
-  argsHash: PayloadHash
-  /** When it became ready. */
-  at: Timestamp
-  /** The model's id of the tool call. */
-  callId?: string | null
-  /** The tool's effect class; a model call is idempotent in effect: repeated, but billed into the run once. */
-  effect: Effect
-  entry: 'intent'
-  /** What it does. */
-  kind: StepKind
-  /** Longest answer asked for, where a budget limits it, in tokens. */
-  maxTokens?: number | null
-  /** The model or the tool. */
-  name: string
-  /** Its number, from 0. */
-  step: number
-}
-
-/** A step ended. */
-export interface DoneJournalEntry {
-  /** When it ended. */
-  at: Timestamp
-  /** How often it was tried, 1 without retries. */
-  attempts: number
-  /** Its cost; absent for a tool, and for a model without a price. */
-  cost?: NanoUsd | null
-  entry: 'done'
-  /** The model that answered. */
-  model?: string | null
-  /** When the attempt that ended it began. */
-  started: Timestamp
-  /** Its number. */
-  step: number
-  /** Token counts of a model call; of all its attempts that reported some. */
-  usage?: Usage | null
-}
-
-/** A tool call waits for a person. */
-export interface ApprovalAskedJournalEntry {
-  /** The approval. */
-  approval: ApprovalId
-  /** Hash of the exact arguments the approval is bound to. */
-  argsHash: PayloadHash
-  /** When. */
-  at: Timestamp
-  /** The model's id of the tool call. */
-  callId: string
-  entry: 'approval_asked'
-  /** The tool. */
-  tool: string
-}
-
-/** A person answered. */
-export interface ApprovalAnsweredJournalEntry {
-  /** The approval. */
-  approval: ApprovalId
-  /** Whether the call may go ahead. */
-  approved: boolean
-  /** When the answer was taken up. */
-  at: Timestamp
-  /** Who answered. */
-  by: UserId
-  entry: 'approval_answered'
-}
-
-/** Somebody asked for the run to end. */
-export interface CancelAskedJournalEntry {
-  /** When it was taken up. */
-  at: Timestamp
-  /** Who. */
-  by: UserId
-  entry: 'cancel_asked'
-  /** The signal. */
-  signal: SignalId
-}
-
-/** The run is over. Always the last entry, and only that. */
-export interface FinishedJournalEntry {
-  /** When. */
-  at: Timestamp
-  /** Whether it was cancelled. */
-  cancelled?: boolean
-  entry: 'finished'
-  /** What it used. */
-  totals: RunTotals
-}
-
 /** A row of a run's journal. */
 export interface JournalRow {
-  /** What happened. */
-  entry: JournalEntry
+  /** What happened: an object with its name in `entry`. */
+  entry: Record<string, Json>
   /** The hash of the chain up to this row. */
   hash: ChainHash
   /** Its number, from 1. */
@@ -1324,9 +1201,6 @@ export interface SessionRecord {
 
 /** Whether a problem stops a deployment. */
 export type Severity = 'error' | 'warning'
-
-/** An id of the form `sig_<uuid>`. */
-export type SignalId = string
 
 /** A span of time. */
 export interface SpanArguments {

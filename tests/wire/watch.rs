@@ -2,10 +2,17 @@
 
 use std::sync::Arc;
 
+use agentprovision::backend::{Backend, Stores};
+use agentprovision::id::{SignalId, WorkerId};
 use agentprovision::prelude::*;
-use agentprovision::run::{OnDisconnect, Run, RunEventKind, RunStatus};
+use agentprovision::run::{
+    Created, Fence, JournalBatch, Lease, NewRun, OnDisconnect, Run, RunEventKind, RunStatus, RunStore, RunTx,
+    Signal,
+};
 use agentprovision::testing::{Reply, ScriptedModel};
+use agentprovision::{Effects, Timestamp};
 use futures_util::TryStreamExt;
+use tokio::sync::Notify;
 
 use crate::support::{Home, home, in_time};
 
@@ -110,4 +117,99 @@ async fn who_may_not_cancel_cannot_say_so_at_the_start() {
     let runs = platform.runs().list(&acme.admin, Default::default()).await.unwrap();
     assert!(runs.items.is_empty(), "nothing was started");
     platform.close().await.unwrap();
+}
+
+/// A store whose starts are committed and then take their time to say so.
+#[derive(Debug)]
+struct Slow {
+    inner: Arc<dyn Backend>,
+    runs: Arc<SlowRuns>,
+}
+
+#[derive(Debug)]
+struct SlowRuns {
+    inner: Arc<dyn RunStore>,
+    committed: Notify,
+    go_on: Notify,
+}
+
+#[async_trait::async_trait]
+impl Backend for Slow {
+    fn stores(&self) -> Stores {
+        Stores { runs: self.runs.clone(), ..self.inner.stores() }
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}
+
+#[async_trait::async_trait]
+impl RunStore for SlowRuns {
+    async fn create(&self, ctx: &Context, run: NewRun, effects: Effects) -> Result<Created> {
+        let created = self.inner.create(ctx, run, effects).await;
+        self.committed.notify_one();
+        self.go_on.notified().await;
+        created
+    }
+
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        until: Timestamp,
+        limit: usize,
+        version: u32,
+    ) -> Result<Vec<Lease>> {
+        self.inner.claim(worker, until, limit, version).await
+    }
+
+    async fn renew(&self, fence: &Fence, until: Timestamp) -> Result<Vec<(SignalId, Signal)>> {
+        self.inner.renew(fence, until).await
+    }
+
+    async fn commit(&self, fence: &Fence, batch: JournalBatch, effects: Effects) -> Result<u64> {
+        self.inner.commit(fence, batch, effects).await
+    }
+
+    async fn begin(&self, fence: &Fence) -> Result<Box<dyn RunTx>> {
+        self.inner.begin(fence).await
+    }
+}
+
+/// The clock stands still, so a run that nobody drives would never be taken up by anybody else.
+#[tokio::test]
+async fn a_start_that_is_given_up_after_its_commit_is_driven_or_cancelled_as_it_said() {
+    for (then, status) in
+        [(OnDisconnect::Continue, RunStatus::Completed), (OnDisconnect::Cancel, RunStatus::Cancelled)]
+    {
+        let start = r#"{"start": "2026-01-01T00:00:00Z", "seed": 1}"#;
+        let (env, _) = agentprovision::wire::testing::env(start).unwrap();
+        let reply = if then == OnDisconnect::Continue { Reply::text("done") } else { stalls() };
+        let model = ScriptedModel::from_fn("m", move |_| reply.clone());
+        let inner: Arc<dyn Backend> = Arc::new(agentprovision::MemoryDb::new(env.clone()));
+        let runs = SlowRuns { inner: inner.stores().runs, committed: Notify::new(), go_on: Notify::new() };
+        let slow = Arc::new(Slow { inner, runs: Arc::new(runs) });
+        let platform = Platform::builder()
+            .env(env)
+            .backend(slow.clone())
+            .model("m", Arc::new(model))
+            .build()
+            .await
+            .unwrap();
+        let acme = home(&platform, "acme").await;
+        let agent = platform.agents().create(&acme.admin, AgentSpec::new("a").model("m")).await.unwrap();
+        platform.agents().deploy(&acme.admin, agent.id).await.unwrap();
+        let input = RunInput::text("hi").on_disconnect(then);
+        let mut start = Box::pin(platform.runs().start(&acme.admin, agent.id, input));
+        tokio::select! {
+            biased;
+            _ = &mut start => panic!("the store has not answered yet"),
+            () = slow.runs.committed.notified() => {}
+        }
+        drop(start);
+        slow.runs.go_on.notify_one();
+        let runs = platform.runs().list(&acme.admin, Default::default()).await.unwrap().items;
+        assert_eq!(end(&platform, &acme.admin, runs[0].id).await, status, "{then:?}");
+        platform.close().await.unwrap();
+    }
 }

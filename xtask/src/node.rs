@@ -1,6 +1,7 @@
 //! The Node package: built from the clone as `npm install` does it, then its own tests and types.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::run::{Result, Workspace, output};
@@ -8,6 +9,9 @@ use crate::suites::{Plan, Steps};
 
 /// Where the package is.
 pub(crate) const FOLDER: &str = "bindings/node";
+
+/// The crate of its native module.
+pub(crate) const LIBRARY: &str = "agentprovision_node";
 
 /// The oldest version the package supports.
 const OLDEST: u32 = 20;
@@ -18,7 +22,8 @@ pub(crate) fn plan(workspace: &Workspace) -> Plan {
 
 fn test(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     needed(workspace)?;
-    install(workspace, "dev", steps)?;
+    // As a newcomer does it. `npm ci` wants the platforms' packages, which are published with a release only.
+    steps.run(npm(workspace, &["install"]).env("AGENTPROVISION_PROFILE", "dev"))?;
     steps.run(&mut npm(workspace, &["test"]))?;
     steps.run(&mut npm(workspace, &["run", "typecheck"]))
 }
@@ -40,17 +45,31 @@ pub(crate) fn quiet(command: &mut Command) -> &mut Command {
     ])
 }
 
-/// Installs what the package needs and builds its native module, in one go like a newcomer. `npm ci` would refuse: it
-/// wants the platforms' packages, which are published with a release only.
-fn install(workspace: &Workspace, profile: &str, steps: &mut Steps) -> Result<()> {
-    steps.run(npm(workspace, &["install"]).env("AGENTPROVISION_PROFILE", profile))
-}
-
-/// A benchmark of the package, ready to run against a release build.
+/// A benchmark of the package, ready to run against a release build, in the target folder.
 pub(crate) fn benchmark(workspace: &Workspace, script: &Path, steps: &mut Steps) -> Result<Command> {
     needed(workspace)?;
-    install(workspace, "release", steps)?;
-    Ok(workspace.command("node", [script]))
+    steps.run(&mut workspace.cargo(["build", "--release", "--package", "agentprovision-node"]))?;
+    let folder = workspace.target.join("node-bench");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir(&folder)?;
+    let tarball = pack(workspace, &workspace.root.join(FOLDER), &folder)?;
+    steps.run(workspace.command("tar", ["-xzf"]).arg(tarball).arg("-C").arg(&folder))?;
+    let package = folder.join("package");
+    fs::copy(workspace.library("release", LIBRARY), package.join("native.node"))?;
+    let name = script.file_name().ok_or("a benchmark is a file")?;
+    fs::create_dir(package.join("benches"))?;
+    fs::copy(script, package.join("benches").join(name))?;
+    Ok(workspace.command("node", [package.join("benches").join(name)]))
+}
+
+/// `npm pack` of a package; its tarball.
+pub(crate) fn pack(workspace: &Workspace, package: &Path, into: &Path) -> Result<PathBuf> {
+    let mut pack = workspace.command("npm", ["pack", "--silent", "--pack-destination"]);
+    let names = output(quiet(&mut pack).arg(into).current_dir(package))?;
+    let name = names.lines().last().ok_or("npm pack names no file")?;
+    Ok(into.join(name))
 }
 
 /// An error where Node or npm is missing or too old.

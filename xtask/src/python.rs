@@ -22,7 +22,6 @@ pub(crate) fn plan(workspace: &Workspace) -> Plan {
 fn test(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     let venv = Venv::for_tests(workspace, steps)?;
     let wheel = venv.wheel(workspace, "dev", steps)?;
-    steps.run(venv.maturin(workspace, &["sdist", "--out"]).arg(wheels(workspace, "dev")))?;
     links_no_libpython(workspace, steps)?;
     venv.install(workspace, &wheel, steps)?;
     // By its own program: `python -m` would make the working directory importable.
@@ -74,6 +73,13 @@ impl Venv {
         command
     }
 
+    /// Makes `python` and `pip` of a shell those of the environment.
+    pub(crate) fn activate<'a>(&self, command: &'a mut Command) -> Result<&'a mut Command> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(self.folder.join("bin")).chain(std::env::split_paths(&path));
+        Ok(clean(command).env("PATH", std::env::join_paths(folders)?))
+    }
+
     /// `pip install`, to be completed with what.
     pub(crate) fn pip(&self, workspace: &Workspace) -> Command {
         let mut command = self.command(workspace, "python");
@@ -93,7 +99,7 @@ impl Venv {
     }
 
     /// `maturin` in the package.
-    fn maturin(&self, workspace: &Workspace, arguments: &[&str]) -> Command {
+    pub(crate) fn maturin(&self, workspace: &Workspace, arguments: &[&str]) -> Command {
         let mut command = self.command(workspace, "maturin");
         command.args(arguments).current_dir(workspace.root.join(FOLDER));
         command
@@ -111,17 +117,15 @@ fn wheels(workspace: &Workspace, profile: &str) -> PathBuf {
 }
 
 /// The one file of a kind in a folder.
-fn only(folder: &Path, ending: &str) -> Result<PathBuf> {
-    match <[PathBuf; 1]>::try_from(with_ending(folder, ending)?) {
+pub(crate) fn only(folder: &Path, ending: &str) -> Result<PathBuf> {
+    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let files = entries.flatten().map(|entry| entry.path());
+    let found: Vec<PathBuf> =
+        files.filter(|file| file.extension().is_some_and(|found| found == ending)).collect();
+    match <[PathBuf; 1]>::try_from(found) {
         Ok([file]) => Ok(file),
         Err(found) => Err(format!("{} files in {} end with .{ending}", found.len(), folder.display()).into()),
     }
-}
-
-fn with_ending(folder: &Path, ending: &str) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let files = entries.flatten().map(|entry| entry.path());
-    Ok(files.filter(|file| file.extension().is_some_and(|found| found == ending)).collect())
 }
 
 /// Without what would let the sources stand in for what is installed.
@@ -147,14 +151,11 @@ fn version(text: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// Interpreters come without libpython, so a plain cargo must not ask for it either. After maturin, and with the
-/// settings it made, this is a look at what it has built.
+/// Interpreters come without libpython, so a plain cargo must not ask for it either. What
+/// maturin has just built is fresh to it, unless it does.
 fn links_no_libpython(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
-    let settings = with_ending(&workspace.target.join("maturin"), "txt")?;
-    let settings = settings.first().ok_or("maturin has left no settings")?;
-    let mut build = workspace.cargo(["build", "--package", "agentprovision-python"]);
-    steps.run(build.env("PYO3_CONFIG_FILE", settings))?;
-    let library = workspace.library("agentprovision_python");
+    steps.run(&mut workspace.cargo(["build", "--package", "agentprovision-python"]))?;
+    let library = workspace.library("debug", "agentprovision_python");
     let bytes = fs::read(&library).map_err(|error| format!("{}: {error}", library.display()))?;
     let name = b"libpython3";
     if bytes.windows(name.len()).any(|window| window == name) {

@@ -36,12 +36,24 @@ impl Workspace {
 
     /// `cargo` in the workspace root, by the toolchain that built this program.
     pub(crate) fn cargo<I: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
-        self.command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), arguments)
+        let mut command =
+            self.command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), arguments);
+        if let Some(settings) = self.pyo3_settings() {
+            command.env("PYO3_CONFIG_FILE", settings);
+        }
+        command
     }
 
-    /// What cargo makes of a crate that is a dynamic library, by the dev profile.
-    pub(crate) fn library(&self, name: &str) -> PathBuf {
-        self.target.join(format!("debug/{DLL_PREFIX}{name}{DLL_SUFFIX}"))
+    /// What maturin last told pyo3 of the interpreter. Told the same, cargo does not build pyo3 anew after it.
+    fn pyo3_settings(&self) -> Option<PathBuf> {
+        let files = std::fs::read_dir(self.target.join("maturin")).ok()?.flatten().map(|entry| entry.path());
+        let settings = files.filter(|file| file.extension().is_some_and(|ending| ending == "txt"));
+        settings.max_by_key(|file| file.metadata().and_then(|about| about.modified()).ok())
+    }
+
+    /// What cargo makes of a crate that is a dynamic library, in the folder `debug` or `release`.
+    pub(crate) fn library(&self, folder: &str, name: &str) -> PathBuf {
+        self.target.join(folder).join(format!("{DLL_PREFIX}{name}{DLL_SUFFIX}"))
     }
 
     pub(crate) fn command<I: AsRef<std::ffi::OsStr>>(

@@ -31,6 +31,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::PlatformEvent;
 use crate::id::{AgentId, ApprovalId, Id, RunId, SessionId, SignalId};
 use crate::page::{Page, PageRequest};
+use crate::task::detached;
 use crate::text;
 
 /// The longest input, in bytes.
@@ -205,14 +206,19 @@ impl Runs {
         if !demand.is_empty() {
             effects = effects.quota(QuotaOp::Reserve(reservation(id), demand));
         }
-        let id = match shared.stores.runs.create(ctx, new, effects).await? {
-            Created::New(lease) => {
-                self.engine.submit(lease);
-                id
-            }
-            Created::Existing(id) => id,
-        };
-        Ok(self.watched(ctx, id, watched))
+        // A caller that goes away in the middle leaves no run that is stored and that nobody drives or watches.
+        let (runs, ctx) = (self.clone(), ctx.clone());
+        detached(async move {
+            let id = match runs.shared.stores.runs.create(&ctx, new, effects).await? {
+                Created::New(lease) => {
+                    runs.engine.submit(lease);
+                    id
+                }
+                Created::Existing(id) => id,
+            };
+            Ok(runs.watched(&ctx, id, watched))
+        })
+        .await
     }
 
     /// Whether the caller may run the agent.
@@ -483,9 +489,13 @@ impl Runs {
         action: &str,
     ) -> Result<()> {
         let effects = Effects::audited(AuditRecord::of(ctx, &self.shared.env, action, "runs", run));
-        self.shared.stores.index.signal(ctx, run, id, signal, effects).await?;
-        self.engine.wake(run);
-        Ok(())
+        let (runs, ctx) = (self.clone(), ctx.clone());
+        detached(async move {
+            runs.shared.stores.index.signal(&ctx, run, id, signal, effects).await?;
+            runs.engine.wake(run);
+            Ok(())
+        })
+        .await
     }
 }
 

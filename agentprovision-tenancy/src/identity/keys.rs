@@ -12,6 +12,7 @@ use agentprovision_core::event::PlatformEvent;
 use agentprovision_core::id::{ApiKeyId, UserId};
 use agentprovision_core::identity::{ApiKey, User};
 use agentprovision_core::page::{Cursor, Page, PageRequest};
+use agentprovision_core::task::detached;
 use agentprovision_core::{Context, Error, Result, text};
 use secrecy::SecretString;
 use serde_json::json;
@@ -19,7 +20,6 @@ use serde_json::json;
 use super::input::ApiKeyRequest;
 use super::secret::{KeyText, Pepper};
 use super::users::current_grants;
-use crate::detached;
 use crate::rbac::{RbacAuthorizer, Roles};
 
 /// A new key, with the text that is shown this once: the store has a digest only.

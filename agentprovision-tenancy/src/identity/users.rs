@@ -11,11 +11,11 @@ use agentprovision_core::event::PlatformEvent;
 use agentprovision_core::id::UserId;
 use agentprovision_core::identity::{Role, User};
 use agentprovision_core::page::{Page, PageRequest};
+use agentprovision_core::task::detached;
 use agentprovision_core::{Context, Error, Result};
 use serde_json::{Value, json};
 
 use super::input::{NewUser, UserUpdate};
-use crate::detached;
 use crate::rbac::{RbacAuthorizer, Roles};
 use crate::tenant::names;
 

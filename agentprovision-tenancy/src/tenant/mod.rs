@@ -13,13 +13,13 @@ use agentprovision_core::event::PlatformEvent;
 use agentprovision_core::id::TenantId;
 use agentprovision_core::identity::{Role, User};
 use agentprovision_core::page::{Page, PageRequest};
+use agentprovision_core::task::detached;
 use agentprovision_core::tenant::{Tenant, TenantState};
 use agentprovision_core::{Context, Error, OperatorContext, Result};
 use serde_json::{Value, json};
 
 pub use input::{NewTenant, TenantUpdate};
 
-use crate::detached;
 use crate::identity::NewUser;
 use crate::rbac::{RbacAuthorizer, Roles};
 

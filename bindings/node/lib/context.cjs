@@ -6,7 +6,19 @@ const { InvalidInputError, sync } = require('./errors.cjs')
 const { decode } = require('./json.cjs')
 const shapes = require('./shapes.cjs')
 
+// What the rest of the package asks of a context, and nobody else can.
+let native
+let can
+
 class Base {
+  static {
+    native = (ctx, operation) => {
+      if (ctx instanceof Base) return ctx.#caller
+      throw new InvalidInputError(`\`${operation}\` takes a context first: one of \`platform.context\` or \`platform.operator\``)
+    }
+    can = (ctx, permission) => ctx.#link.native.can(ctx.#caller, permission)
+  }
+
   #link
   #caller
   #facts
@@ -19,27 +31,9 @@ class Base {
     this.#caller = caller
   }
 
-  /** The native context in one of these. */
-  static native(ctx, operation) {
-    if (!(ctx instanceof Base)) {
-      throw new InvalidInputError(`\`${operation}\` takes a context first: one of \`platform.context\` or \`platform.operator\``)
-    }
-    return ctx.#caller
-  }
-
   get facts() {
     this.#facts ??= decode(sync(() => this.#link.native.describe(this.#caller)), shapes.answered('ContextRecord'), 'the context')
     return this.#facts
-  }
-
-  /** Whether its roles, and its key or agent, give a permission. */
-  can(permission) {
-    try {
-      return this.#link.native.can(this.#caller, permission)
-    } catch (error) {
-      if (typeof permission !== 'string') throw new InvalidInputError('a permission is text, such as `agents:run`')
-      return sync(() => { throw error })
-    }
   }
 }
 
@@ -55,6 +49,16 @@ class Context extends Base {
   get requestId() { return this.facts.requestId }
   get correlationId() { return this.facts.correlationId }
 
+  /** Whether its roles, and its key or agent, give a permission. */
+  can(permission) {
+    try {
+      return can(this, permission)
+    } catch (error) {
+      if (typeof permission !== 'string') throw new InvalidInputError('a permission is text, such as `agents:run`')
+      return sync(() => { throw error })
+    }
+  }
+
   [inspect.custom]() { return `Context { ${this.tenant}, ${this.user} }` }
 }
 
@@ -67,4 +71,4 @@ class OperatorContext extends Base {
   [inspect.custom]() { return `OperatorContext { ${this.actor} }` }
 }
 
-module.exports = { Context, OperatorContext }
+module.exports = { Context, OperatorContext, native }

@@ -71,25 +71,42 @@ function sync(call) {
   }
 }
 
-/** What a function of the host threw, as the native half reads it. Its message reaches the model; its stack does not. */
-function toRecord(thrown) {
-  const message = wellFormed(thrown instanceof Error ? thrown.message || thrown.name : describe(thrown))
-  if (thrown instanceof AgentProvisionError) {
-    return {
-      code: thrown.code in STATUS ? thrown.code : 'internal',
-      message,
-      retryable: thrown.retryable === true,
-      retry_after_ms: thrown.retryable === true ? Math.round((Number(thrown.retryAfter) || 0) * 1000) : null,
-      operation: thrown.operation,
+/**
+ * What a function of the host threw, as the native half reads it. What a tool throws is for the model to read. Of the
+ * others only an error of this package speaks for itself: the message of any other may hold what tenants shall not read.
+ */
+function toRecord(thrown, role) {
+  const record = { code: 'internal', message: 'it failed with something that cannot be read', retryable: false, retry_after_ms: null, operation: null }
+  try {
+    // Anything can be thrown, also what throws when it is looked at.
+    const ours = thrown instanceof AgentProvisionError
+    record.message = ours || role === 'tool' ? wellFormed(describe(thrown)) : `the host's ${role} failed: ${classOf(thrown)}`
+    if (ours) {
+      if (Object.hasOwn(STATUS, thrown.code)) record.code = thrown.code
+      record.retryable = thrown.retryable === true
+      record.retry_after_ms = Math.max(0, Math.round(Math.min(Number(thrown.retryAfter) || 0, 1e9) * 1000))
+      if (typeof thrown.operation === 'string') record.operation = thrown.operation
+    } else if (Object.hasOwn(KINDS, thrown?.name ?? '')) {
+      record.code = KINDS[thrown.name]
     }
+  } catch {
+    // Then what is known of it so far is what is said.
   }
-  return { code: KINDS[thrown?.name] ?? 'internal', message, retryable: false, retry_after_ms: null, operation: null }
+  return record
 }
 
-// What the platform's own errors of JavaScript mean. A TypeError is nearly always a defect, so it is none of the input.
-const KINDS = { AbortError: 'cancelled', TimeoutError: 'deadline_exceeded', RangeError: 'invalid_input' }
+// What errors of JavaScript and its platforms mean. A TypeError and a RangeError are nearly always defects.
+const KINDS = { AbortError: 'cancelled', TimeoutError: 'deadline_exceeded' }
+
+function classOf(value) {
+  if (value === null || (typeof value !== 'object' && typeof value !== 'function')) return `${value === null ? 'null' : typeof value} was thrown`
+  const name = value.constructor?.name
+  // Whoever makes a class may call it anything.
+  return typeof name === 'string' && /^[\w$]{1,64}$/.test(name) ? name : 'Error'
+}
 
 function describe(value) {
+  if (value instanceof Error) return value.message || value.name
   if (typeof value === 'string') return value
   if (value && typeof value === 'object') return `an object of ${value.constructor?.name ?? 'no class'} was thrown`
   return `${String(value)} was thrown`

@@ -1,6 +1,8 @@
 'use strict'
 // What the host writes and the platform calls: tools, models, authorizers and subscribers.
 
+const { AsyncLocalStorage } = require('node:async_hooks')
+const { isUint8Array } = require('node:util').types
 const { encode, decode } = require('./json.cjs')
 const { InvalidInputError, classes, toRecord } = require('./errors.cjs')
 const shapes = require('./shapes.cjs')
@@ -96,6 +98,7 @@ class Call {
   #link
   #native
   #ctx
+  #made
   #signal
 
   constructor(link, native, context) {
@@ -106,8 +109,8 @@ class Call {
 
   /** Who the call is for. */
   get ctx() {
-    const caller = this.#native.caller()
-    return caller ? this.#ctx(caller) : undefined
+    this.#made ??= this.#ctx(this.#native.caller())
+    return this.#made
   }
 
   /** Aborts when nobody waits any more for the answer: the run was cancelled, or its time is over. */
@@ -153,37 +156,44 @@ class Transaction {
 
   /** Runs a statement and gives the number of rows it changed. `$1` is the tenant's id; `params` are `$2`, `$3`, … */
   async execute(sql, params = []) {
-    const args = encode({ sql, params: params.map(bind) })
+    const args = statement(sql, params)
     return Number(await this.#link.call((id) => this.#native.txExecute(id, args)))
   }
 
   /** Runs a query and gives its rows, each an array. */
   async query(sql, params = []) {
-    const args = encode({ sql, params: params.map(bind) })
+    const args = statement(sql, params)
     const text = await this.#link.call((id) => this.#native.txQuery(id, args))
     const rows = decode(text, undefined, 'the rows')
     return rows.map((row) => row.map((value) => (isObject(value) ? Buffer.from(value.$bytes, 'base64') : value)))
   }
 }
 
-const bind = (value) => {
-  if (value instanceof ArrayBuffer) return { $bytes: Buffer.from(value).toString('base64') }
-  if (!ArrayBuffer.isView(value)) return value
-  return { $bytes: Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64') }
+function statement(sql, params) {
+  if (!Array.isArray(params)) throw new InvalidInputError('the parameters of a statement are an array')
+  return encode({ sql, params: params.map(bind) })
+}
+
+const bind = (value, place) => {
+  if (value === null || ['boolean', 'number', 'string'].includes(typeof value)) return value
+  if (isUint8Array(value)) return { $bytes: Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64') }
+  // Nothing is turned into text on the quiet, or taken for bytes: a store would keep it.
+  throw new InvalidInputError(`parameter $${place + 2} is not null, a boolean, a number, a text or bytes in a Uint8Array`)
 }
 
 /** What the platform calls for a tool, a model, an authorizer and a subscriber. */
 function functions(link, context, { tools, models, authorizer, subscribers }) {
-  const serve = (work) => (native) => {
-    answer(link, native, work)
+  const serve = (role, work) => (native) => {
+    const call = { link }
+    within.run(call, answer, call, native, role, work)
   }
   return [
-    ...tools.map(({ name, run }) => serve(async (native) => {
+    ...tools.map(({ name, run }) => serve('tool', async (native) => {
       const args = decode(native.input(), undefined, `the input of \`${name}\``, InvalidInputError)
       const result = await run(args, new ToolCall(link, native, context))
       return encode(result === undefined ? null : result, undefined, `the result of ${name}`)
     })),
-    ...models.map(({ name, run }) => serve(async (native) => {
+    ...models.map(({ name, run }) => serve('model', async (native) => {
       const request = decode(native.input(), shapes.answered('ChatRequest'), 'the request')
       const answered = run(request, new Call(link, native, context))
       if (isFunction(answered?.[Symbol.asyncIterator])) {
@@ -194,23 +204,35 @@ function functions(link, context, { tools, models, authorizer, subscribers }) {
       }
       return encode(await answered, shapes.given('ModelAnswer'), `the answer of ${name}`)
     })),
-    ...(authorizer ? [serve(async (native) => {
+    ...(authorizer ? [serve('authorizer', async (native) => {
       const asked = decode(native.input(), undefined, 'the question')
       return encode((await authorizer(asked, new Call(link, native, context))) ?? null, undefined, 'the decision')
     })] : []),
-    ...subscribers.map((subscriber) => serve(async (native) => {
+    ...subscribers.map((subscriber) => serve('subscriber', async (native) => {
       await subscriber(decode(native.input(), shapes.of('events.read').answer, 'the events'))
       return 'null'
     })),
   ]
 }
 
-async function answer(link, native, work) {
+// The call that code runs in, also after its awaits, until that is answered.
+const within = new AsyncLocalStorage()
+
+/** Whether whoever asks is in a function that this link's platform waits for. */
+const calledBy = (link) => within.getStore()?.link === link
+
+async function answer(call, native, role, work) {
+  const { link } = call
   try {
-    native.done(await work(native))
+    const answered = await work(native)
+    link.answered(native)
+    native.done(answered)
   } catch (thrown) {
-    native.fail(JSON.stringify(toRecord(thrown)), link.keep(thrown))
+    link.answered(native)
+    native.fail(JSON.stringify(toRecord(thrown, role)), link.keep(thrown))
+  } finally {
+    call.link = undefined
   }
 }
 
-module.exports = { Tool, Model, tool, model, functions, Call, ToolCall, Transaction }
+module.exports = { Tool, Model, tool, model, functions, calledBy, Call, ToolCall, Transaction }

@@ -2,6 +2,7 @@
 // What crosses is JSON text. Nothing is rounded, dropped or replaced on the way: what JSON cannot hold is refused with
 // its place. Keys of records are camelCase here and snake_case there; keys of the host's own JSON are left alone.
 
+const { isDate } = require('node:util').types
 const { InvalidInputError, classes } = require('./errors.cjs')
 
 const DEEPEST = 120
@@ -23,7 +24,12 @@ function encode(value, shape, path = '') {
 
 function take(given, shape, path, above) {
   let value = given
-  if (value !== null && typeof value === 'object' && typeof value.toJSON === 'function') value = value.toJSON()
+  if (value !== null && typeof value === 'object') {
+    // Before they are asked: an invalid date would say null, and a Buffer an object of numbers.
+    if (isDate(value) && Number.isNaN(value.getTime())) throw refuse(path, 'is an invalid Date')
+    if (ArrayBuffer.isView(value)) throw noJson(path, value, 'view of bytes')
+    if (typeof value.toJSON === 'function') value = value.toJSON()
+  }
   switch (typeof value) {
     case 'string':
     case 'boolean':
@@ -44,10 +50,11 @@ function take(given, shape, path, above) {
   }
 }
 
-const NO_JSON = [
-  Map, Set, WeakMap, WeakSet, Promise, RegExp, Error, ArrayBuffer, SharedArrayBuffer,
-  Object.getPrototypeOf(Uint8Array), DataView,
-]
+const NO_JSON = [Map, Set, WeakMap, WeakSet, Promise, RegExp, Error, ArrayBuffer, SharedArrayBuffer]
+
+function noJson(path, value, kind) {
+  return refuse(path, `is a ${value.constructor?.name ?? kind}, which JSON does not have`)
+}
 
 function takeObject(value, shape, path, above) {
   if (above.includes(value)) throw refuse(path, 'contains itself')
@@ -64,16 +71,24 @@ function takeObject(value, shape, path, above) {
     }
   } else {
     const wrong = NO_JSON.find((kind) => value instanceof kind)
-    if (wrong) throw refuse(path, `is a ${value.constructor?.name ?? wrong.name}, which JSON does not have`)
+    if (wrong) throw noJson(path, value, wrong.name)
     plain = {}
     for (const key of Object.keys(value)) {
       const known = shape?.given?.get(key)
       const item = take(value[key], known ? known.shape : shape?.values, at(path, key), above)
-      if (item !== undefined) define(plain, known ? known.name : key, item)
+      if (item === undefined) continue
+      const name = known ? known.name : key
+      if (Object.hasOwn(plain, name)) throw twice(at(path, key), name, key)
+      define(plain, name, item)
     }
   }
   above.pop()
   return plain
+}
+
+/** The refusal of a key that has its name from another one. */
+function twice(path, name, key) {
+  return refuse(path, `is given twice, also as \`${key === name ? camel(name) : name}\``)
 }
 
 // An own property, whatever the key: `__proto__` is a key like any other.
@@ -86,11 +101,21 @@ function define(object, key, value) {
 }
 
 const LONG = /[0-9]{16}/
+const TOKENS = /"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*/g
+
+/** Whether a JSON text has an integer that a number does not hold. Floating-point numbers are what they are. */
+function rounds(text) {
+  if (!LONG.test(text)) return false
+  for (const [token] of text.matchAll(TOKENS)) {
+    if (/^-?[0-9]{16,}$/.test(token) && !Number.isSafeInteger(Number(token))) return true
+  }
+  return false
+}
 
 /** The value in JSON text, with the keys of the records in `shape` renamed. Integers that would be rounded are refused. */
 function decode(text, shape, what, Refusal = classes.unsupported) {
   const value = JSON.parse(text)
-  if (LONG.test(text)) exact(value, '', what, Refusal)
+  if (rounds(text)) exact(value, '', what, Refusal)
   return shape ? give(value, shape) : value
 }
 
@@ -139,4 +164,22 @@ function record(keys) {
   return { given, answered }
 }
 
-module.exports = { encode, decode, camel, snake, record }
+/** A signal, where one is given. */
+function signalIn(signal) {
+  if (signal == null) return undefined
+  if (typeof signal.addEventListener === 'function' && typeof signal.aborted === 'boolean') return signal
+  throw new InvalidInputError('`signal` is not an AbortSignal')
+}
+
+/** Options with these names; another one is refused. */
+function only(names, given) {
+  if (given == null) return {}
+  if (typeof given !== 'object') throw new InvalidInputError('options are an object')
+  const unknown = Object.keys(given).find((name) => !names.includes(name))
+  if (unknown !== undefined) {
+    throw new InvalidInputError(`unknown option \`${unknown}\`; there are ${names.map((name) => `\`${name}\``).join(' and ')}`)
+  }
+  return given
+}
+
+module.exports = { signalIn, only, twice, encode, decode, camel, snake, record }

@@ -3,7 +3,7 @@
 
 const { setInterval } = require('node:timers')
 const native = require('../native.cjs')
-const { fromRecord } = require('./errors.cjs')
+const { ClosedError, fromRecord } = require('./errors.cjs')
 const { translate } = require('./shapes.cjs')
 
 // The numbers of src/mailbox.rs.
@@ -25,6 +25,9 @@ function begin() {
 function end() {
   if ((underWay -= 1) === 0) alive.unref()
 }
+
+// Errors made here, unlike those of the host that come back as themselves.
+const made = new WeakSet()
 
 class Link {
   #calls = new Map()
@@ -48,8 +51,14 @@ class Link {
   }
 
   /** Makes a native call that answers by its number. A quiet one does not keep the process alive. */
-  call(start, quiet = false) {
-    return this.track(start, quiet).promise
+  async call(start, quiet = false) {
+    try {
+      return await this.track(start, quiet).promise
+    } catch (error) {
+      // Made where the answer arrived, which says nothing; from here the stack has who waits for it.
+      if (made.delete(error)) Error.captureStackTrace(error, this.call)
+      throw error
+    }
   }
 
   track(start, quiet = false) {
@@ -111,7 +120,9 @@ class Link {
   #error(text, thrown) {
     if (this.#thrown.has(thrown)) return this.#thrown.get(thrown)
     const record = JSON.parse(text)
-    return fromRecord({ ...record, message: translate(record.message) })
+    const error = fromRecord({ ...record, message: translate(record.message) })
+    made.add(error)
+    return error
   }
 
   /** Keeps what a function threw for as long as an error of the native half stands for it. */
@@ -121,14 +132,24 @@ class Link {
     return number
   }
 
-  /** What to do when nobody waits any more for the answer of a function's call. */
+  /** What to do when nobody waits any more for the answer of a function's call, unless it is answered before. */
   whenGone(call, then) {
     this.#gone.set(call.number, then)
     call.watch()
   }
 
+  /** A call that is answered is gone too, which is nobody's concern. */
+  answered(call) {
+    if (this.#gone.size > 0) this.#gone.delete(call.number)
+  }
+
   /** Exceptions that are kept at the moment, for tests. */
   get kept() { return this.#thrown.size }
+
+  /** Says so where the platform is closed, for what would be answered without it. */
+  check() {
+    if (this.#retired) throw new ClosedError('the platform is closed')
+  }
 
   /** Stops the threads. What is still under way fails as closed. */
   retire() {

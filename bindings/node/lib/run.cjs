@@ -2,8 +2,8 @@
 // Runs, their events and how they ended.
 
 const { inspect } = require('node:util')
-const { decode } = require('./json.cjs')
-const { classes, fromRecord } = require('./errors.cjs')
+const { decode, only, signalIn } = require('./json.cjs')
+const { InvalidInputError, classes, fromRecord, sync } = require('./errors.cjs')
 const { chainText, eventText } = require('./text.cjs')
 const shapes = require('./shapes.cjs')
 
@@ -22,8 +22,8 @@ class Stream {
     this.#link = link
     this.#open = open
     this.#read = read
-    this.#signal = signal
-    if (signal) {
+    this.#signal = signalIn(signal)
+    if (this.#signal) {
       this.#stop = () => this.#close()
       if (signal.aborted) this.#over = true
       else signal.addEventListener('abort', this.#stop, { once: true })
@@ -31,6 +31,8 @@ class Stream {
   }
 
   [Symbol.asyncIterator]() { return this }
+
+  get opened() { return this.#native !== undefined }
 
   next() {
     // One after another: each asks for the item after the one before.
@@ -92,16 +94,24 @@ if (Symbol.asyncDispose) {
 /** The events of a run that is started when the first is asked for. */
 class RunStream extends Stream {
   #run
+  #started
 
   constructor(link, start, signal) {
     let run
     super(link, async () => {
-      const started = await run()
-      return started.native.events()
+      const { native } = await run()
+      return native.events()
     }, readEvent, signal)
     let started
     run = () => (started ??= start())
     this.#run = run
+    this.#started = () => started
+  }
+
+  async return(value) {
+    // A run that was started for this stream has lost its watcher, also where no event was asked for yet.
+    if (!this.opened) this.#started()?.then(({ native }) => native.events().close(), () => {})
+    return super.return(value)
   }
 
   /** The run; starts it, where nothing else has. */
@@ -176,15 +186,18 @@ class Run {
   }
 
   /** Its events from the beginning or after a place, up to its end. */
-  events({ after, signal } = {}) {
-    return new Stream(this.#link, () => this.#native.events(after), readEvent, signal)
+  events(options) {
+    const { after, signal } = only(['after', 'signal'], options)
+    if (after != null && typeof after !== 'string') throw new InvalidInputError('`after` is not text: it is the `cursor` of an event')
+    return new Stream(this.#link, () => sync(() => this.#native.events(after)), readEvent, signal)
   }
 
   [Symbol.asyncIterator]() { return this.events() }
 
   /** Waits for its end. Ending the wait does nothing to the run, unless its start said so. */
-  async wait({ signal } = {}) {
-    return new Outcome(await this.#link.wait((id) => this.#native.wait(id), signal))
+  async wait(options) {
+    const { signal } = only(['signal'], options)
+    return new Outcome(await this.#link.wait((id) => this.#native.wait(id), signalIn(signal)))
   }
 
   /** Asks for it to end. */

@@ -1,9 +1,9 @@
 'use strict'
 // The services of a platform: one method per operation. Each names its arguments; the native half checks them.
 
-const { encode, decode } = require('./json.cjs')
-const { InvalidInputError } = require('./errors.cjs')
-const { Context } = require('./context.cjs')
+const { encode, decode, only, signalIn } = require('./json.cjs')
+const { ClosedError, InvalidInputError, classes, sync } = require('./errors.cjs')
+const { native: callerOf } = require('./context.cjs')
 const { Stream, RunStream, Run, Session, readEvent, readChain } = require('./run.cjs')
 const { Tool } = require('./host.cjs')
 const shapes = require('./shapes.cjs')
@@ -11,8 +11,6 @@ const shapes = require('./shapes.cjs')
 const REST = Symbol('rest')
 
 class Service {
-  link
-
   constructor(link) {
     // Not to be seen: it leads to everything a platform holds.
     Object.defineProperty(this, 'link', { value: link, enumerable: false })
@@ -20,7 +18,7 @@ class Service {
 
   async invoke(operation, ctx, args) {
     const { args: shape, answer } = shapes.of(operation)
-    const caller = Context.native(ctx, operation)
+    const caller = callerOf(ctx, operation)
     const text = encode(args, shape)
     const said = await this.link.call((id) => this.link.native.invoke(id, caller, operation, text))
     return decode(said, answer, `the answer of \`${operation}\``)
@@ -28,9 +26,10 @@ class Service {
 
   /** Every item of a list, page after page. */
   async *pages(operation, ctx, query) {
-    let after = query?.after
+    const given = rest(operation, query)
+    let { after } = given
     do {
-      const page = await this.invoke(operation, ctx, rest(operation, { ...query, after }))
+      const page = await this.invoke(operation, ctx, { ...given, after })
       yield* page.items
       after = page.next
     } while (after)
@@ -105,24 +104,23 @@ function named(spec) {
   }
 }
 
-const said = (input) => (typeof input === 'string' ? { text: input } : input)
-
 class Runs extends Service {
   iterate(ctx, query) { return this.pages('runs.list', ctx, query) }
 
   async start(ctx, agent, input, options) {
-    return (await this.begin('runs.start', ctx, { agent, input: said(input) }, options)).handle
+    return (await this.begin('runs.start', ctx, { agent, input }, options)).handle
   }
 
   /** Starts a run and gives its events. */
   stream(ctx, agent, input, options) {
-    const start = () => this.begin('runs.start', ctx, { agent, input: said(input) }, options)
+    const start = () => this.begin('runs.start', ctx, { agent, input }, options)
     return new RunStream(this.link, start, options?.signal)
   }
 
   async get(ctx, run) { return (await this.begin('runs.get', ctx, { run })).handle }
 
-  events(ctx, run, { after, signal } = {}) {
+  events(ctx, run, options) {
+    const { after, signal } = only(['after', 'signal'], options)
     const open = () => this.open('runs.events', ctx, { run, after })
     return new Stream(this.link, open, readEvent, signal)
   }
@@ -130,22 +128,27 @@ class Runs extends Service {
   async chain(ctx, run) { return readChain(await this.text('runs.chain', ctx, { run })) }
 
   async text(operation, ctx, args) {
-    const caller = Context.native(ctx, operation)
+    const caller = callerOf(ctx, operation)
     const text = encode(args, shapes.of(operation).args)
     return this.link.call((id) => this.link.native.invoke(id, caller, operation, text))
   }
 
   async open(operation, ctx, args) {
-    const caller = Context.native(ctx, operation)
+    const caller = callerOf(ctx, operation)
     const text = encode(args, shapes.of(operation).args)
     return this.link.call((id) => this.link.native.stream(id, caller, operation, text))
   }
 
   /** Starts or finds a run, which the signal cancels. */
   async begin(operation, ctx, args, options) {
-    const { signal, ...others } = rest(operation, options)
+    const { signal: given, ...others } = rest(operation, options)
+    const signal = signalIn(given)
     signal?.throwIfAborted()
-    const caller = Context.native(ctx, operation)
+    const caller = callerOf(ctx, operation)
+    if (signal && !sync(() => this.link.native.can(caller, 'runs:cancel'))) {
+      // Said now: when it aborts, nobody is there to be told.
+      throw new classes.permission_denied('a run that a `signal` cancels needs the permission `runs:cancel`', { operation })
+    }
     const text = encode({ ...others, ...args }, shapes.of(operation).args)
     const native = await this.link.call((id) => this.link.native.start(id, caller, operation, text))
     const handle = new Run(this.link, this, ctx, native)
@@ -154,23 +157,30 @@ class Runs extends Service {
   }
 
   async #cancelBy(signal, ctx, handle) {
-    const cancel = () => {
-      // It may be over by now; whoever waits for it sees how it ended.
-      this.cancel(ctx, handle.id).catch(() => {})
-    }
+    const cancel = () => this.cancel(ctx, handle.id).catch((error) => {
+      // Over by now, or left to whoever opens the store next: what it came to is seen by whoever waits for it.
+      if (error instanceof classes.conflict || error instanceof ClosedError) return
+      process.emitWarning(`the run \`${handle.id}\` could not be cancelled by its signal: ${error?.message}`, {
+        type: 'AgentProvisionWarning', code: error?.code,
+      })
+    })
     if (signal.aborted) {
-      await this.cancel(ctx, handle.id).catch(() => {})
+      await cancel()
       throw signal.reason
     }
     signal.addEventListener('abort', cancel, { once: true })
     // A handle of its own, which watches the end and nothing else: a signal may outlive many runs.
     const forget = () => signal.removeEventListener('abort', cancel)
     const text = encode({ run: handle.id })
-    const caller = Context.native(ctx, 'runs.get')
+    const caller = callerOf(ctx, 'runs.get')
     this.link
       .call((id) => this.link.native.start(id, caller, 'runs.get', text), true)
       .then((native) => this.link.call((id) => native.wait(id), true))
-      .then(forget, forget)
+      .then(forget)
+      .catch((error) => {
+        // Whoever may not look at the run may still cancel it; of a closed platform nobody can.
+        if (error instanceof ClosedError) forget()
+      })
   }
 }
 methods(Runs, 'runs', {
@@ -192,7 +202,7 @@ class Sessions extends Service {
 
   /** Starts the next turn of a session. */
   async send(ctx, session, input, options) {
-    return (await this.#runs.begin('sessions.send', ctx, { session, input: said(input) }, options)).handle
+    return (await this.#runs.begin('sessions.send', ctx, { session, input }, options)).handle
   }
 }
 methods(Sessions, 'sessions', { list: [REST] })
@@ -208,9 +218,10 @@ methods(Usage, 'usage', { summary: [REST], events: [REST] })
 
 class Events extends Service {
   /** Events as they are committed, after a number or from now on. */
-  subscribe(ctx, { after, signal } = {}) {
+  subscribe(ctx, options) {
+    const { after, signal } = only(['after', 'signal'], options)
     const { answer } = shapes.of('events.subscribe')
-    const caller = Context.native(ctx, 'events.subscribe')
+    const caller = callerOf(ctx, 'events.subscribe')
     const text = encode({ after })
     const open = () => this.link.call((id) => this.link.native.stream(id, caller, 'events.subscribe', text))
     return new Stream(this.link, open, (item) => decode(item, answer, 'the event'), signal)
@@ -218,4 +229,12 @@ class Events extends Service {
 }
 methods(Events, 'events', { read: [REST] })
 
-module.exports = { Tenants, Users, Keys, Agents, Runs, Sessions, Audit, Usage, Events }
+class Models extends Service {
+  /** The names of models that are known: those of the host, and of each provider what the catalogue has. */
+  names() {
+    this.link.check()
+    return JSON.parse(sync(() => this.link.native.models()))
+  }
+}
+
+module.exports = { Tenants, Users, Keys, Agents, Runs, Sessions, Audit, Usage, Events, Models }

@@ -84,9 +84,14 @@ function of(operation) {
 const given = (name) => shape('arguments', { $ref: `#/$defs/${name}` })
 const answered = (name) => shape('answers', { $ref: `#/$defs/${name}` })
 
-/** A message of the native half, with names of keys as they are here. */
+/** A message of the native half, with the names of keys as they are here. Whatever else it quotes stays as it is. */
 function translate(message) {
-  return message.replace(/`[a-z]+(?:_[a-z0-9]+)+`/g, (name) => (names().has(name.slice(1, -1)) ? camel(name) : name))
+  const ofConfiguration = message.startsWith('the configuration:') && !message.includes('unknown variant')
+  return message.replace(/`([a-z][a-z0-9_.[\]]*)`/g, (quoted, path) => {
+    const known = () => path.split(/[.[\]]+/).every((part) => !part.includes('_') || names().has(part))
+    const ours = ofConfiguration || path.startsWith('engine.') || known()
+    return ours && !schemas().operations[path] ? camel(quoted) : quoted
+  })
 }
 
 let keys

@@ -3,13 +3,13 @@
 // AGENTPROVISION_PROFILE names the cargo profile; default `release`.
 
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, existsSync, renameSync } from 'node:fs'
+import { copyFileSync, renameSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const here = join(dirname(fileURLToPath(import.meta.url)), '..')
-if (!existsSync(join(here, 'Cargo.toml')) || !existsSync(join(here, '..', '..', 'Cargo.toml'))) {
-  // Installed from a registry: the native half is a package of its own.
+if (['pack', 'publish'].includes(process.env.npm_command)) {
+  // What is packed has no native half: that is in the packages of the platforms.
   process.exit(0)
 }
 const profile = process.env.AGENTPROVISION_PROFILE || 'release'

@@ -228,6 +228,13 @@ impl Bridge {
         described.map_err(|error| thrown(&error))
     }
 
+    /// The names of the models agents may use, as JSON.
+    #[napi]
+    pub fn models(&self) -> napi::Result<String> {
+        let names = self.opened().map(|platform| json!(platform.models().names()).to_string());
+        names.map_err(|error| thrown(&error))
+    }
+
     /// Ends the wait for a call that was made as a wait.
     #[napi]
     pub fn abandon(&self, id: u32) {
@@ -255,8 +262,9 @@ fn not_above(operation: &str) -> Error {
 }
 
 fn builder(mailbox: &Arc<Mailbox>, config: &str, secrets: &str, parts: &str) -> Result<PlatformBuilder> {
-    let secrets: std::collections::HashMap<String, String> = serde_json::from_str(secrets)
-        .map_err(|error| Error::invalid(format!("`secrets` cannot be read: {error}")))?;
+    // Without what the parser says: it quotes what it read.
+    let secrets: std::collections::HashMap<String, String> =
+        serde_json::from_str(secrets).map_err(|_| Error::invalid("`secrets` is not an object of texts"))?;
     let parts: Parts = serde_json::from_str(parts)
         .map_err(|error| Error::invalid(format!("the platform cannot be read: {error}")))?;
     let secret = |name: &str| secrets.get(name).map(|value| SecretString::from(value.clone()));

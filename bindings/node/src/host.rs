@@ -9,6 +9,7 @@ use agentprovision::wire::host::{self, HostCall, HostFunction, Reply};
 use agentprovision::{Context, Error, ErrorKind, Result, Retry};
 use napi_derive::napi;
 use serde::Deserialize;
+use tokio::task::AbortHandle;
 
 use crate::handles::Caller;
 use crate::mailbox::{Mailbox, Thrown, Value};
@@ -36,7 +37,8 @@ impl HostFunction for JsFunction {
         let HostCall { input, ctx, tool, reply, .. } = call;
         let number = self.mailbox.number();
         let input = Mutex::new(Some(input));
-        self.mailbox.call(self.slot, Call { number, input, ctx, tool, reply, mailbox: self.mailbox.clone() });
+        let (mailbox, watcher) = (self.mailbox.clone(), Mutex::default());
+        self.mailbox.call(self.slot, Call { number, input, ctx, tool, reply, mailbox, watcher });
     }
 }
 
@@ -50,6 +52,7 @@ pub struct Call {
     tool: Option<ToolCall>,
     reply: Reply,
     mailbox: Arc<Mailbox>,
+    watcher: Mutex<Option<AbortHandle>>,
 }
 
 #[napi]
@@ -113,13 +116,14 @@ impl Call {
         let (reply, mailbox, number) = (self.reply.clone(), self.mailbox.clone(), self.number);
         // A tool is told before its platform stops to wait for it, so that it can still clean up.
         let cancel = self.tool.as_ref().map(|tool| tool.cancel().clone()).unwrap_or_default();
-        self.mailbox.runtime().spawn(async move {
+        let watcher = self.mailbox.runtime().spawn(async move {
             tokio::select! {
                 () = reply.closed() => {}
                 () = cancel.cancelled() => {}
             }
             mailbox.gone(number);
         });
+        *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watcher.abort_handle());
     }
 
     /// Runs a statement in the transaction of the step.
@@ -140,6 +144,17 @@ impl Call {
         match &self.tool {
             Some(tool) => tool.tx().cloned(),
             None => Err(Error::unsupported("only a tool has a transaction")),
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        // It holds the reply too, so that the call would wait for an answer nobody is left to give.
+        let watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(watcher) = watcher.filter(|watcher| !watcher.is_finished()) {
+            watcher.abort();
+            self.mailbox.gone(self.number);
         }
     }
 }

@@ -151,7 +151,12 @@ impl Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         if let Some(mailbox) = self.mailbox.take() {
-            mailbox.answer(self.id, Err(Error::closed("the platform is closed")));
+            let error = if std::thread::panicking() {
+                Error::internal("the call ended by a defect of the platform")
+            } else {
+                Error::closed("the platform is closed")
+            };
+            mailbox.answer(self.id, Err(error));
         }
     }
 }

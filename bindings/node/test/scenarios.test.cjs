@@ -49,11 +49,13 @@ async function mainJob(platform) {
 test('the main job in memory, and a platform that is closed', LIMIT, async () => {
   const platform = await Platform.open({ tools: [find], models: [asks()] })
   const { acme, ctx, run } = await mainJob(platform)
+  assert.deepEqual(platform.models.names(), ['m'])
   await platform.close()
   await platform.close()
   for (const late of [
     () => platform.tenants.list(acme.operator), () => platform.users.list(ctx), () => run.wait(),
     () => run.events().next(), () => platform.context(acme.tenant, acme.root), () => run.cancel(),
+    async () => platform.operator('ops@host.example', 'late'), async () => platform.models.names(),
   ]) {
     await assert.rejects(late, { name: 'ClosedError', code: 'closed', httpStatus: 503 })
   }
@@ -84,6 +86,10 @@ test('another tenant sees nothing, and a viewer runs nothing', LIMIT, async (t) 
   const stranger = await builder(platform, 'globex')
   const viewer = await acme.user('vic', 'agent_viewer')
   await assert.rejects(platform.agents.get(stranger, agent), { name: 'NotFoundError', operation: 'agents.get', retryable: false })
+  await assert.rejects(async () => { await platform.agents.get(stranger, agent) }, (error) => {
+    assert.match(error.stack, /^NotFoundError: .*\n[^]*at async .*scenarios\.test/, 'the stack says who called')
+    return true
+  })
   await assert.rejects(platform.runs.get(stranger, run), NotFoundError)
   await assert.rejects(platform.runs.events(stranger, run).next(), NotFoundError)
   await assert.rejects(platform.runs.cancel(stranger, run), NotFoundError)

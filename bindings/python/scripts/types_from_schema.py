@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import keyword
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 '''
 FORMATS = {"date-time": "datetime", "decimal": "Decimal"}
 PLAIN = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
+# A link within the Rust documentation.
+LINK = re.compile(r"\[(`[^`]+`)\](?:\([^)]*\))?")
 # Arguments nobody gives by name, and answers that are handles.
 LEFT_OUT = {"Nothing"}
 
@@ -43,6 +46,7 @@ def camel(text: str) -> str:
 def doc(text: str | None, indent: str) -> str:
     if not text:
         return ""
+    text = LINK.sub(lambda m: m[1].replace("::", "."), text)
     lines = text.replace("\\", "\\\\").strip().split("\n")
     flat = "\n".join(lines)
     if len(lines) == 1 and len(indent) + len(flat) + 6 <= 120:
@@ -124,7 +128,7 @@ class Side:
 
     def define(self, name: str) -> None:
         schema = self.defs[name]
-        if name in self.out or name in LEFT_OUT:
+        if name in self.out or name in LEFT_OUT or (self.answers and name.endswith("Page")):
             return
         self.out[name] = ""
         self.reach({key: value for key, value in schema.items() if key != "$ref"})

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use agentprovision::tool::ToolCall;
 use agentprovision::wire::host::{self, HostCall, HostFunction, Reply};
-use agentprovision::{Error, context};
+use agentprovision::{Error, ErrorKind, context};
 use pyo3::prelude::*;
 
 use crate::error::{closed, failure, raise};
@@ -46,10 +46,17 @@ impl HostFunction for Function {
         let id = (self.calls.fetch_add(1, Ordering::Relaxed) << 16) | (self.number as u64 & 0xffff);
         let over = Arc::new(AtomicBool::new(false));
         let (gone, watch) = (reply.clone(), self.jobs.clone());
-        let ended = over.clone();
+        let (ended, cancel) = (over.clone(), tool.as_ref().map(|tool| tool.cancel().clone()));
         // Within the runtime: the platform calls from nowhere else.
         let watcher = tokio::spawn(async move {
-            gone.closed().await;
+            // A tool hears of the end of its run before the platform stops waiting for it.
+            match &cancel {
+                Some(cancel) => tokio::select! {
+                    () = gone.closed() => {}
+                    () = cancel.cancelled() => {}
+                },
+                None => gone.closed().await,
+            }
             // The sender is taken at the last moment, so that a call under way does not keep the thread alive.
             if !ended.swap(true, Ordering::AcqRel)
                 && let Some(jobs) = watch.upgrade()
@@ -178,6 +185,20 @@ impl Call {
         exception: Py<PyAny>,
     ) {
         let error = failure(code, message, retry_after, exception);
+        py.detach(|| self.end(|reply| reply.fail(error)));
+    }
+
+    /// The function was cancelled: says whether that was for its deadline.
+    fn fail_cancelled(&self, py: Python<'_>) {
+        let late = match (&self.tool, self.shared.platform()) {
+            (Some(tool), Ok(platform)) => platform.env().now() >= tool.deadline(),
+            _ => false,
+        };
+        let error = if late {
+            Error::new(ErrorKind::DeadlineExceeded, "the tool did not end in time")
+        } else {
+            Error::new(ErrorKind::Cancelled, "the host's function was cancelled")
+        };
         py.detach(|| self.end(|reply| reply.fail(error)));
     }
 

@@ -1,8 +1,9 @@
 //! The native module of the Python package `agentprovision`: [`agentprovision::wire`] for the skin in
 //! `python/agentprovision`, which is where to read first.
 //!
-//! JSON text crosses; a platform has a runtime of its own ([`runtime`]), so nothing here is global.
+//! JSON text crosses; a platform has a runtime of its own (`runtime.rs`), so nothing here is global.
 
+mod bench;
 mod error;
 mod handles;
 mod host;

@@ -53,6 +53,8 @@ enum State {
 pub(crate) struct Op {
     shared: Arc<Shared>,
     state: Mutex<State>,
+    /// Whether it may be a lot of work, which the thread of an event loop must not do.
+    heavy: bool,
 }
 
 impl Op {
@@ -60,7 +62,13 @@ impl Op {
         shared: &Arc<Shared>,
         future: impl std::future::Future<Output = Result<Answer>> + Send + 'static,
     ) -> Self {
-        Self { shared: shared.clone(), state: Mutex::new(State::New(Box::pin(future))) }
+        Self { shared: shared.clone(), state: Mutex::new(State::New(Box::pin(future))), heavy: false }
+    }
+
+    /// The same operation, which may be a lot of work.
+    pub(crate) fn heavy(mut self, heavy: bool) -> Self {
+        self.heavy = heavy;
+        self
     }
 
     fn set(&self, state: State) -> State {
@@ -91,6 +99,9 @@ impl Op {
     /// Does what can be done at once: the answer in a tuple, or None where `start` has to follow.
     #[pyo3(name = "try_now")]
     fn try_now<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        if self.heavy {
+            return Ok(None);
+        }
         match self.first(py)? {
             Ok(answer) => Ok(Some(PyTuple::new(py, [answer])?)),
             Err(future) => {

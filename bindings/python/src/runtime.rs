@@ -48,7 +48,8 @@ pub(crate) struct Shared {
     pid: u32,
     runtime: RwLock<Option<Runtime>>,
     jobs: Mutex<Option<Jobs>>,
-    platform: OnceLock<(Platform, Arc<PermissionRegistry>)>,
+    platform: RwLock<Option<Platform>>,
+    permissions: OnceLock<Arc<PermissionRegistry>>,
     over: Mutex<Option<Receiver<()>>>,
     thread: ThreadId,
 }
@@ -77,7 +78,8 @@ impl Shared {
             pid: std::process::id(),
             runtime: RwLock::new(Some(runtime)),
             jobs: Mutex::new(Some(Arc::new(sender))),
-            platform: OnceLock::new(),
+            platform: RwLock::new(None),
+            permissions: OnceLock::new(),
             over: Mutex::new(Some(over)),
             thread: thread.thread().id(),
         }))
@@ -85,20 +87,21 @@ impl Shared {
 
     /// Sets the platform once it is open.
     pub(crate) fn opened(&self, platform: Platform, permissions: Arc<PermissionRegistry>) {
+        *self.platform.write().unwrap_or_else(PoisonError::into_inner) = Some(platform);
         // It is opened once; a second one would only be dropped.
-        drop(self.platform.set((platform, permissions)));
+        drop(self.permissions.set(permissions));
     }
 
     /// The platform.
-    pub(crate) fn platform(&self) -> Result<&Platform> {
+    pub(crate) fn platform(&self) -> Result<Platform> {
         self.check()?;
-        self.platform.get().map(|(platform, _)| platform).ok_or_else(closed)
+        self.platform.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)
     }
 
     /// The permissions of the platform, by name.
     pub(crate) fn permissions(&self) -> Result<&PermissionRegistry> {
         self.check()?;
-        self.platform.get().map(|(_, permissions)| &**permissions).ok_or_else(closed)
+        self.permissions.get().map(|permissions| &**permissions).ok_or_else(closed)
     }
 
     /// Refuses a child of the process that opened the platform: its threads are not there.
@@ -159,10 +162,13 @@ impl Shared {
     /// Ends the runtime without waiting for it.
     pub(crate) fn shutdown(&self) {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Now rather than with the last handle: it holds on to the runtime's descriptors.
+        let platform = self.platform.write().unwrap_or_else(PoisonError::into_inner).take();
         let runtime = self.runtime.write().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(runtime) = runtime {
             end(runtime, self.pid);
         }
+        drop(platform);
     }
 
     /// Ends the runtime, and waits a while until nothing of it enters the interpreter any more.
@@ -241,7 +247,8 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.tell(Err(closed()));
+        let panicked = std::thread::panicking();
+        self.tell(Err(if panicked { Error::internal("the operation ended unexpectedly") } else { closed() }));
     }
 }
 

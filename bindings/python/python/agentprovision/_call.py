@@ -6,12 +6,13 @@ import base64
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Union
+from typing import Any, Union
 
 from . import _native
 from ._codec import dumps, load
 from ._wait import settle
 from .context import Context
+from .error import InvalidInputError
 
 Value = Union[None, bool, int, float, str, bytes]
 """What a statement can be given, and what a row holds."""
@@ -40,8 +41,19 @@ class Transaction:
 
 
 def _statement(sql: str, parameters: Sequence[Value]) -> str:
-    given = [{"$bytes": base64.b64encode(value).decode()} if isinstance(value, bytes) else value for value in parameters]
+    given = [_parameter(place, value) for place, value in enumerate(parameters, 2)]
     return dumps({"sql": sql, "params": given}, "the parameters of a statement")
+
+
+def _parameter(place: int, value: Value) -> Any:
+    if isinstance(value, bytes):
+        return {"$bytes": base64.b64encode(value).decode()}
+    # The exact types: anything else would be written in a form nobody chose.
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    raise InvalidInputError(
+        f"the parameter `${place}` is a `{type(value).__name__}`, not None, bool, int, float, str or bytes"
+    )
 
 
 def _value(value: Any) -> Any:
@@ -52,7 +64,6 @@ class ToolCall:
     """A call: on whose behalf, in which run, until when."""
 
     __slots__ = ("_native",)
-    _is_tool_call: ClassVar[bool] = True
 
     def __init__(self, native: _native.Call) -> None:
         self._native = native

@@ -14,16 +14,24 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 from . import _native
-from ._call import ToolCall
 from ._codec import decode, dumps, load
 from ._threads import Threads
 from ._types import ChatRequest, NumberedEvent
 from ._wait import in_trio
 from .context import Authorization, Decision
-from .error import AgentProvisionError, CancelledError, UnavailableError, _kind_of
+from .error import AgentProvisionError, InvalidInputError, UnavailableError, _kind_of
 from .tool import Tool
 
 Cancel = Callable[[], object]
+
+_TOOLS = 32
+"""Sync tools of one platform that run at a time; more wait for their turn."""
+_LONGEST = 8192
+"""Characters of an exception's text that are passed on."""
+
+
+def _nothing() -> None:
+    """Cancels nothing."""
 
 
 class Loop(Protocol):
@@ -31,9 +39,15 @@ class Loop(Protocol):
 
     def post(self, function: Callable[..., object], *args: object) -> bool:
         """Has the loop call a function soon; false when the loop is gone."""
+        ...
 
     def task(self, coroutine: Coroutine[Any, Any, None], variables: contextvars.Context) -> Cancel:
         """Runs a coroutine that raises nothing but cancellation; gives what cancels it. In the loop only."""
+        ...
+
+    def interrupted(self, error: BaseException) -> bool:
+        """Whether the task at hand, which ends by a cancellation, was cancelled from outside."""
+        ...
 
 
 class AsyncioLoop:
@@ -53,6 +67,14 @@ class AsyncioLoop:
         task: asyncio.Task[None] = variables.run(self._loop.create_task, coroutine)
         return task.cancel
 
+    def interrupted(self, error: BaseException) -> bool:
+        try:
+            cancelling = getattr(asyncio.current_task(), "cancelling", None)
+        except RuntimeError:
+            return True
+        # Python 3.10 does not tell.
+        return cancelling is None or bool(cancelling())
+
 
 def running_loop() -> Loop:
     """The loop the caller runs in."""
@@ -69,8 +91,32 @@ class HostFunction(Protocol):
     def __call__(self, call: _native.Call) -> str | Awaitable[str]: ...
 
     @property
+    def what(self) -> str:
+        """`tool`, `model`, `authorizer` or `subscriber`."""
+        ...
+
+    @property
     def is_async(self) -> bool:
         """Whether calling it only makes a coroutine."""
+        ...
+
+
+class WrongAnswer(InvalidInputError, TypeError):
+    """A function of the host returned what it must not."""
+
+
+class Within:
+    """A call under way, for the code it runs."""
+
+    __slots__ = ("bridge", "over")
+
+    def __init__(self, bridge: Bridge) -> None:
+        self.bridge = bridge
+        self.over = False
+
+
+WITHIN: contextvars.ContextVar[Within | None] = contextvars.ContextVar("agentprovision_within", default=None)
+"""The call the code at hand belongs to."""
 
 
 class Bridge:
@@ -79,10 +125,15 @@ class Bridge:
     def __init__(self, loop: Loop | None) -> None:
         self._loop = loop
         self._variables = contextvars.copy_context()
-        self._threads = Threads()
+        # Tools may wait for the platform, which may ask an authorizer or a model first: these never queue behind tools.
+        self._tools, self._others = Threads(_TOOLS), Threads()
         self._functions: list[HostFunction] = []
         # Of the calls under way in a loop; the platform's thread reads it.
         self._running: dict[int, Cancel] = {}
+        # Of those that no thread has taken yet.
+        self._queued: dict[int, _native.Call] = {}
+        # Of those nobody will ever answer: an answer is what letting go of one would be.
+        self._left: list[_native.Call] = []
 
     def add(self, function: HostFunction) -> int:
         """The number the platform calls it by."""
@@ -93,61 +144,112 @@ class Bridge:
         """The platform calls a function."""
         function = self._functions[number]
         if function.is_async and self._loop is not None:
-            self._in_loop(self._await, function, call)
-        elif not self._threads.submit(lambda: self._in_thread(function, call)):
+            self._in_loop(function, function, call)
+            return
+        threads = self._tools if function.what == "tool" else self._others
+        self._queued[call.id] = call
+        if not threads.submit(lambda: self._in_thread(function, call.id)):
+            self._queued.pop(call.id, None)
             _fail(call, UnavailableError("the platform is closing"))
 
-    def gone(self, call: int) -> None:
+    def gone(self, number: int) -> None:
         """Nobody waits for a call any more."""
-        cancel = self._running.get(call)
-        if cancel is not None:
-            cancel()
+        queued = self._queued.pop(number, None)
+        if queued is not None:
+            queued.fail_cancelled()
+        # A task that is cancelled before it begins has no chance to take itself out.
+        self._running.pop(number, _nothing)()
 
     def close(self) -> None:
         """Lets go of the threads."""
-        self._threads.close()
+        self._tools.close()
+        self._others.close()
+        self._left.clear()
 
-    def _in_loop(self, start: Callable[..., object], *args: Any) -> None:
+    @property
+    def within(self) -> bool:
+        """Whether the caller is one of the functions, during a call."""
+        within = WITHIN.get()
+        return within is not None and within.bridge is self and not within.over
+
+    def _enter(self) -> tuple[contextvars.Context, Within]:
+        """The variables of a call, and its place among them."""
+        variables, within = self._variables.copy(), Within(self)
+        variables.run(WITHIN.set, within)
+        return variables, within
+
+    def _in_loop(self, function: HostFunction, start: Callable[[_native.Call], Any], call: _native.Call) -> None:
         assert self._loop is not None
-        if not self._loop.post(start, *args):
-            _fail(args[-1], UnavailableError("the event loop the platform was opened in is gone"))
+        if not self._loop.post(self._await, function, start, call):
+            _fail(call, UnavailableError("the event loop the platform was opened in is gone"))
 
-    def _await(self, function: Callable[[_native.Call], Any], call: _native.Call) -> None:
+    def _await(self, function: HostFunction, start: Callable[[_native.Call], Any], call: _native.Call) -> None:
         """In the loop: makes the call a task."""
         loop = self._loop
         if loop is None or call.cancelled:
+            call.fail_cancelled()
             return
-        variables = self._variables.copy()
-        cancel = loop.task(self._answer(function, call), variables)
-        # Cancelling is for the loop's own thread.
-        self._running[call.id] = lambda: loop.post(cancel)
+        # Before the task, which may be over by the time it is made.
+        self._running[call.id] = _nothing
+        variables, within = self._enter()
+        cancel = loop.task(self._answer(loop, function, start, call, within), variables)
+        if call.id in self._running:
+            # Cancelling is for the loop's own thread.
+            self._running[call.id] = lambda: loop.post(cancel)
         if call.cancelled:
+            self._running.pop(call.id, None)
             cancel()
 
-    async def _answer(self, function: Callable[[_native.Call], Any], call: _native.Call) -> None:
+    async def _answer(
+        self,
+        loop: Loop,
+        function: HostFunction,
+        start: Callable[[_native.Call], Any],
+        call: _native.Call,
+        within: Within,
+    ) -> None:
         try:
-            call.done(await function(call))
-        except Exception as error:
-            _fail(call, error)
-        except BaseException:
-            # Cancellation and the end of the program are for the loop, not for whoever waits for the answer.
-            _fail(call, CancelledError("the host's function was cancelled"))
+            call.done(await start(call))
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            _fail(call, error, function.what)
+            if not isinstance(error, Exception):
+                raise
+        except BaseException as error:
+            # Cancellation is for the loop, not for whoever waits for the answer. Where the loop comes to its end, nobody
+            # knows what the function has done: whoever recovers the run is to see a call that was begun and no more.
+            ending = isinstance(error, GeneratorExit) or loop.interrupted(error)
+            if ending and not call.cancelled and function.what in ("tool", "model"):
+                self._left.append(call)
+            else:
+                call.fail_cancelled()
             raise
         finally:
+            within.over = True
             self._running.pop(call.id, None)
 
-    def _in_thread(self, function: HostFunction, call: _native.Call) -> None:
+    def _in_thread(self, function: HostFunction, number: int) -> None:
+        call = self._queued.pop(number, None)
+        if call is None:
+            return
+        if call.cancelled:
+            call.fail_cancelled()
+            return
+        variables, within = self._enter()
         try:
-            answer = self._variables.copy().run(function, call)
+            answer = variables.run(function, call)
             if inspect.isawaitable(answer):
                 if self._loop is None:
-                    asyncio.run(self._alone(answer, call))
+                    variables.run(asyncio.run, self._alone(answer, call))
                 else:
-                    self._in_loop(self._await, lambda _: answer, call)
+                    self._in_loop(function, lambda _: answer, call)
             else:
                 call.done(answer)
+        except asyncio.CancelledError:
+            call.fail_cancelled()
         except BaseException as error:
-            _fail(call, error)
+            _fail(call, error, function.what)
+        finally:
+            within.over = True
 
     async def _alone(self, answer: Awaitable[str], call: _native.Call) -> None:
         """Awaits in a loop of this thread's own, where nobody else has one."""
@@ -161,42 +263,58 @@ class Bridge:
                 pass  # It has just ended.
 
         self._running[call.id] = cancel
+        if call.cancelled:
+            # `gone` may have come before there was anything to cancel.
+            task.cancel()
         try:
             call.done(await answer)
         finally:
             self._running.pop(call.id, None)
 
 
-def _fail(call: _native.Call, error: BaseException) -> None:
-    """Ends a call with what was raised: kind and text for the platform, the object for whoever is to get it back."""
+def _fail(call: _native.Call, error: BaseException, what: str | None = None) -> None:
+    """Ends a call with what was raised: kind and text for the platform, the object for whoever is to get it back.
+
+    A model reads what a tool raised. What other functions of the host raise is stored where tenants read it, and may
+    hold a secret: only errors made for them say what happened.
+    """
+    after = None
+    if what in (None, "tool") or isinstance(error, AgentProvisionError):
+        try:
+            message = str(error) or type(error).__name__
+        except Exception:
+            message = type(error).__name__
+    else:
+        message = f"the host's {what} failed: {type(error).__name__}"
+    message = message[:_LONGEST].encode("utf-8", "backslashreplace").decode()
+    if isinstance(error, AgentProvisionError):
+        after = error.retry_after
     try:
-        message = str(error) or type(error).__name__
-    except Exception:
-        message = type(error).__name__
-    message = message.encode("utf-8", "backslashreplace").decode()
-    after = error.retry_after if isinstance(error, AgentProvisionError) else None
-    call.fail(_kind_of(error), message, after, error)
+        call.fail(_kind_of(error), message, after, error)
+    except (TypeError, ValueError):
+        # Its fields are not what they should be.
+        call.fail("internal", message, None, error)
 
 
 class ToolFunction:
     """A tool."""
 
-    def __init__(self, tool: Tool[..., Any], call_type: type[Any]) -> None:
+    what = "tool"
+
+    def __init__(self, tool: Tool[..., Any]) -> None:
         self._tool = tool
-        self._call_type = call_type
         self.is_async = tool.is_async
 
     def __call__(self, call: _native.Call) -> str | Awaitable[str]:
         given = json.loads(call.take_input() or "{}")
-        kind = ToolCall if self.is_async else self._call_type
-        args, named = self._tool.bind(kind(call), given)
+        args, named = self._tool.bind(call, given)
         result = self._tool(*args, **named)
         return self._later(result) if inspect.isawaitable(result) else self._text(result)
 
     async def _later(self, result: Awaitable[Any]) -> str:
         return self._text(await result)
 
-    def _text(self, result: object) -> str:
+    def _text(self, result: Any) -> str:
         if hasattr(result, "model_dump") and not isinstance(result, type):
             result = result.model_dump(mode="json")
         return dumps(result, f"what the tool `{self._tool.name}` returned")
@@ -204,6 +322,8 @@ class ToolFunction:
 
 class ModelFunction:
     """A chat model: whole answers, or pieces."""
+
+    what = "model"
 
     def __init__(self, name: str, answer: Callable[..., Any]) -> None:
         self._name = name
@@ -240,12 +360,14 @@ class ModelFunction:
 
     def _text(self, answer: object) -> str:
         if answer is None:
-            raise TypeError(f"the model `{self._name}` returned None; return text or an answer")
+            raise WrongAnswer(f"the model `{self._name}` returned None; return text or an answer")
         return dumps(answer, f"what the model `{self._name}` returned")
 
 
 class AuthorizerFunction:
     """An authorizer."""
+
+    what = "authorizer"
 
     def __init__(self, decide: Callable[..., Any]) -> None:
         self._decide = decide
@@ -264,12 +386,14 @@ class AuthorizerFunction:
     @staticmethod
     def _text(answer: object) -> str:
         if answer is not None and not isinstance(answer, (bool, Decision)):
-            raise TypeError(f"an authorizer returns None, a bool or a Decision, not a `{type(answer).__name__}`")
+            raise WrongAnswer(f"an authorizer returns None, a bool or a Decision, not a `{type(answer).__name__}`")
         return dumps(answer, "the authorizer's decision")
 
 
 class SubscriberFunction:
     """A subscriber to events."""
+
+    what = "subscriber"
 
     def __init__(self, take: Callable[..., Any]) -> None:
         self._take = take

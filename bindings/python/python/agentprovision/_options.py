@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import _native
-from . import model as models_module
 from ._codec import dumps
 from ._host import AuthorizerFunction, Bridge, ModelFunction, SubscriberFunction, ToolFunction
 from .error import InvalidInputError
+from .model import of as model_of
 from .testing import ManualClock, ScriptedModel
 from .tool import Tool
 
@@ -25,8 +25,6 @@ def configuration(
         config = dict(store)
     else:
         raise InvalidInputError(f"the store is a URL or a configuration, not a value of type `{type(store).__name__}`")
-    if isinstance(providers, str):
-        raise InvalidInputError(f'`providers` is a list, as in `providers=["{providers}"]`')
     given = [{"type": provider} if isinstance(provider, str) else provider for provider in providers]
     if given:
         config["providers"] = given
@@ -37,31 +35,44 @@ def configuration(
     return config
 
 
+def as_function(given: object) -> Callable[..., Any]:
+    """What can be called."""
+    if not callable(given):
+        raise InvalidInputError(f"a tool is a function, not a value of type `{type(given).__name__}`")
+    return given
+
+
 def start(
     bridge: Bridge,
-    call_type: type[Any],
     store: str | Mapping[str, Any] | None,
     providers: Iterable[str | Mapping[str, Any]],
-    tools: Iterable[Tool[..., Any] | Callable[..., Any]],
+    tools: Iterable[object],
     models: Iterable[object],
     authorizer: Callable[..., Any] | None,
     subscribers: Iterable[Callable[..., Any]],
     secrets: Mapping[str, str] | None,
     clock: ManualClock | None,
     options: Mapping[str, Any],
+    bench: bool = False,
 ) -> tuple[_native.Platform, _native.Op]:
-    """Starts the threads of a platform; the operation opens it."""
+    """Starts the threads of a platform; the operation opens it. `bench` adds the tool of the benchmark's reference."""
+    given_lists = {"providers": providers, "tools": tools, "models": models, "subscribers": subscribers}
+    for option, value in given_lists.items():
+        if isinstance(value, (Mapping, Tool, str, bytes)) or not isinstance(value, Iterable):
+            raise InvalidInputError(f"`{option}` is a list, as in `{option}=[…]`, not a value of type `{type(value).__name__}`")
+    if not isinstance(secrets, (Mapping, type(None))):
+        raise InvalidInputError("`secrets` maps names of environment variables to text")
     config = dumps(configuration(store, providers, options), "the configuration")
-    made = [tool if isinstance(tool, Tool) else Tool(tool) for tool in tools]
+    made: list[Tool[..., Any]] = [tool if isinstance(tool, Tool) else Tool(as_function(tool)) for tool in tools]
     tool_parts = [
-        (bridge.add(ToolFunction(tool, call_type)), dumps(tool.spec(), f"the tool `{tool.name}`")) for tool in made
+        (bridge.add(ToolFunction(tool)), dumps(tool.spec(), f"the tool `{tool.name}`")) for tool in made
     ]
     model_parts, scripted = [], []
     for given in models:
         if isinstance(given, ScriptedModel):
             scripted.append(given._native)
             continue
-        model = models_module.of(given)
+        model = model_of(given)
         number = bridge.add(ModelFunction(model.name, model.respond))
         model_parts.append((number, model.name, dumps(model.info(), f"the model `{model.name}`")))
     for function in [authorizer, *subscribers]:
@@ -75,6 +86,7 @@ def start(
         "scripted": scripted,
         "authorizer": None if authorizer is None else bridge.add(AuthorizerFunction(authorizer)),
         "subscribers": [bridge.add(SubscriberFunction(subscriber)) for subscriber in subscribers],
+        "bench": bench,
         "clock": None if clock is None else clock._native,
     }
     for name, value in (secrets or {}).items():

@@ -14,6 +14,12 @@ class Record:
 
     __slots__ = ()
 
+    def to_json(self) -> str:
+        """The record as JSON text: times in RFC 3339, money as decimal text."""
+        from ._codec import dumps
+
+        return dumps(self, "the record")
+
     def __str__(self) -> str:
         show = SHOWN.get(type(self))
         return repr(self) if show is None else show(self)

@@ -64,7 +64,7 @@ def describe(hint: Any, where: str) -> tuple[Schema, Convert | None]:
         if issubclass(hint, Enum):
             return _enum(hint, where)
         if is_typeddict(hint):
-            return _fields(hint, where, hint.__required_keys__, lambda values: values)
+            return _fields(hint, where, getattr(hint, "__required_keys__"), lambda values: values)
         if dataclasses.is_dataclass(hint):
             required = {
                 field.name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _native
 from ._codec import arguments, decode, load
-from ._wait import settle
+from ._wait import Pending, settle
 from .context import Context, OperatorContext
 from .error import InvalidInputError
 
@@ -63,10 +63,9 @@ class Service:
         page = decode(dict, await self._call(who, name, given))
         return Page(load(list[kind], page["items"]), page["next"])  # type: ignore[valid-type]
 
-    async def _stream(self, who: Context, name: str, given: Mapping[str, object]) -> _native.Stream:
+    def _stream(self, who: Context, name: str, given: Mapping[str, object]) -> _native.Op:
         check(who, Context)
-        stream: _native.Stream = await settle(self._platform._native.stream(who, name, arguments(name, given)))
-        return stream
+        return self._platform._native.stream(who, name, arguments(name, given))
 
 
 async def pages(list_page: Callable[[str | None], Awaitable[Page[T]]]) -> AsyncIterator[T]:
@@ -81,44 +80,78 @@ async def pages(list_page: Callable[[str | None], Awaitable[Page[T]]]) -> AsyncI
             return
 
 
-class Items(Generic[T]):
+class Stream(Generic[T]):
     """A stream of records: `async for`, and `aclose` or `async with` to end it early."""
 
-    def __init__(self, kind: Any, open: Callable[[], Awaitable[_native.Stream]]) -> None:
+    def __init__(self, kind: Any, open: Callable[[], _native.Op | _native.Stream]) -> None:
         self._kind = kind
-        self._open: Callable[[], Awaitable[_native.Stream]] | None = open
+        self._open: Callable[[], _native.Op | _native.Stream] | None = open
+        self._opening: Pending | None = None
         self._stream: _native.Stream | None = None
+        self._next: Pending | None = None
 
-    def __aiter__(self) -> Items[T]:
+    def _opened(self, answer: Any) -> _native.Stream:
+        """The stream, from what the opening operation answered."""
+        stream: _native.Stream = answer
+        return stream
+
+    def __aiter__(self) -> Stream[T]:
         return self
 
     async def __anext__(self) -> T:
+        """The next item. Cancelling the wait ends nothing: whoever asks again gets what was waited for."""
         if self._open is not None:
             # Once: a stream that cannot be opened is at its end.
-            opening, self._open = self._open, None
-            self._stream = await opening()
-        if self._stream is None:
-            raise StopAsyncIteration
-        try:
-            text = await settle(self._stream.next())
-        except BaseException:
-            # Also when the waiting task is cancelled: whoever watched does so no more.
-            await self.aclose()
-            raise
-        if text is None:
-            await self.aclose()
-            raise StopAsyncIteration
-        item: T = decode(self._kind, text)
-        return item
+            open, self._open = self._open, None
+            opened = open()
+            if isinstance(opened, _native.Stream):
+                self._stream = opened
+            else:
+                self._opening = Pending(opened)
+        opening = self._opening
+        if opening is not None:
+            try:
+                answer = await opening.settle()
+            except Exception:
+                await self.aclose()
+                raise
+            # Unless it was closed meanwhile, or opened by another who waited.
+            if self._opening is opening and opening.take():
+                self._stream, self._opening = self._opened(answer), None
+        while self._stream is not None:
+            if self._next is None:
+                self._next = Pending(self._stream.next())
+            pending = self._next
+            try:
+                text = await pending.settle()
+            except Exception:
+                await self.aclose()
+                raise
+            if pending.take():
+                self._next = None
+                if text is None:
+                    break
+                item: T = decode(self._kind, text)
+                return item
+        await self.aclose()
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """Ends the stream. What it is a stream of goes on, unless it was started otherwise."""
-        self._open = None
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        self._end()
 
-    async def __aenter__(self) -> Items[T]:
+    def _end(self) -> None:
+        self._open = self._opening = None
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def __del__(self) -> None:
+        # Whoever waited and was cancelled left an operation behind that holds on to it.
+        if getattr(self, "_stream", None) is not None:
+            self._end()
+
+    async def __aenter__(self) -> Stream[T]:
         return self
 
     async def __aexit__(self, *_: object) -> None:

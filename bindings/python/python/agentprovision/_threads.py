@@ -5,21 +5,20 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any
 
-_LIMIT = 32
 _IDLE = 5.0
 
 Work = Callable[[], object]
 
 
 class Threads:
-    """A few threads, made when there is work and gone when there is none for a while.
+    """Threads, made when there is work and gone when there is none for a while; at most `limit`, where there is one.
 
     They are daemons: a function that never returns must not keep the process from ending.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = limit
         self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._count = 0
@@ -32,7 +31,7 @@ class Threads:
             if self._closed:
                 return False
             self._load += 1
-            if self._load > self._count and self._count < _LIMIT:
+            if self._load > self._count and (self._limit is None or self._count < self._limit):
                 self._count += 1
                 threading.Thread(target=self._serve, name="agentprovision-host", daemon=True).start()
         self._work.put(work)
@@ -59,7 +58,13 @@ class Threads:
                 continue
             if work is None:
                 return
-            work()
-            del work
-            with self._lock:
-                self._load -= 1
+            try:
+                work()
+            except BaseException:
+                with self._lock:
+                    self._count -= 1
+                raise
+            finally:
+                del work
+                with self._lock:
+                    self._load -= 1

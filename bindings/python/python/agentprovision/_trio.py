@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Context as Variables
 from typing import Any
@@ -40,6 +41,26 @@ async def settle(op: _native.Op) -> Any:
     raise value
 
 
+async def event(when_done: Callable[[Callable[[], object]], None], through: float | None) -> None:
+    """Waits until something is done, as `agentprovision._wait.Pending` has it."""
+    token = trio.lowlevel.current_trio_token()
+    done = trio.Event()
+
+    def wake() -> None:
+        try:
+            token.run_sync_soon(done.set)
+        except trio.RunFinishedError:
+            pass  # Nobody waits any more.
+
+    when_done(wake)
+    if through is None:
+        await done.wait()
+    else:
+        with trio.move_on_after(through) as scope:
+            scope.shield = True
+            await done.wait()
+
+
 class TrioLoop:
     """The trio run a platform was opened in."""
 
@@ -59,7 +80,15 @@ class TrioLoop:
 
         async def run() -> None:
             with scope:
-                await coroutine
+                try:
+                    await coroutine
+                except (SystemExit, KeyboardInterrupt, asyncio.CancelledError):
+                    # The call has failed of it; out of a task of trio's own it would be a crash of trio.
+                    pass
 
         trio.lowlevel.spawn_system_task(run, context=variables)
         return scope.cancel
+
+    def interrupted(self, error: BaseException) -> bool:
+        """Only trio makes its cancellations."""
+        return not isinstance(error, asyncio.CancelledError)

@@ -29,7 +29,7 @@ class AgentRecord(Record):
     """An agent: a name, a state and aliases over immutable versions."""
 
     aliases: dict[str, str]
-    """Names for versions; [`LIVE`] is the one runs start on."""
+    """Names for versions; `LIVE` is the one runs start on."""
     created_at: datetime
     """When it was made."""
     created_by: str
@@ -52,16 +52,6 @@ class AgentRecord(Record):
 
 AgentState = Literal["draft", "validated", "deployed", "running", "paused", "retired"]
 """Where an agent's definition is in its life."""
-
-
-@dataclass(frozen=True, slots=True)
-class AgentRecordPage(Record):
-    """A part of a list."""
-
-    items: list[AgentRecord]
-    """The items."""
-    next: str | None
-    """Where the next page begins; absent on the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +107,7 @@ class AgentSpec(Record):
     tools: list[str] | None = None
     """Tools it may call, by name."""
     type: str | None = None
-    """The type: one of [`KNOWN_TYPES`] or the host's own."""
+    """The type: one of `KNOWN_TYPES` or the host's own."""
 
 
 Behaviour = Literal["question_answering", "conversational", "producer", "workflow"]
@@ -199,16 +189,6 @@ class ApiKey(Record):
     """What it is limited to, as permission names; everything the user may where absent."""
     user: str
     """Whose key it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKeyPage(Record):
-    """A part of a list."""
-
-    items: list[ApiKey]
-    """The items."""
-    next: str | None
-    """Where the next page begins; absent on the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -877,16 +857,6 @@ RunEvent = Union[
 
 
 @dataclass(frozen=True, slots=True)
-class RunRecordPage(Record):
-    """A part of a list."""
-
-    items: list[RunRecord]
-    """The items."""
-    next: str | None
-    """Where the next page begins; absent on the last one."""
-
-
-@dataclass(frozen=True, slots=True)
 class SessionRecord(Record):
     """A conversation with an agent: one turn at a time."""
 
@@ -900,16 +870,6 @@ class SessionRecord(Record):
     """The id."""
     user: str
     """Whose conversation it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionRecordPage(Record):
-    """A part of a list."""
-
-    items: list[SessionRecord]
-    """The items."""
-    next: str | None
-    """Where the next page begins; absent on the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -940,16 +900,6 @@ class Tenant(Record):
 
 TenantState = Literal["active", "suspended", "deleted"]
 """Whether a tenant's users and agents may do anything."""
-
-
-@dataclass(frozen=True, slots=True)
-class TenantPage(Record):
-    """A part of a list."""
-
-    items: list[Tenant]
-    """The items."""
-    next: str | None
-    """Where the next page begins; absent on the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1008,16 +958,6 @@ class User(Record):
     """The roles."""
     updated_at: datetime
     """When the user was last changed."""
-
-
-@dataclass(frozen=True, slots=True)
-class UserPage(Record):
-    """A part of a list."""
-
-    items: list[User]
-    """The items."""
-    next: str | None
-    """Where the next page begins; absent on the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1111,7 +1051,7 @@ class AgentSpecDict(TypedDict, total=False):
     tools: Sequence[str]
     """Tools it may call, by name."""
     type: str
-    """The type: one of [`KNOWN_TYPES`] or the host's own."""
+    """The type: one of `KNOWN_TYPES` or the host's own."""
 
 
 class BudgetDict(TypedDict, total=False):
@@ -1698,7 +1638,6 @@ __all__ = [
     "AgentChangeArgs",
     "AgentListArgs",
     "AgentRecord",
-    "AgentRecordPage",
     "AgentRollbackArgs",
     "AgentSpec",
     "AgentSpecDict",
@@ -1707,7 +1646,6 @@ __all__ = [
     "AgentVersionArgs",
     "Answer",
     "ApiKey",
-    "ApiKeyPage",
     "Approval",
     "AuditEntry",
     "AuditRecord",
@@ -1785,7 +1723,6 @@ __all__ = [
     "RunInputArgs",
     "RunListArgs",
     "RunRecord",
-    "RunRecordPage",
     "RunStartArgs",
     "RunStatus",
     "RunTotals",
@@ -1793,7 +1730,6 @@ __all__ = [
     "SecuritySpecDict",
     "SessionByIdArgs",
     "SessionRecord",
-    "SessionRecordPage",
     "Severity",
     "SpanArgs",
     "StepError",
@@ -1802,7 +1738,6 @@ __all__ = [
     "TenantByIdArgs",
     "TenantChangeArgs",
     "TenantCreateArgs",
-    "TenantPage",
     "TenantState",
     "ToolChoice",
     "ToolDefinition",
@@ -1818,6 +1753,5 @@ __all__ = [
     "UserByIdArgs",
     "UserChangeArgs",
     "UserCreateArgs",
-    "UserPage",
     "Validation",
 ]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import dataclasses
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ._codec import ident
+from ._record import Record
 from ._service import Page, Service, pages
 from ._types import AgentRecord, AgentSpec, AgentState, Problem, Validation
 from .context import Context
 from .error import InvalidInputError
-from .tool import Tool
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -21,24 +22,40 @@ __all__ = ["AgentRecord", "AgentSpec", "AgentState", "Agents", "Problem", "Valid
 
 
 def _spec(spec: AgentSpec | Mapping[str, Any] | None, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The specification from either form, with tools by name."""
+    """The specification from either form, with tools and models by name."""
     if spec is not None and fields:
         raise InvalidInputError("give an agent as `spec` or by its fields, not both")
-    if spec is None:
-        given = dict(fields)
-    elif isinstance(spec, AgentSpec):
-        from dataclasses import fields as names
-
-        values = {field.name: getattr(spec, field.name) for field in names(spec)}
-        given = {name: value for name, value in values.items() if value is not None}
-    elif isinstance(spec, Mapping):
-        given = dict(spec)
-    else:
+    given = fields if spec is None else spec
+    if not isinstance(given, (AgentSpec, Mapping)):
         raise InvalidInputError(f"`spec` is a mapping or an AgentSpec, not a value of type `{type(spec).__name__}`")
-    tools = given.get("tools")
-    if isinstance(tools, Sequence) and not isinstance(tools, str):
-        given["tools"] = [tool.name if isinstance(tool, Tool) else tool for tool in tools]
-    return given
+    try:
+        whole: dict[str, Any] = _given(given)
+    except RecursionError as error:
+        raise InvalidInputError("`spec` contains itself, or is nested too deeply") from error
+    for field in ("tools", "fallbacks"):
+        if isinstance(whole.get(field), list):
+            whole[field] = [_name(item) for item in whole[field]]
+    if "model" in whole:
+        whole["model"] = _name(whole["model"])
+    return whole
+
+
+def _given(value: Any) -> Any:
+    """Records as arguments, at every level: without what is absent."""
+    if isinstance(value, Record):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}  # type: ignore[arg-type]
+        return {name: _given(item) for name, item in fields.items() if item is not None}
+    if isinstance(value, Mapping):
+        return {name: _given(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_given(item) for item in value]
+    return value
+
+
+def _name(of: object) -> object:
+    """The name of a tool or model given as itself."""
+    name = getattr(of, "name", None)
+    return name if isinstance(name, str) else of
 
 
 class Agents(Service):
@@ -57,7 +74,7 @@ class Agents(Service):
     ) -> AgentRecord:
         """Makes an agent of a specification, given whole or by its fields: `create(ctx, name="triage", model="…")`.
 
-        Tools go by name, or as the decorated functions themselves.
+        Tools and models go by name, or as themselves: decorated functions, and what the platform was opened with.
         """
         return await self._get(AgentRecord, ctx, "agents.create", {"spec": _spec(spec, fields)})
 

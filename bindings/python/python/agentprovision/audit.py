@@ -16,10 +16,10 @@ class AuditLog(Service):
     __slots__ = ()
 
     async def entries(
-        self, ctx: Context, *, first: int | None = None, limit: int | None = None
+        self, ctx: Context, *, from_: int | None = None, limit: int | None = None
     ) -> list[AuditEntry]:
-        """Entries from the place `first` on (default 0), at most `limit` (1 to 500, default 100)."""
-        return decode(list[AuditEntry], await self._call(ctx, "audit.entries", {"from": first, "limit": limit}))
+        """Entries from the place `from_` on (default 0), at most `limit` (1 to 500, default 100)."""
+        return decode(list[AuditEntry], await self._call(ctx, "audit.entries", {"from": from_, "limit": limit}))
 
     async def checkpoint(self, ctx: Context) -> Checkpoint:
         """Size and root of the log."""
@@ -38,10 +38,10 @@ class AuditLog(Service):
         return await self._get(Checkpoint, ctx, "audit.verify", {})
 
     async def platform_entries(
-        self, operator: OperatorContext, *, first: int | None = None, limit: int | None = None
+        self, operator: OperatorContext, *, from_: int | None = None, limit: int | None = None
     ) -> list[AuditEntry]:
         """Entries of the platform's own log."""
-        given = {"from": first, "limit": limit}
+        given = {"from": from_, "limit": limit}
         return decode(list[AuditEntry], await self._call(operator, "audit.platform_entries", given))
 
     async def verify_platform(self, operator: OperatorContext) -> Checkpoint:

@@ -6,6 +6,8 @@ Each class also inherits the language's natural class where there is one, so ``e
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -362,12 +364,9 @@ def _kind_of(error: BaseException) -> str:
     """The kind the platform records for what a function of the host raised."""
     if isinstance(error, AgentProvisionError):
         return error.code
-    for natural, code in (
-        (PermissionError, "permission_denied"),
-        (TimeoutError, "deadline_exceeded"),
-        (LookupError, "not_found"),
-        ((ValueError, TypeError), "invalid_input"),
-    ):
-        if isinstance(error, natural):
-            return code
+    # In Python 3.10 the timeouts of asyncio and of futures are classes of their own.
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError, concurrent.futures.TimeoutError)):
+        return "deadline_exceeded"
+    if isinstance(error, (asyncio.CancelledError, concurrent.futures.CancelledError)):
+        return "cancelled"
     return "internal"

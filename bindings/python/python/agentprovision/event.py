@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._codec import decode
-from ._service import Items, Service
+from ._service import Stream, Service
 from ._types import NumberedEvent, PlatformEvent
 from .context import Context
 
@@ -15,9 +15,9 @@ class Events(Service):
 
     __slots__ = ()
 
-    def subscribe(self, ctx: Context, *, after: int | None = None) -> Items[NumberedEvent]:
+    def subscribe(self, ctx: Context, *, after: int | None = None) -> Stream[NumberedEvent]:
         """Events as they happen, after a number (default 0, for all that are kept)."""
-        return Items(NumberedEvent, lambda: self._stream(ctx, "events.subscribe", {"after": after}))
+        return Stream(NumberedEvent, lambda: self._stream(ctx, "events.subscribe", {"after": after}))
 
     async def read(self, ctx: Context, *, after: int | None = None, limit: int | None = None) -> list[NumberedEvent]:
         """Events after a number, at most `limit` (1 to 500, default 100)."""

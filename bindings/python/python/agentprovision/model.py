@@ -6,13 +6,36 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from typing import Any, Union
 
 from ._types import ChatEventArgs as ChatEvent
-from ._types import ChatRequest, Message, ToolDefinition, Usage
+from ._types import (
+    ChatRequest,
+    Message,
+    MessageAssistant,
+    MessageSystem,
+    MessageTool,
+    MessageUser,
+    ToolDefinition,
+    Usage,
+)
 from ._types import ModelAnswerArgs as ModelAnswer
 from ._types import ModelPriceArgs as ModelPrice
 from .context import Context
 from .error import InvalidInputError
 
-__all__ = ["ChatEvent", "ChatRequest", "Message", "Model", "ModelAnswer", "ModelPrice", "ToolDefinition", "Usage", "model"]
+__all__ = [
+    "ChatEvent",
+    "ChatRequest",
+    "Message",
+    "MessageAssistant",
+    "MessageSystem",
+    "MessageTool",
+    "MessageUser",
+    "Model",
+    "ModelAnswer",
+    "ModelPrice",
+    "ToolDefinition",
+    "Usage",
+    "model",
+]
 
 Piece = Union[str, ChatEvent]
 """A piece of a streamed answer: more text, or an event."""
@@ -93,8 +116,8 @@ def of(given: object) -> Model:
     if isinstance(given, Model):
         return given
     name = getattr(given, "name", None)
-    respond = getattr(given, "stream", None) or getattr(given, "complete", None)
-    if not isinstance(name, str) or not callable(respond):
+    respond: Any = getattr(given, "stream", None) or getattr(given, "complete", None)
+    if not isinstance(name, str) or respond is None:
         raise InvalidInputError(
             f"a model has a `name` and a method `complete` or `stream`, which `{type(given).__name__}` has not"
         )

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import Any, Union
+from typing import Any
 
 from . import _native, _options
-from ._call import ToolCall
 from ._codec import arguments, ident
 from ._host import Bridge, running_loop
 from ._types import Tenant, User
-from ._wait import settle
+from ._wait import Pending, settle
 from .agent import Agents
 from .audit import AuditLog
 from .context import Context, OperatorContext, RequestInfo
-from .error import ClosedError
+from .error import ConflictError
 from .event import Events
-from .model import Model
 from .run import Runs, Sessions
 from .tenancy import ApiKeys, Tenants, Users
-from .testing import ManualClock, ScriptedModel
-from .tool import Tool
+from .testing import ManualClock
 from .usage import UsageReport
 
 __all__ = ["Platform"]
+
+_THROUGH = 30.0
+"""Seconds a platform may take to close at the end of a scope that is cancelled."""
 
 
 class Models:
@@ -77,14 +78,18 @@ class Platform:
         # Also at the end of the process, so that no thread enters an interpreter that is gone.
         self._end = weakref.finalize(self, native.abandon)
         self._pid = os.getpid()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._closing: Pending | None = None
 
     @staticmethod
     def open(
         store: str | Mapping[str, Any] | None = None,
         *,
         providers: Iterable[str | Mapping[str, Any]] = (),
-        tools: Iterable[Tool[..., Any] | Callable[..., Any]] = (),
-        models: Iterable[Model | ScriptedModel | object] = (),
+        # Checkers take a list of differently typed tools for one of objects.
+        tools: Iterable[object] = (),
+        models: Iterable[object] = (),
         authorizer: Callable[..., Any] | None = None,
         subscribers: Iterable[Callable[..., Any]] = (),
         secrets: Mapping[str, str] | None = None,
@@ -98,7 +103,7 @@ class Platform:
             providers: Providers of models: names such as `openai`, or mappings such as `{"type": "openai_compatible",
                 "name": "local", "base_url": "http://localhost:8000/v1"}`.
             tools: Functions agents may call; plain ones are made tools with the default effect.
-            models: Chat models of the host.
+            models: Chat models of the host: `@model` functions, or objects with a `name` and `complete` or `stream`.
             authorizer: A function of a context and an `Authorization`, asked after the roles: None keeps what they say,
                 a bool or a `Decision` decides.
             subscribers: Functions of a list of events, called at least once for each event, in order.
@@ -108,9 +113,7 @@ class Platform:
         """
         return Opening(store, providers, tools, models, authorizer, subscribers, secrets, clock, options)
 
-    def operator(
-        self, actor: str, *, reason: str
-    ) -> OperatorContext:
+    def operator(self, actor: str, *, reason: str) -> OperatorContext:
         """A context above the tenants. The host says who acts and why; both are recorded."""
         return self._native.operator(arguments("platform.operator", {"actor": actor, "reason": reason}))
 
@@ -131,28 +134,41 @@ class Platform:
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
-        return not self._end.alive
+        return self._closed
 
     async def close(self) -> None:
-        """Lets steps under way end for a while, gives every run back, and closes the store. Twice is harmless."""
-        if self.closed:
-            return
-        try:
-            await settle(self._native.close())
-        finally:
-            self._end.detach()
-            self._bridge.close()
-            self._native.shutdown()
+        """Lets steps under way end for a while, gives every run back, and closes the store. Twice is harmless.
+
+        Cancelling the wait does not stop it. After a failure it can be asked for again. Not for tools and other functions
+        the platform calls, which it would wait for: `ConflictError`.
+        """
+        if not self.closed:
+            await self._close().settle()
+
+    def _close(self) -> Pending:
+        """The one closing that everybody waits for."""
+        if self._bridge.within:
+            raise ConflictError("a platform cannot be closed by a function it waits for")
+        with self._lock:
+            if self._closing is None or self._closing.failed:
+                self._closing = Pending(self._native.close(), self._over)
+            return self._closing
+
+    def _over(self) -> None:
+        self._closed = True
+        self._end.detach()
+        self._bridge.close()
+        self._native.shutdown()
 
     async def __aenter__(self) -> Platform:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.close()
+        if not self.closed:
+            await self._close().settle(through=_THROUGH)
 
     def __del__(self) -> None:
-        end = getattr(self, "_end", None)
-        if end is not None and end.alive and self._pid == os.getpid():
+        if not getattr(self, "_closed", True) and self._pid == os.getpid():
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:
@@ -162,6 +178,19 @@ class Platform:
         raise TypeError("a Platform belongs to the process that opened it and cannot be pickled")
 
 
+async def _open(*given: Any) -> Platform:
+    bridge = Bridge(running_loop())
+    native, opening = _options.start(bridge, *given)
+    try:
+        await settle(opening)
+    except BaseException:
+        bridge.close()
+        native.shutdown()
+        raise
+    return Platform(native, bridge)
+
+
+# async only
 class Opening:
     """A platform about to be opened: `await` it, or enter it with `async with`."""
 
@@ -169,24 +198,26 @@ class Opening:
         self._given = given
         self._platform: Platform | None = None
 
-    async def _open(self) -> Platform:
-        bridge = Bridge(running_loop())
-        native, opening = _options.start(bridge, ToolCall, *self._given)
-        try:
-            await settle(opening)
-        except BaseException:
-            bridge.close()
-            native.shutdown()
-            raise
-        return Platform(native, bridge)
-
     def __await__(self) -> Generator[Any, None, Platform]:
-        return self._open().__await__()
+        return _open(*self._given).__await__()
 
     async def __aenter__(self) -> Platform:
-        self._platform = await self._open()
+        self._platform = await _open(*self._given)
         return self._platform
 
     async def __aexit__(self, *_: object) -> None:
         if self._platform is not None:
-            await self._platform.close()
+            await self._platform.__aexit__()
+
+
+def _not_open(self: Opening, name: str) -> Any:
+    known = name in Platform.__annotations__ or hasattr(Platform, name)
+    hint = "the platform is not open; write `await Platform.open(...)` or `async with Platform.open(...) as platform`"
+    raise AttributeError(f"`{name}`: {hint}" if known else name)
+
+
+# Not in the class, where type checkers would take it for every attribute there could be.
+setattr(Opening, "__getattr__", _not_open)
+
+
+# end

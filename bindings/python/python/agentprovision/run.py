@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from . import _native
-from ._codec import arguments, decode, ident, load
-from ._service import Items, Page, Service, check, pages
+from ._codec import arguments, decode, ident
+from ._service import Stream, Page, Service, check, pages
 from ._types import (
     AgentRecord,
     Answer,
@@ -18,7 +18,15 @@ from ._types import (
     OnDisconnect,
     OutcomeRecord,
     RunEvent,
+    RunEventApprovalAnswered,
     RunEventApprovalRequested,
+    RunEventCancelRequested,
+    RunEventFinished,
+    RunEventRestarted,
+    RunEventStarted,
+    RunEventStepFinished,
+    RunEventStepStarted,
+    RunEventText,
     RunRecord,
     RunStatus,
     SessionRecord,
@@ -28,21 +36,59 @@ from .context import Context
 from .error import IncompleteError, InvalidInputError, of_kind
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from ._spec import StartOptions
     from .platform import Platform
 
-__all__ = ["Chain", "Journal", "Outcome", "Run", "RunEvent", "RunRecord", "RunStream", "Runs", "Session", "Sessions"]
+__all__ = [
+    "Chain",
+    "Journal",
+    "Outcome",
+    "Run",
+    "RunEvent",
+    "RunEventApprovalAnswered",
+    "RunEventApprovalRequested",
+    "RunEventCancelRequested",
+    "RunEventFinished",
+    "RunEventRestarted",
+    "RunEventStarted",
+    "RunEventStepFinished",
+    "RunEventStepStarted",
+    "RunEventText",
+    "RunRecord",
+    "RunStatus",
+    "RunStream",
+    "Runs",
+    "Session",
+    "SessionRecord",
+    "Sessions",
+]
 
 
-def _start(given: Mapping[str, object], input: object, options: Mapping[str, object]) -> dict[str, object]:
-    """The arguments of a start: input is text, or a value for an agent with an input schema."""
+def _input(input: object) -> dict[str, object]:
+    """Text, or a value for an agent with an input schema."""
     if input is None:
         raise InvalidInputError("`input` is None; give text, or a value for an agent with an input schema")
-    whole: dict[str, object] = {**given, "input": {"text": input} if isinstance(input, str) else {"json": input}}
-    session = options.get("session")
-    return {**whole, **options, **({} if session is None else {"session": ident(session, "session")})}
+    return {"text": input} if isinstance(input, str) else {"json": input}
+
+
+def _start(
+    agent: str | AgentRecord,
+    input: object,
+    idempotency_key: str | None,
+    session: str | SessionRecord | Session | None,
+    deadline: datetime | str | None,
+    on_behalf_of: str | None,
+    on_disconnect: OnDisconnect | None,
+) -> dict[str, object]:
+    """The arguments of a start."""
+    return {
+        "agent": ident(agent, "agent"),
+        "input": _input(input),
+        "idempotency_key": idempotency_key,
+        "session": None if session is None else ident(session, "session"),
+        "deadline": deadline,
+        "on_behalf_of": on_behalf_of,
+        "on_disconnect": on_disconnect,
+    }
 
 
 class Outcome:
@@ -84,15 +130,24 @@ class Outcome:
         return f"Outcome(run={self.record.id!r}, status={self.status!r})"
 
 
-class RunStream(Items[RunEvent]):
+class RunStream(Stream[RunEvent]):
     """The events of a run, up to its end."""
 
     run: Run | None
     """The run, once it has started."""
 
-    def __init__(self, open: Callable[[RunStream], Awaitable[_native.Stream]]) -> None:
-        super().__init__(RunEvent, lambda: open(self))
+    def __init__(
+        self, open: Callable[[], _native.Op | _native.Stream], start: Callable[[_native.Run], Run] | None = None
+    ) -> None:
+        super().__init__(RunEvent, open)
         self.run = None
+        self._start = start
+
+    def _opened(self, answer: Any) -> _native.Stream:
+        if self._start is None:
+            return super()._opened(answer)
+        self.run = self._start(answer)
+        return self.run._native.events()
 
     def __aiter__(self) -> RunStream:
         return self
@@ -123,10 +178,7 @@ class Run:
     def events(self, *, after: str | None = None) -> RunStream:
         """Its events from the beginning, or after the `cursor` of one, up to its end."""
 
-        async def open(_: RunStream) -> _native.Stream:
-            return self._native.events(after)
-
-        stream = RunStream(open)
+        stream = RunStream(lambda: self._native.events(after))
         stream.run = self
         return stream
 
@@ -165,13 +217,24 @@ class Runs(Service):
 
     __slots__ = ()
 
-    async def _run(self, ctx: Context, name: str, given: Mapping[str, object]) -> Run:
+    def _begin(self, ctx: Context, name: str, given: Mapping[str, object]) -> _native.Op:
         check(ctx, Context)
-        native = await settle(self._platform._native.start(ctx, name, arguments(name, given)))
-        return Run(self._platform, ctx, native)
+        return self._platform._native.start(ctx, name, arguments(name, given))
+
+    async def _run(self, ctx: Context, name: str, given: Mapping[str, object]) -> Run:
+        return Run(self._platform, ctx, await settle(self._begin(ctx, name, given)))
 
     async def start(
-        self, ctx: Context, agent: str | AgentRecord, input: Any, **options: Unpack[StartOptions]
+        self,
+        ctx: Context,
+        agent: str | AgentRecord,
+        input: Any,
+        *,
+        idempotency_key: str | None = None,
+        session: str | SessionRecord | Session | None = None,
+        deadline: datetime | str | None = None,
+        on_behalf_of: str | None = None,
+        on_disconnect: OnDisconnect | None = None,
     ) -> Run:
         """Starts a run of the live version.
 
@@ -179,22 +242,34 @@ class Runs(Service):
             ctx: On whose behalf.
             agent: The agent.
             input: Text, or a value for an agent with an input schema.
-            **options: `idempotency_key`, `session`, `deadline`, `on_behalf_of`, `on_disconnect` (`cancel` ends the run
-                when nobody follows it any more; default `continue`).
+            idempotency_key: A second start of the same agent with the same key and input gives the same run.
+            session: The session the run is a turn of.
+            deadline: When it must be over, if before what the agent allows.
+            on_behalf_of: Another user the caller acts for; recorded with the run.
+            on_disconnect: `cancel` ends the run when nobody follows it any more; default `continue`.
         """
-        return await self._run(ctx, "runs.start", _start({"agent": ident(agent, "agent")}, input, options))
+        given = _start(agent, input, idempotency_key, session, deadline, on_behalf_of, on_disconnect)
+        return await self._run(ctx, "runs.start", given)
 
     def stream(
-        self, ctx: Context, agent: str | AgentRecord, input: Any, **options: Unpack[StartOptions]
+        self,
+        ctx: Context,
+        agent: str | AgentRecord,
+        input: Any,
+        *,
+        idempotency_key: str | None = None,
+        session: str | SessionRecord | Session | None = None,
+        deadline: datetime | str | None = None,
+        on_behalf_of: str | None = None,
+        on_disconnect: OnDisconnect | None = None,
     ) -> RunStream:
         """Starts a run, with the options of `start`, when the first event is asked for, and follows it."""
 
-        async def open(stream: RunStream) -> _native.Stream:
-            run = await self.start(ctx, agent, input, **options)
-            stream.run = run
-            return run._native.events()
+        def open() -> _native.Op:
+            given = _start(agent, input, idempotency_key, session, deadline, on_behalf_of, on_disconnect)
+            return self._begin(ctx, "runs.start", given)
 
-        return RunStream(open)
+        return RunStream(open, lambda native: Run(self._platform, ctx, native))
 
     async def get(self, ctx: Context, run: str | RunRecord | Run) -> Run:
         """A handle on a run."""
@@ -243,10 +318,7 @@ class Runs(Service):
     def events(self, ctx: Context, run: str | RunRecord | Run, *, after: str | None = None) -> RunStream:
         """The events of a run from the beginning, or after the `cursor` of one, up to its end."""
 
-        async def open(_: RunStream) -> _native.Stream:
-            return await self._stream(ctx, "runs.events", {"run": ident(run, "run"), "after": after})
-
-        return RunStream(open)
+        return RunStream(lambda: self._stream(ctx, "runs.events", {"run": ident(run, "run"), "after": after}))
 
     async def chain(self, ctx: Context, run: str | RunRecord | Run) -> Chain:
         """The steps of a run: what, how long, tokens, cost."""
@@ -291,11 +363,25 @@ class Session:
         """The id."""
         return self.record.id
 
-    async def send(self, input: Any, **options: Unpack[StartOptions]) -> Run:
+    async def send(
+        self,
+        input: Any,
+        *,
+        idempotency_key: str | None = None,
+        deadline: datetime | str | None = None,
+        on_behalf_of: str | None = None,
+        on_disconnect: OnDisconnect | None = None,
+    ) -> Run:
         """Takes a turn: starts a run with the options of `Runs.start`."""
-        return await self._platform.runs._run(
-            self._ctx, "sessions.send", _start({"session": self.id}, input, options)
-        )
+        given = {
+            "session": self.id,
+            "input": _input(input),
+            "idempotency_key": idempotency_key,
+            "deadline": deadline,
+            "on_behalf_of": on_behalf_of,
+            "on_disconnect": on_disconnect,
+        }
+        return await self._platform.runs._run(self._ctx, "sessions.send", given)
 
     def __repr__(self) -> str:
         return f"Session({self.id!r})"

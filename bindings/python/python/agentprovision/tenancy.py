@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from ._codec import UNSET, Unset, ident
+from ._codec import UNSET, Unset, ident, some
 from ._service import Page, Service, pages
 from ._types import ApiKey, NewApiKey, Tenant, User
 from .context import Context, OperatorContext
@@ -77,7 +77,12 @@ class Tenants(Service):
         settings: Mapping[str, Any] | Unset = UNSET,
     ) -> Tenant:
         """Replaces what is given; `plan=None` takes the plan away."""
-        given = {"tenant": ident(tenant, "tenant"), "name": name, "plan": plan, "settings": settings}
+        given = {
+            "tenant": ident(tenant, "tenant"),
+            "name": some(name, "name"),
+            "plan": plan,
+            "settings": some(settings, "settings"),
+        }
         return await self._get(Tenant, operator, "tenants.update", given)
 
     async def suspend(self, operator: OperatorContext, tenant: str | Tenant) -> Tenant:
@@ -139,7 +144,12 @@ class Users(Service):
         active: bool | Unset = UNSET,
     ) -> User:
         """Replaces what is given; `name=None` takes the name away."""
-        given = {"user": ident(user, "user"), "name": name, "roles": _names(roles), "active": active}
+        given = {
+            "user": ident(user, "user"),
+            "name": name,
+            "roles": _names(some(roles, "roles")),
+            "active": some(active, "active"),
+        }
         return await self._get(User, ctx, "users.update", given)
 
     async def delete(self, ctx: Context, user: str | User) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints, overload
 
-from . import _schema
+from . import _native, _schema
+from ._blocking import ToolCall as BlockingCall
 from ._call import ToolCall
 from .error import InvalidInputError
 
@@ -39,6 +40,7 @@ class Tool(Generic[P, R]):
         *,
         name: str | None = None,
         description: str | None = None,
+        input_schema: Mapping[str, Any] | None = None,
         effect: Effect = "unsafe",
         timeout: float | timedelta | None = None,
         approval: Approval = "never",
@@ -59,7 +61,15 @@ class Tool(Generic[P, R]):
         if timeout is not None and not timeout > 0:
             raise InvalidInputError(f"the timeout of the tool `{self.name}` is not above 0")
         self.timeout = timeout
-        self.input_schema, self._takes_call, self._converters = _signature(function, self.name, parameters)
+        self._converters: dict[str, _schema.Convert | None] = {}
+        if input_schema is None:
+            self.input_schema, self._call, self._converters = _signature(function, self.name, parameters)
+        else:
+            self.input_schema = dict(input_schema)
+            first = next(iter(inspect.signature(function).parameters.values()), None)
+            hint = None if first is None else _hints(function, self.name).get(first.name)
+            self._call = _call_of(hint)
+        self._check_call()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
@@ -75,6 +85,14 @@ class Tool(Generic[P, R]):
             target = target.func
         return inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(getattr(target, "__call__", None))
 
+    def _check_call(self) -> None:
+        """Refuses a call the function could not use: its transaction would never be awaited, or block the loop."""
+        later = self.is_async or inspect.iscoroutinefunction(inspect.unwrap(self.function))
+        if self._call is ToolCall and not later:
+            raise InvalidInputError(f"the tool `{self.name}` is not async: it takes an `agentprovision.sync.ToolCall`")
+        if self._call is BlockingCall and later:
+            raise InvalidInputError(f"the tool `{self.name}` is async: it takes an `agentprovision.ToolCall`")
+
     def spec(self) -> dict[str, Any]:
         """What the platform is told of it."""
         spec: dict[str, Any] = {
@@ -89,35 +107,47 @@ class Tool(Generic[P, R]):
             spec["timeout_ms"] = max(1, round(self.timeout * 1000))
         return spec
 
-    def bind(self, call: Any, arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def bind(self, call: _native.Call, arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The positional and named arguments for a call, in the types of the hints."""
         named = {}
         for name, value in arguments.items():
             convert = self._converters.get(name)
             named[name] = value if convert is None else convert(value)
-        return ((call,) if self._takes_call else ()), named
+        return (() if self._call is None else (self._call(call),)), named
 
 
-def _signature(
-    function: Callable[..., Any], tool: str, about: dict[str, str]
-) -> tuple[dict[str, Any], bool, dict[str, _schema.Convert | None]]:
+Call = type[ToolCall] | type[BlockingCall] | None
+"""What a tool wants to have of its call, if anything."""
+
+
+def _call_of(hint: object) -> Call:
+    return hint if isinstance(hint, type) and issubclass(hint, (ToolCall, BlockingCall)) else None
+
+
+def _hints(function: Callable[..., Any], tool: str) -> dict[str, Any]:
     target: Any = function
     while isinstance(target, functools.partial):
         target = target.func
     if not inspect.isroutine(target):
         target = type(target).__call__
     try:
-        hints = get_type_hints(target, include_extras=True)
+        return get_type_hints(target, include_extras=True)
     except NameError as error:
         raise _schema.UnsupportedHint(f"a type hint of the tool `{tool}` cannot be resolved: {error}") from error
+
+
+def _signature(
+    function: Callable[..., Any], tool: str, about: dict[str, str]
+) -> tuple[dict[str, Any], Call, dict[str, _schema.Convert | None]]:
+    hints = _hints(function, tool)
     properties: dict[str, Any] = {}
     required: list[str] = []
     converters: dict[str, _schema.Convert | None] = {}
-    takes_call = False
+    call: Call = None
     for place, (name, parameter) in enumerate(inspect.signature(function).parameters.items()):
         hint = hints.get(name, parameter.annotation)
-        if place == 0 and isinstance(hint, type) and getattr(hint, "_is_tool_call", False):
-            takes_call = True
+        if place == 0 and _call_of(hint) is not None:
+            call = _call_of(hint)
             continue
         where = f"{tool}({name})"
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
@@ -131,7 +161,7 @@ def _signature(
         if parameter.default is parameter.empty:
             required.append(name)
     schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    return schema, takes_call, converters
+    return schema, call, converters
 
 
 @overload
@@ -143,6 +173,7 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
+    input_schema: Mapping[str, Any] | None = None,
     effect: Effect = "unsafe",
     timeout: float | timedelta | None = None,
     approval: Approval = "never",
@@ -154,12 +185,14 @@ def tool(function: Any = None, /, **options: Any) -> Any:
     """Makes a function a tool: `@tool`, or `@tool(effect="idempotent", timeout=5)`.
 
     The name is the function's, the description the first paragraph of its docstring, the schema of its arguments comes
-    from its type hints, with descriptions from the docstring's `Args:` or `Annotated[...]`. A first parameter annotated
-    `ToolCall` gets the call. The function may be sync or async; a sync one runs in a thread.
+    from its type hints, with descriptions from the docstring's `Args:` or `Annotated[...]`. The function may be sync or
+    async; a sync one runs in a thread. A first parameter annotated `ToolCall`, or `agentprovision.sync.ToolCall` in a
+    sync function, gets the call.
 
     Args:
         name: Another name, 1 to 64 of `a-z A-Z 0-9 _ -`.
         description: Another description.
+        input_schema: A JSON Schema of your own; the function then gets the arguments as plain data.
         effect: What calling it does to the world; default `unsafe`, which is never repeated.
         timeout: The longest a call may take, in seconds or as a `timedelta`; default 60 s.
         approval: `always` makes a run wait for a person before each call.

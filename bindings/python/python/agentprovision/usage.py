@@ -18,10 +18,10 @@ class UsageReport(Service):
     __slots__ = ()
 
     async def summary(
-        self, ctx: Context, *, start: datetime | str | None = None, end: datetime | str | None = None
+        self, ctx: Context, *, from_: datetime | str | None = None, to: datetime | str | None = None
     ) -> UsageSummary:
-        """Sums from `start` up to `end`; without both, of this month in UTC."""
-        return await self._get(UsageSummary, ctx, "usage.summary", {"from": start, "to": end})
+        """Sums from `from_` up to `to`; without both, of this month in UTC."""
+        return await self._get(UsageSummary, ctx, "usage.summary", {"from": from_, "to": to})
 
     async def events(self, ctx: Context, *, after: str | None = None, limit: int | None = None) -> list[UsageEvent]:
         """Usage events after one, at most `limit` (1 to 500, default 100)."""

@@ -1,0 +1,194 @@
+"""The platform: one store, its models and tools, and the services over them.
+
+Generated from `agentprovision.platform` by `scripts/sync_from_async.py`; do not edit.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from .. import _native, _options
+from .._codec import arguments, ident
+from .._host import Bridge
+from .._types import Tenant, User
+from .._wait import Pending, block
+from .agent import Agents
+from .audit import AuditLog
+from ..context import Context, OperatorContext, RequestInfo
+from ..error import ConflictError
+from .event import Events
+from .run import Runs, Sessions
+from .tenancy import ApiKeys, Tenants, Users
+from ..testing import ManualClock
+from .usage import UsageReport
+
+__all__ = ["Platform"]
+
+_THROUGH = 30.0
+"""Seconds a platform may take to close at the end of a scope that is cancelled."""
+
+
+class Models:
+    """The models agents may name."""
+
+    __slots__ = ("_native",)
+
+    def __init__(self, native: _native.Platform) -> None:
+        self._native = native
+
+    def names(self) -> list[str]:
+        """Their names."""
+        return self._native.models()
+
+
+class Platform:
+    """A platform, open until `close`. Runs are driven in the background; what a process leaves, another goes on with.
+
+    Open one per process, after a fork: `platform = Platform.open("sqlite://platform.db")`, or
+    `with Platform.open(...) as platform`.
+    """
+
+    agents: Agents
+    audit: AuditLog
+    events: Events
+    keys: ApiKeys
+    models: Models
+    runs: Runs
+    sessions: Sessions
+    tenants: Tenants
+    usage: UsageReport
+    users: Users
+
+    def __init__(self, native: _native.Platform, bridge: Bridge) -> None:
+        """Not for use; see `Platform.open`."""
+        self._native = native
+        self._bridge = bridge
+        self.agents = Agents(self)
+        self.audit = AuditLog(self)
+        self.events = Events(self)
+        self.keys = ApiKeys(self)
+        self.models = Models(native)
+        self.runs = Runs(self)
+        self.sessions = Sessions(self)
+        self.tenants = Tenants(self)
+        self.usage = UsageReport(self)
+        self.users = Users(self)
+        # Also at the end of the process, so that no thread enters an interpreter that is gone.
+        self._end = weakref.finalize(self, native.abandon)
+        self._pid = os.getpid()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._closing: Pending | None = None
+
+    @staticmethod
+    def open(
+        store: str | Mapping[str, Any] | None = None,
+        *,
+        providers: Iterable[str | Mapping[str, Any]] = (),
+        # Checkers take a list of differently typed tools for one of objects.
+        tools: Iterable[object] = (),
+        models: Iterable[object] = (),
+        authorizer: Callable[..., Any] | None = None,
+        subscribers: Iterable[Callable[..., Any]] = (),
+        secrets: Mapping[str, str] | None = None,
+        clock: ManualClock | None = None,
+        **options: Any,
+    ) -> Platform:
+        """Opens a platform: use it with `with`, which also closes it.
+
+        Args:
+            store: The store by URL (`sqlite://path` or `memory://`, the default), or a whole configuration as a mapping.
+            providers: Providers of models: names such as `openai`, or mappings such as `{"type": "openai_compatible",
+                "name": "local", "base_url": "http://localhost:8000/v1"}`.
+            tools: Functions agents may call; plain ones are made tools with the default effect.
+            models: Chat models of the host: `@model` functions, or objects with a `name` and `complete` or `stream`.
+            authorizer: A function of a context and an `Authorization`, asked after the roles: None keeps what they say,
+                a bool or a `Decision` decides.
+            subscribers: Functions of a list of events, called at least once for each event, in order.
+            secrets: Values for the environment variables the configuration names; asked before the environment.
+            clock: A manual clock, for tests.
+            **options: Further settings of the configuration, such as `pepper_env`, `permissions` or `engine`.
+        """
+        return _open(store, providers, tools, models, authorizer, subscribers, secrets, clock, options)
+
+    def operator(self, actor: str, *, reason: str) -> OperatorContext:
+        """A context above the tenants. The host says who acts and why; both are recorded."""
+        return self._native.operator(arguments("platform.operator", {"actor": actor, "reason": reason}))
+
+    def context(
+        self, tenant: str | Tenant, user: str | User, *, info: RequestInfo | None = None
+    ) -> Context:
+        """A context for a user whom the host has authenticated itself: checks membership and loads grants."""
+        given = {"tenant": ident(tenant, "tenant"), "user": ident(user, "user"), "info": info}
+        ctx: Context = block(self._native.context(arguments("platform.context", given)))
+        return ctx
+
+    def authenticate(self, api_key: str, *, info: RequestInfo | None = None) -> Context:
+        """A context for whoever an API key belongs to; `UnauthenticatedError` for every key that does not hold."""
+        given = {"api_key": api_key, "info": info}
+        ctx: Context = block(self._native.authenticate(arguments("platform.authenticate", given)))
+        return ctx
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    def close(self) -> None:
+        """Lets steps under way end for a while, gives every run back, and closes the store. Twice is harmless.
+
+        Cancelling the wait does not stop it. After a failure it can be asked for again. Not for tools and other functions
+        the platform calls, which it would wait for: `ConflictError`.
+        """
+        if not self.closed:
+            self._close().block()
+
+    def _close(self) -> Pending:
+        """The one closing that everybody waits for."""
+        if self._bridge.within:
+            raise ConflictError("a platform cannot be closed by a function it waits for")
+        with self._lock:
+            if self._closing is None or self._closing.failed:
+                self._closing = Pending(self._native.close(), self._over)
+            return self._closing
+
+    def _over(self) -> None:
+        self._closed = True
+        self._end.detach()
+        self._bridge.close()
+        self._native.shutdown()
+
+    def __enter__(self) -> Platform:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self.closed:
+            self._close().block(through=_THROUGH)
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True) and self._pid == os.getpid():
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+
+    def __repr__(self) -> str:
+        return f"<Platform {'closed' if self.closed else 'open'}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Platform belongs to the process that opened it and cannot be pickled")
+
+
+def _open(*given: Any) -> Platform:
+    bridge = Bridge(None)
+    native, opening = _options.start(bridge, *given)
+    try:
+        block(opening)
+    except BaseException:
+        bridge.close()
+        native.shutdown()
+        raise
+    return Platform(native, bridge)
+
