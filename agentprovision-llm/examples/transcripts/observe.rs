@@ -46,12 +46,24 @@ pub(crate) fn observe(case: &Value, body: &[u8], format: &Format) -> Outcome<Val
                 Err(error) if error.category == Category::Incomplete => {
                     Ok(Value::Object(pending(api, error.provider_code, recording)))
                 }
-                Err(error) => Err(error.to_string()),
+                Err(error) => Ok(Value::Object(failed(api, &error, recording))),
             }
         }
         ("stream", Format::Chat(dialect)) => stream(case, body, dialect.as_ref()),
         (other, _) => Err(format!("unknown kind {other}")),
     }
+}
+
+/// An error with a success status.
+fn failed(api: &str, error: &ProviderError, recording: Value) -> Map<String, Value> {
+    let recorded = |name| recording.get(name).cloned().unwrap_or_default();
+    let (status, reported) = (recorded("status"), recorded("error"));
+    let mut fields = pending(api, None, recording);
+    fields.insert("finish_reason".into(), json!("error"));
+    fields.insert("finish_reason_raw".into(), status);
+    fields.insert("response_error".into(), reported);
+    fields.insert("stream_error".into(), stream_error(error));
+    fields
 }
 
 fn pending(api: &str, state: Option<String>, recording: Value) -> Map<String, Value> {

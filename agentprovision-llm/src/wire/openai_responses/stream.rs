@@ -98,12 +98,13 @@ impl Events for Answer {
             ("response.created" | "response.in_progress" | "response.queued", Some(response)) => {
                 self.started(response, out);
             }
-            ("response.output_item.added" | "response.output_item.done", _) => {
+            ("response.output_item.added", _) => {
+                self.begun(place, data.get("item").unwrap_or(&Value::Null), out);
+            }
+            ("response.output_item.done", _) => {
                 let item = data.get("item").unwrap_or(&Value::Null);
                 self.item(place, item, out);
-                if text("type") == "response.output_item.done" {
-                    self.items.entry(place).or_default().whole = Some(item.clone());
-                }
+                self.items.entry(place).or_default().whole = Some(item.clone());
             }
             ("response.output_text.delta", _) => {
                 self.piece(place, (Kind::Text, at("content_index")), text("delta"), out);
@@ -219,7 +220,21 @@ impl Answer {
         whole.strip_prefix(call.arguments.as_str()).map(str::to_owned)
     }
 
-    /// An item, at its beginning or whole.
+    /// An item at its beginning. What content it has already comes again in pieces.
+    fn begun(&mut self, place: u64, wire: &Value, out: &mut Vec<ChatEvent>) {
+        let kind = wire.get("type").and_then(Value::as_str).unwrap_or_default();
+        let item = self.items.entry(place).or_default();
+        if item.kind.is_empty() {
+            item.kind = kind.to_owned();
+        }
+        if item.kind == "function_call" && kind == item.kind {
+            let mut wire = wire.clone();
+            wire.as_object_mut().and_then(|fields| fields.remove("arguments"));
+            self.call(place, &wire, out);
+        }
+    }
+
+    /// A whole item.
     fn item(&mut self, place: u64, wire: &Value, out: &mut Vec<ChatEvent>) {
         let kind = wire.get("type").and_then(Value::as_str).unwrap_or_default();
         let item = self.items.entry(place).or_default();
