@@ -34,10 +34,10 @@ pub mod gemini_generate;
 mod hint;
 #[cfg(any(feature = "gemini", feature = "ollama"))]
 mod json_stream;
-#[cfg(feature = "ollama")]
-pub mod ollama_chat;
 #[cfg(feature = "openai")]
 mod media;
+#[cfg(feature = "ollama")]
+pub mod ollama_chat;
 #[cfg(feature = "openai")]
 pub mod openai_chat;
 #[cfg(feature = "openai")]
