@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::builder::PlatformBuilder;
 use crate::decode::decode;
+use crate::providers::ProviderConfig;
 
 /// The settings of a platform as plain data. Unknown fields are refused by name.
 ///
@@ -76,34 +77,6 @@ fn providers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ProviderC
         ProviderConfig::deserialize(provider).map_err(serde::de::Error::custom)
     };
     given.into_iter().map(read).collect()
-}
-
-/// One provider.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-#[non_exhaustive]
-pub enum ProviderConfig {
-    /// OpenAI.
-    #[serde(rename = "openai")]
-    OpenAi {
-        /// The environment variable with the key; default `OPENAI_API_KEY`.
-        #[serde(default)]
-        key_env: Option<String>,
-        /// Another address, with the path before `/chat/completions`.
-        #[serde(default)]
-        base_url: Option<String>,
-    },
-    /// An endpoint that speaks OpenAI's dialect.
-    #[serde(rename = "openai_compatible")]
-    OpenAiCompatible {
-        /// The name agents put before a model's, as in `name/model`.
-        name: String,
-        /// The address, with the path before `/chat/completions`.
-        base_url: String,
-        /// The environment variable with the key; none is sent where absent.
-        #[serde(default)]
-        key_env: Option<String>,
-    },
 }
 
 /// Settings of the engine; an absent one keeps its default.
@@ -197,38 +170,6 @@ fn variable(name: &str) -> Result<SecretString> {
     Ok(value.into())
 }
 
-impl ProviderConfig {
-    #[cfg(feature = "llm-openai")]
-    fn add(
-        self,
-        builder: PlatformBuilder,
-        variable: &dyn Fn(&str) -> Result<SecretString>,
-    ) -> Result<PlatformBuilder> {
-        use agentprovision_llm::providers::{OpenAi, OpenAiCompatible};
-        Ok(match self {
-            Self::OpenAi { key_env, base_url } => {
-                let key = variable(key_env.as_deref().unwrap_or("OPENAI_API_KEY"))?;
-                builder.provider(match base_url {
-                    Some(url) => OpenAi::at(&url, key)?,
-                    None => OpenAi::new(key)?,
-                })
-            }
-            Self::OpenAiCompatible { name, base_url, key_env } => {
-                let mut provider = OpenAiCompatible::new(&name, &base_url)?;
-                if let Some(name) = key_env {
-                    provider = provider.key(variable(&name)?)?;
-                }
-                builder.provider(provider)
-            }
-        })
-    }
-
-    #[cfg(not(feature = "llm-openai"))]
-    fn add(self, _: PlatformBuilder, _: &dyn Fn(&str) -> Result<SecretString>) -> Result<PlatformBuilder> {
-        Err(Error::unsupported("this build has no providers; enable the feature `llm-openai`"))
-    }
-}
-
 impl EngineConfig {
     fn options(&self) -> Result<EngineOptions> {
         let mut options = EngineOptions::default();
@@ -264,6 +205,8 @@ mod tests {
             (r#"{"providers": [{"type": "nobody"}]}"#, "nobody"),
             (r#"{"engine": {"lease": 1}}"#, "did you mean `lease_ms`?"),
             (r#"{"providers": ["openia"]}"#, "unknown variant `openia`"),
+            (r#"{"providers": [{"type": "azure"}]}"#, "missing field `resource`"),
+            (r#"{"providers": [{"type": "groq", "key": "x"}]}"#, "unknown field `key`"),
             (r#"{"stroe": "memory://"}"#, "did you mean `store`?"),
         ] {
             let error = PlatformConfig::from_json(text).unwrap_err();
@@ -275,6 +218,42 @@ mod tests {
         let misplaced = r#"{"pepper_env": "hunter2-and-a-half"}"#;
         let misplaced = PlatformConfig::from_json(misplaced).unwrap().into_builder().unwrap_err();
         assert!(!misplaced.message().contains("hunter2"), "{misplaced}");
+        let all = [
+            "openai",
+            "anthropic",
+            "gemini",
+            "cohere",
+            "mistral",
+            "groq",
+            "deepseek",
+            "xai",
+            "openrouter",
+            "together",
+            "perplexity",
+            "fireworks",
+            "cerebras",
+            "vllm",
+            "llamacpp",
+            "ollama",
+        ];
+        let config = serde_json::json!({ "providers": all }).to_string();
+        let asked = std::cell::RefCell::new(Vec::new());
+        let built = PlatformConfig::from_json(&config).unwrap().into_builder_with(&|name| {
+            asked.borrow_mut().push(name.to_owned());
+            Some("0123456789".to_owned().into())
+        });
+        if cfg!(all(
+            feature = "llm-openai",
+            feature = "llm-anthropic",
+            feature = "llm-gemini",
+            feature = "llm-cohere",
+            feature = "llm-ollama"
+        )) {
+            let _ = built.unwrap();
+            assert_eq!(asked.borrow().len(), 13, "servers of one's own need no key: {asked:?}");
+        } else {
+            assert_eq!(built.unwrap_err().kind(), agentprovision_core::ErrorKind::Unsupported);
+        }
         let zero = PlatformConfig::from_json(r#"{"engine": {"max_runs": 0}}"#).unwrap();
         assert!(zero.into_builder().unwrap_err().message().contains("max_runs"));
     }

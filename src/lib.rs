@@ -7,13 +7,17 @@ mod decode;
 mod operations;
 mod platform;
 pub mod prelude;
+mod providers;
 #[cfg(feature = "wire")]
 pub mod wire;
 
 pub use builder::PlatformBuilder;
-pub use config::{EngineConfig, PlatformConfig, ProviderConfig, RoleConfig};
+pub use config::{EngineConfig, PlatformConfig, RoleConfig};
 pub use operations::{OPERATIONS, Operation, Scope};
 pub use platform::Platform;
+pub use providers::{
+    AzureProvider, BedrockProvider, CompatibleProvider, KeyedProvider, ProviderConfig, ServerProvider,
+};
 
 pub use agentprovision_core::{
     Clock, Context, ContextIssuer, Effects, Entropy, Env, Error, ErrorKind, MemoryDb, OperatorContext,

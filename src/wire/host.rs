@@ -8,8 +8,8 @@ use std::sync::Arc;
 use agentprovision_core::authz::{Authorizer, Decision, Permission, Resource};
 use agentprovision_core::event::{EventSink, NumberedEvent};
 use agentprovision_core::model::{
-    ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, FinishReason, ModelInfo,
-    ModelPrice, Usage,
+    ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Continuation, FinishReason,
+    ModelInfo, ModelPrice, Usage,
 };
 use agentprovision_core::money::{NanoUsd, PicoUsd};
 use agentprovision_core::tool::{Approval, Effect, SqlValue, Tool, ToolCall, ToolSpec, TxHandle};
@@ -357,6 +357,8 @@ struct AnswerForm {
     finish: Option<FinishReason>,
     /// Token counts; absent when the provider sent none.
     usage: Option<Usage>,
+    /// What the model wants to see again when this answer is sent back to it.
+    continuation: Option<Continuation>,
 }
 
 impl AnswerForm {
@@ -383,6 +385,7 @@ impl AnswerForm {
             events.push_back(ChatEvent::ToolCall { index, id: Some(id), name: Some(call.name), arguments });
         }
         let usual = if called { FinishReason::ToolCalls } else { FinishReason::Stop };
+        events.extend(self.continuation.map(ChatEvent::Continuation));
         events.push_back(ChatEvent::Finished { reason: self.finish.unwrap_or(usual), raw: None });
         events.extend(self.usage.map(ChatEvent::Usage));
         events

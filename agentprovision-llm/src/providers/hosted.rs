@@ -41,6 +41,9 @@ pub trait Service: fmt::Debug + Clone + Send + Sync + 'static {
 pub struct Hosted<S>(OpenAiCompatible, PhantomData<fn() -> S>);
 
 impl<S: Service> Hosted<S> {
+    /// The base URL of its API: for servers of your own, on this machine.
+    pub const BASE_URL: &'static str = S::BASE_URL;
+
     /// The service with this key.
     ///
     /// # Errors
