@@ -75,7 +75,7 @@ class Platform:
         self.tenants = Tenants(self)
         self.usage = UsageReport(self)
         self.users = Users(self)
-        # Also at the end of the process, so that no thread enters an interpreter that is gone.
+        # Also after a close, and at the end of the process: no thread may enter an interpreter that is gone.
         self._end = weakref.finalize(self, native.abandon)
         self._pid = os.getpid()
         self._closed = False
@@ -156,7 +156,6 @@ class Platform:
 
     def _over(self) -> None:
         self._closed = True
-        self._end.detach()
         self._bridge.close()
         self._native.shutdown()
 

@@ -78,7 +78,7 @@ class Platform:
         self.tenants = Tenants(self)
         self.usage = UsageReport(self)
         self.users = Users(self)
-        # Also at the end of the process, so that no thread enters an interpreter that is gone.
+        # Also after a close, and at the end of the process: no thread may enter an interpreter that is gone.
         self._end = weakref.finalize(self, native.abandon)
         self._pid = os.getpid()
         self._closed = False
@@ -159,7 +159,6 @@ class Platform:
 
     def _over(self) -> None:
         self._closed = True
-        self._end.detach()
         self._bridge.close()
         self._native.shutdown()
 
