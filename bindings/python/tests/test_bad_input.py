@@ -319,7 +319,7 @@ def test_hints_without_a_schema_are_refused_when_decorated() -> None:
 
     def positional(a: int, /) -> None: ...
 
-    def some_set(a: set[int]) -> None: ...
+    def some_complex(a: complex) -> None: ...
 
     def keyed(a: dict[int, str]) -> None: ...
 
@@ -331,7 +331,7 @@ def test_hints_without_a_schema_are_refused_when_decorated() -> None:
 
     def late_call(a: int, call: ToolCall) -> None: ...
 
-    for function in [no_hint, spread, keywords, positional, some_set, keyed, some_bytes, odd_literal, unknown, late_call]:
+    for function in [no_hint, spread, keywords, positional, some_complex, keyed, some_bytes, odd_literal, unknown, late_call]:
         with pytest.raises(TypeError) as caught:
             tool(function)  # type: ignore[call-overload]
         assert isinstance(caught.value, InvalidInputError)
