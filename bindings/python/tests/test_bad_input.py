@@ -129,6 +129,7 @@ async def test_what_is_given_to_operations() -> None:
             (lambda: platform.users.list(acme.admin, after="?"), "after"),
             (lambda: platform.audit.prove(acme.admin, -1, 5), "seq"),
             (lambda: platform.context(None, None), "`tenant` is None"),  # type: ignore[arg-type]
+            (lambda: platform.authenticate(12345), "not a value of type `int`"),  # type: ignore[arg-type]
             (lambda: platform.context(acme.tenant, ctx.user, info={"ip": "1"}), "ip"),  # type: ignore[arg-type]
         ]
         for call, named in bad:

@@ -41,6 +41,7 @@ async def test_cancelled_waits_lose_no_event_and_start_no_second_run(tmp_path: P
         runs = await platform.runs.list(acme.ctx)
         assert [run.id for run in runs] == [stream.run.id]
         again = [event async for event in stream.run.events()]
+        assert await stream.run.journal() == await platform.runs.journal(acme.ctx, stream.run)
         assert "".join(event.text for event in got if event.event == "text") == "".join(f"{n} " for n in range(50))
         assert [e.event for e in got if e.event != "text"] == [e.event for e in again if e.event != "text"]
 

@@ -20,7 +20,7 @@ from .._wait import Pending, block
 from .agent import Agents
 from .audit import AuditLog
 from ..context import Context, OperatorContext, RequestInfo
-from ..error import ConflictError
+from ..error import ConflictError, InvalidInputError
 from .event import Events
 from .run import Runs, Sessions
 from .tenancy import ApiKeys, Tenants, Users
@@ -130,6 +130,9 @@ class Platform:
 
     def authenticate(self, api_key: str, *, info: RequestInfo | None = None) -> Context:
         """A context for whoever an API key belongs to; `UnauthenticatedError` for every key that does not hold."""
+        if not isinstance(api_key, str):
+            # Without the value, which may be a secret all the same.
+            raise InvalidInputError(f"`api_key` is text, not a value of type `{type(api_key).__name__}`")
         given = {"api_key": api_key, "info": info}
         ctx: Context = block(self._native.authenticate(arguments("platform.authenticate", given)))
         return ctx
