@@ -83,8 +83,14 @@ async def test_everybody_waits_for_the_same_close(tmp_path: Path) -> None:
 
 async def test_a_close_that_failed_can_be_asked_for_again() -> None:
     class Broken:
-        def close(self) -> None:
-            raise UnavailableError("the store is away")
+        def close(self) -> Broken:
+            return self
+
+        def try_now(self) -> None:
+            return None
+
+        def start(self, callback: Any) -> None:
+            callback(False, UnavailableError("the store is away"))
 
     platform: Any = await Platform.open()
     native, platform._native = platform._native, Broken()
