@@ -10,6 +10,7 @@ export function errorKinds(): string
 export class Bridge {
   constructor(deliver: (kind: number, id: number, value: Value, thrown: number | null | undefined) => void)
   setClock(clock: Clock): void
+  addModel(model: Scripted): void
   open(id: number, config: string, secrets: string, parts: string): void
   close(id: number): void
   retire(): void
@@ -54,6 +55,11 @@ export class Call {
   watch(): void
   txExecute(id: number, args: string): void
   txQuery(id: number, args: string): void
+}
+
+export class Scripted {
+  constructor(args: string)
+  requests(): string
 }
 
 export class Clock {

@@ -1,6 +1,6 @@
 // For tests of agents: a model with written answers, and a clock that stands still.
 
-import type { ErrorKind, Json, ModelPrice, Timestamp } from './types.js'
+import type { ChatRequest, ErrorKind, Json, ModelPrice, Timestamp } from './types.js'
 
 /** One written answer; a text alone is an answer of that text. */
 export type Reply =
@@ -24,6 +24,8 @@ export type Reply =
 export class ScriptedModel {
   constructor(name: string, replies: readonly Reply[], options?: { price?: ModelPrice })
   readonly name: string
+  /** What it was asked so far, in order. */
+  requests(): ChatRequest[]
 }
 
 /** A clock that stands still until it is moved, with randomness from a seed: the same run gives the same bytes. */

@@ -48,9 +48,8 @@ class Platform {
     const parts = [
       encode(tools.map((part) => part.spec), { items: shapes.given('ToolSpec') }, 'tools'),
       encode(written.map((part) => part.info), { items: shapes.given('ModelInfo') }, 'models'),
-      encode(models.filter((part) => part instanceof ScriptedModel).map((part) => part.script), undefined, 'models'),
     ]
-    const text = `{"tools":${parts[0]},"models":${parts[1]},"scripted":${parts[2]},"authorizer":${authorizer != null},` +
+    const text = `{"tools":${parts[0]},"models":${parts[1]},"authorizer":${authorizer != null},` +
       `"subscribers":${subscribers.length},"bench":${given[BENCH] === true}}`
     const settings = encode(underscored(config))
     const kept = encode(texts(secrets), undefined, 'secrets')
@@ -61,6 +60,7 @@ class Platform {
     }))
     try {
       if (clock != null) link.native.setClock(ManualClock.native(clock))
+      for (const part of models) if (part instanceof ScriptedModel) link.native.addModel(ScriptedModel.native(part))
       await link.call((id) => link.native.open(id, settings, kept, text))
     } catch (error) {
       link.retire()

@@ -2,9 +2,11 @@
 // For tests of agents: a model with written answers, and a clock that stands still.
 
 const native = require('../native.cjs')
-const { encode, snake } = require('./json.cjs')
+const { decode, encode, snake } = require('./json.cjs')
 const { InvalidInputError, sync } = require('./errors.cjs')
 const shapes = require('./shapes.cjs')
+
+const scripted = new WeakMap()
 
 /** A model that gives written answers in order. */
 class ScriptedModel {
@@ -12,12 +14,20 @@ class ScriptedModel {
     if (typeof name !== 'string') throw new InvalidInputError('a model has a name')
     if (!Array.isArray(replies)) throw new InvalidInputError('a scripted model has an array of replies')
     this.name = name
-    this.script = JSON.parse(encode({
+    const text = encode({
       name,
       replies: replies.map(reply),
       price: price && JSON.parse(encode(price, shapes.given('ModelPrice'), 'price')),
-    }))
+    })
+    scripted.set(this, sync(() => new native.Scripted(text)))
     Object.freeze(this)
+  }
+
+  static native(model) { return scripted.get(model) }
+
+  /** What it was asked so far, in order. */
+  requests() {
+    return decode(sync(() => scripted.get(this).requests()), { items: shapes.answered('ChatRequest') }, 'the requests')
   }
 }
 

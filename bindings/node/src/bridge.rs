@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use agentprovision::testing::ManualClock;
+use agentprovision::model::ChatModel as _;
+use agentprovision::testing::{ManualClock, ScriptedModel};
 use agentprovision::wire::{self, host, testing};
 use agentprovision::{Error, Platform, PlatformBuilder, Result};
 use napi::bindgen_prelude::Function;
@@ -53,7 +54,6 @@ struct Parts {
     models: Vec<Json>,
     authorizer: bool,
     subscribers: usize,
-    scripted: Vec<Json>,
     bench: bool,
 }
 
@@ -68,6 +68,7 @@ pub struct Bridge {
     threads: Arc<Threads>,
     platform: Arc<OnceLock<Platform>>,
     clock: Mutex<Option<agentprovision::Env>>,
+    scripted: Mutex<Vec<(String, Arc<ScriptedModel>)>>,
     hook: Mutex<Option<CleanupEnvHook<Weak<Threads>>>>,
 }
 
@@ -103,6 +104,7 @@ impl Bridge {
             threads,
             platform: Arc::default(),
             clock: Mutex::default(),
+            scripted: Mutex::default(),
             hook: Mutex::new(Some(hook)),
         })
     }
@@ -113,13 +115,24 @@ impl Bridge {
         *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock.env.clone());
     }
 
+    /// Gives the platform that is opened next this model.
+    #[napi]
+    pub fn add_model(&self, model: &Scripted) {
+        let added = (model.name.clone(), model.model.clone());
+        self.scripted.lock().unwrap_or_else(PoisonError::into_inner).push(added);
+    }
+
     /// Opens the platform; `secrets` are looked at before the environment of the process.
     #[napi]
     pub fn open(&self, id: u32, config: String, secrets: String, parts: String) {
         let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let scripted = std::mem::take(&mut *self.scripted.lock().unwrap_or_else(PoisonError::into_inner));
         let (mailbox, platform) = (self.mailbox.clone(), self.platform.clone());
         self.mailbox.work(id, async move {
-            let builder = builder(&mailbox, &config, &secrets, &parts)?;
+            let mut builder = builder(&mailbox, &config, &secrets, &parts)?;
+            for (name, model) in scripted {
+                builder = builder.model(name, model);
+            }
             let builder = match clock {
                 Some(env) => builder.env(env),
                 None => builder,
@@ -285,15 +298,35 @@ fn builder(mailbox: &Arc<Mailbox>, config: &str, secrets: &str, parts: &str) -> 
     for _ in 0..parts.subscribers {
         builder = builder.event_sink(Arc::new(host::event_sink(function())));
     }
-    for script in &parts.scripted {
-        let model = testing::scripted_model(&script.to_string())?;
-        let name = script.get("name").and_then(Json::as_str).unwrap_or_default().to_owned();
-        builder = builder.model(name, Arc::new(model));
-    }
     if parts.bench {
         builder = builder.tool(crate::bench::tool());
     }
     Ok(builder)
+}
+
+/// A model with written answers, which keeps what it was asked.
+#[napi]
+#[derive(Debug)]
+pub struct Scripted {
+    name: String,
+    model: Arc<ScriptedModel>,
+}
+
+#[napi]
+impl Scripted {
+    /// A model: `{"name", "replies", "price"}`.
+    #[napi(constructor)]
+    pub fn new(args: String) -> napi::Result<Self> {
+        let model = testing::scripted_model(&args).map_err(|error| thrown(&error))?;
+        Ok(Self { name: model.info().name.clone(), model: Arc::new(model) })
+    }
+
+    /// What it was asked so far, as JSON.
+    #[napi]
+    pub fn requests(&self) -> napi::Result<String> {
+        serde_json::to_string(&self.model.requests())
+            .map_err(|error| thrown(&Error::internal("the requests cannot be written").with_source(error)))
+    }
 }
 
 /// A clock that stands still until it is moved, with randomness from a seed.

@@ -9,7 +9,7 @@ mod handles;
 mod host;
 mod mailbox;
 
-pub use bridge::{Bridge, Clock};
+pub use bridge::{Bridge, Clock, Scripted};
 pub use handles::{Caller, RunHandle, StreamHandle};
 pub use host::Call;
 

@@ -61,6 +61,20 @@ test('the main job in memory, and a platform that is closed', LIMIT, async () =>
   }
 })
 
+test('a scripted model keeps what it was asked', LIMIT, async (t) => {
+  const model = asks()
+  assert.deepEqual(model.requests(), [])
+  const platform = await open(t, { tools: [find], models: [model] })
+  await mainJob(platform)
+  const [first, second] = model.requests()
+  assert.equal(model.requests().length, 2)
+  assert.equal(first.messages.at(-1).role, 'user')
+  assert.deepEqual(first.tools.map(({ name }) => name), ['find_order'])
+  const { role, name, content } = second.messages.at(-1)
+  assert.deepEqual([role, name, JSON.parse(content).id], ['tool', 'find_order', '1234'])
+  assert.equal(first.outputSchema, null)
+})
+
 test('the main job on SQLite, and what a second platform sees', LIMIT, async (t) => {
   const store = sqlite(folder(t))
   const first = await Platform.open({ store, tools: [find], models: [asks()] })

@@ -41,7 +41,7 @@ const WORKERS: usize = 2;
 const BLOCKING: usize = 16;
 
 /// How long the end of a process may wait for what is under way.
-const LINGER: Duration = Duration::from_millis(500);
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Everything a platform's handles share.
 pub(crate) struct Shared {
@@ -71,6 +71,7 @@ impl Shared {
             .name("agentprovision-py".into())
             .spawn(move || {
                 serve(&receiver, &bridge);
+                drop(bridge);
                 drop(ended);
             })
             .map_err(failed)?;

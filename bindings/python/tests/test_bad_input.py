@@ -129,6 +129,7 @@ async def test_what_is_given_to_operations() -> None:
             (lambda: platform.users.list(acme.admin, after="?"), "after"),
             (lambda: platform.audit.prove(acme.admin, -1, 5), "seq"),
             (lambda: platform.context(None, None), "`tenant` is None"),  # type: ignore[arg-type]
+            (lambda: platform.authenticate(12345), "not a value of type `int`"),  # type: ignore[arg-type]
             (lambda: platform.context(acme.tenant, ctx.user, info={"ip": "1"}), "ip"),  # type: ignore[arg-type]
         ]
         for call, named in bad:
@@ -319,7 +320,7 @@ def test_hints_without_a_schema_are_refused_when_decorated() -> None:
 
     def positional(a: int, /) -> None: ...
 
-    def some_set(a: set[int]) -> None: ...
+    def some_complex(a: complex) -> None: ...
 
     def keyed(a: dict[int, str]) -> None: ...
 
@@ -331,7 +332,7 @@ def test_hints_without_a_schema_are_refused_when_decorated() -> None:
 
     def late_call(a: int, call: ToolCall) -> None: ...
 
-    for function in [no_hint, spread, keywords, positional, some_set, keyed, some_bytes, odd_literal, unknown, late_call]:
+    for function in [no_hint, spread, keywords, positional, some_complex, keyed, some_bytes, odd_literal, unknown, late_call]:
         with pytest.raises(TypeError) as caught:
             tool(function)  # type: ignore[call-overload]
         assert isinstance(caught.value, InvalidInputError)

@@ -70,8 +70,9 @@ def test_nothing_generated_is_stale(script: str) -> None:
 
 def test_everything_that_is_offered_is_there() -> None:
     import agentprovision.sync
+    from agentprovision import authz, identity, tenant
 
-    for module in (agentprovision, agentprovision.sync, agentprovision.testing, agentprovision.error):
+    for module in (agentprovision, agentprovision.sync, agentprovision.testing, agentprovision.error, authz, identity, tenant):
         assert len(set(module.__all__)) == len(module.__all__)
         for name in module.__all__:
             assert getattr(module, name).__doc__ or name in ("RunEvent", "ChatEvent"), name

@@ -41,6 +41,7 @@ async def test_cancelled_waits_lose_no_event_and_start_no_second_run(tmp_path: P
         runs = await platform.runs.list(acme.ctx)
         assert [run.id for run in runs] == [stream.run.id]
         again = [event async for event in stream.run.events()]
+        assert await stream.run.journal() == await platform.runs.journal(acme.ctx, stream.run)
         assert "".join(event.text for event in got if event.event == "text") == "".join(f"{n} " for n in range(50))
         assert [e.event for e in got if e.event != "text"] == [e.event for e in again if e.event != "text"]
 
@@ -82,8 +83,14 @@ async def test_everybody_waits_for_the_same_close(tmp_path: Path) -> None:
 
 async def test_a_close_that_failed_can_be_asked_for_again() -> None:
     class Broken:
-        def close(self) -> None:
-            raise UnavailableError("the store is away")
+        def close(self) -> Broken:
+            return self
+
+        def try_now(self) -> None:
+            return None
+
+        def start(self, callback: Any) -> None:
+            callback(False, UnavailableError("the store is away"))
 
     platform: Any = await Platform.open()
     native, platform._native = platform._native, Broken()

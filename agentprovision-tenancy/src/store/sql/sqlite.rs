@@ -40,8 +40,8 @@ pub(super) fn options(path: &Path, access: Access) -> SqliteConnectOptions {
             .create_if_missing(true)
             .synchronous(SqliteSynchronous::Full)
             .pragma("wal_autocheckpoint", "4000")
-            // In KiB. The pages that every commit touches, of some hundred runs.
-            .pragma("cache_size", "-32768"),
+            // In KiB. The pages that every commit touches, of some hundred runs, and not much of the process.
+            .pragma("cache_size", "-16384"),
         Access::Read => options.read_only(true),
         Access::Immutable => options.read_only(true).immutable(true),
     }

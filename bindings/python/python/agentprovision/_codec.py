@@ -6,11 +6,12 @@ import dataclasses
 import json
 import types
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from decimal import Decimal
 from enum import Enum
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
 
 from .error import InvalidInputError
 
@@ -32,6 +33,8 @@ def _default(value: object) -> Any:
         return format(value, "f")
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, (date, UUID)):
+        return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):

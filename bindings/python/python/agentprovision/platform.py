@@ -17,7 +17,7 @@ from ._wait import Pending, settle
 from .agent import Agents
 from .audit import AuditLog
 from .context import Context, OperatorContext, RequestInfo
-from .error import ConflictError
+from .error import ConflictError, InvalidInputError
 from .event import Events
 from .run import Runs, Sessions
 from .tenancy import ApiKeys, Tenants, Users
@@ -75,7 +75,7 @@ class Platform:
         self.tenants = Tenants(self)
         self.usage = UsageReport(self)
         self.users = Users(self)
-        # Also at the end of the process, so that no thread enters an interpreter that is gone.
+        # Also after a close, and at the end of the process: no thread may enter an interpreter that is gone.
         self._end = weakref.finalize(self, native.abandon)
         self._pid = os.getpid()
         self._closed = False
@@ -127,6 +127,9 @@ class Platform:
 
     async def authenticate(self, api_key: str, *, info: RequestInfo | None = None) -> Context:
         """A context for whoever an API key belongs to; `UnauthenticatedError` for every key that does not hold."""
+        if not isinstance(api_key, str):
+            # Without the value, which may be a secret all the same.
+            raise InvalidInputError(f"`api_key` is text, not a value of type `{type(api_key).__name__}`")
         given = {"api_key": api_key, "info": info}
         ctx: Context = await settle(self._native.authenticate(arguments("platform.authenticate", given)))
         return ctx
@@ -156,7 +159,6 @@ class Platform:
 
     def _over(self) -> None:
         self._closed = True
-        self._end.detach()
         self._bridge.close()
         self._native.shutdown()
 

@@ -197,6 +197,10 @@ class Run:
         """Its steps so far."""
         return await self._platform.runs.chain(self._ctx, self.id)
 
+    async def journal(self) -> Journal:
+        """Its verified journal."""
+        return await self._platform.runs.journal(self._ctx, self.id)
+
     async def cancel(self) -> None:
         """Asks for it to end: the steps under way are cancelled."""
         await self._platform.runs.cancel(self._ctx, self.id)

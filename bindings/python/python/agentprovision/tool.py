@@ -144,6 +144,7 @@ def _signature(
     required: list[str] = []
     converters: dict[str, _schema.Convert | None] = {}
     call: Call = None
+    defs = _schema.Definitions()
     for place, (name, parameter) in enumerate(inspect.signature(function).parameters.items()):
         hint = hints.get(name, parameter.annotation)
         if place == 0 and _call_of(hint) is not None:
@@ -154,13 +155,15 @@ def _signature(
             raise _schema.UnsupportedHint(f"`{where}` cannot be given by name")
         if hint is parameter.empty:
             raise _schema.UnsupportedHint(f"`{where}` has no type hint")
-        schema, converters[name] = _schema.describe(hint, where)
+        schema, converters[name] = _schema.describe(hint, where, defs)
         if name in about and "description" not in schema:
             schema["description"] = about[name]
         properties[name] = schema
         if parameter.default is parameter.empty:
             required.append(name)
     schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    if defs.schemas:
+        schema["$defs"] = defs.schemas
     return schema, call, converters
 
 

@@ -200,6 +200,10 @@ class Run:
         """Its steps so far."""
         return self._platform.runs.chain(self._ctx, self.id)
 
+    def journal(self) -> Journal:
+        """Its verified journal."""
+        return self._platform.runs.journal(self._ctx, self.id)
+
     def cancel(self) -> None:
         """Asks for it to end: the steps under way are cancelled."""
         self._platform.runs.cancel(self._ctx, self.id)
