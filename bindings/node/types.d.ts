@@ -453,6 +453,8 @@ export interface ToolCallChatEvent {
 export interface UsageChatEvent {
   /** Those of the prompt tokens that were read from the provider's cache. */
   cacheReadTokens?: number | null
+  /** Those of the cache writes that are kept for an hour. */
+  cacheWrite1hTokens?: number | null
   /** Those of the prompt tokens that were written to the provider's cache. */
   cacheWriteTokens?: number | null
   /** Prompt tokens, including cache reads and writes. */
@@ -499,6 +501,8 @@ export interface ChatRequest {
 
 /** A whole answer of a model. */
 export interface ChatResponse {
+  /** What the provider wants to see again when this answer is sent back to it. */
+  continuation?: Continuation | null
   /** Why it ended. */
   finish: FinishReason
   /** The provider's word for it. */
@@ -536,10 +540,36 @@ export interface ConsistencyArguments {
 }
 
 /** A piece of a user's message. */
-export type Content = {
+export type Content =
+  | TextContent
+  | ImageContent
+  | DocumentContent
+
+/** Text. */
+export interface TextContent {
   /** The text. */
   text: string
   type: 'text'
+}
+
+/** An image. */
+export interface ImageContent {
+  /** Its media type, such as `image/png`. */
+  mediaType: string
+  /** The bytes. */
+  source: Source
+  type: 'image'
+}
+
+/** A document. */
+export interface DocumentContent {
+  /** Its media type, such as `application/pdf`. */
+  mediaType: string
+  /** Its name, where it has one. */
+  name?: string | null
+  /** The bytes. */
+  source: Source
+  type: 'document'
 }
 
 /** Who acts, for which tenant, with which grants. */
@@ -562,6 +592,17 @@ export interface ContextRecord {
   tenant: TenantId
   /** The user. */
   user: UserId
+}
+
+/**
+ * What a provider wants to see again when its own answer is sent back to it: signed or encrypted reasoning, above all.
+ * Another provider than the issuer would refuse it, so it is left out there.
+ */
+export interface Continuation {
+  /** Who can read it: the name of a dialect, or of a provider where its keys are its own. */
+  issuer: string
+  /** Parts of the answer in the issuer's own wire format. */
+  items: Json[]
 }
 
 /** A place in a list. */
@@ -717,6 +758,8 @@ export interface UserMessage {
 
 /** What the model answered. */
 export interface AssistantMessage {
+  /** What the provider that answered wants to see again. */
+  continuation?: Continuation | null
   role: 'assistant'
   /** The text; may be empty. */
   text: string
@@ -741,6 +784,8 @@ export type Meter = 'llm.tokens.input' | 'llm.tokens.output' | 'llm.requests' | 
 
 /** A whole answer of a model. */
 export interface ModelAnswer {
+  /** What the model wants to see again when this answer is sent back to it. */
+  continuation?: Continuation | null
   /** Why it ended; where absent, `tool_calls` with any of them and otherwise `stop`. */
   finish?: FinishReason | null
   /** The provider's id of the answer. */
@@ -779,6 +824,8 @@ export interface ModelPrice {
   cacheRead?: NanoUsd | null
   /** Prompt tokens written to a cache; the input price where absent. */
   cacheWrite?: NanoUsd | null
+  /** Prompt tokens written to a cache for an hour; the price of other writes where absent. */
+  cacheWrite1h?: NanoUsd | null
   /** Prompt tokens that come from no cache. */
   input: NanoUsd
   /** Completion tokens. */
@@ -1202,6 +1249,13 @@ export interface SessionRecord {
 /** Whether a problem stops a deployment. */
 export type Severity = 'error' | 'warning'
 
+/** Where the bytes of a file are. */
+export type Source = {
+  base64: string
+} | {
+  url: string
+}
+
 /** A span of time. */
 export interface SpanArguments {
   /** First point in time; with `to` also absent, the start of this month in UTC. */
@@ -1354,6 +1408,8 @@ export interface TurnArguments {
 export interface Usage {
   /** Those of the prompt tokens that were read from the provider's cache. */
   cacheReadTokens: number | null
+  /** Those of the cache writes that are kept for an hour, where the provider prices these apart. */
+  cacheWrite1hTokens?: number | null
   /** Those of the prompt tokens that were written to the provider's cache. */
   cacheWriteTokens: number | null
   /** Prompt tokens, including cache reads and writes. */
@@ -1401,6 +1457,8 @@ export type UsageId = string
 export interface UsageInput {
   /** Those of the prompt tokens that were read from the provider's cache. */
   cacheReadTokens?: number | null
+  /** Those of the cache writes that are kept for an hour, where the provider prices these apart. */
+  cacheWrite1hTokens?: number | null
   /** Those of the prompt tokens that were written to the provider's cache. */
   cacheWriteTokens?: number | null
   /** Prompt tokens, including cache reads and writes. */

@@ -377,6 +377,8 @@ class MessageAssistant(Record):
     role: Literal["assistant"]
     text: str
     """The text; may be empty."""
+    continuation: Continuation | None = None
+    """What the provider that answered wants to see again."""
     tool_calls: list[ToolRequest] | None = None
     """The tool calls it asked for."""
 
@@ -409,8 +411,63 @@ class ContentText(Record):
     type: Literal["text"]
 
 
-Content = Union[ContentText]
+@dataclass(frozen=True, slots=True)
+class ContentImage(Record):
+    """An image."""
+
+    media_type: str
+    """Its media type, such as `image/png`."""
+    source: Source
+    """The bytes."""
+    type: Literal["image"]
+
+
+@dataclass(frozen=True, slots=True)
+class ContentDocument(Record):
+    """A document."""
+
+    media_type: str
+    """Its media type, such as `application/pdf`."""
+    source: Source
+    """The bytes."""
+    type: Literal["document"]
+    name: str | None = None
+    """Its name, where it has one."""
+
+
+Content = Union[ContentText, ContentImage, ContentDocument]
 """A piece of a user's message."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceBase64(Record):
+    """Here, in base64 (RFC 4648, section 4)."""
+
+    base64: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceUrl(Record):
+    """Where the provider fetches them."""
+
+    url: str
+
+
+Source = Union[SourceBase64, SourceUrl]
+"""Where the bytes of a file are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation(Record):
+    """What a provider wants to see again when its own answer is sent back to it: signed or encrypted reasoning, above
+    all.
+    Another provider than the issuer would refuse it, so it is left out there.
+    """
+
+    issuer: str
+    """Who can read it: the name of a dialect, or of a provider where its keys are its own."""
+    items: list[Any]
+    """Parts of the answer in the issuer's own wire format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,6 +516,8 @@ class ChatResponse(Record):
     """The text."""
     usage: Usage | None
     """Token counts; absent when the provider sent none."""
+    continuation: Continuation | None = None
+    """What the provider wants to see again when this answer is sent back to it."""
     reasoning: str | None = None
     """Reasoning the provider showed."""
     refusal: str | None = None
@@ -485,6 +544,8 @@ class Usage(Record):
     """Billable completion tokens, including reasoning."""
     reasoning_tokens: int | None
     """Those of the completion tokens that were reasoning."""
+    cache_write_1h_tokens: int | None = None
+    """Those of the cache writes that are kept for an hour, where the provider prices these apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1224,6 +1285,8 @@ class ChatEventUsage(TypedDict, total=False):
 
     cache_read_tokens: int | None
     """Those of the prompt tokens that were read from the provider's cache."""
+    cache_write_1h_tokens: int | None
+    """Those of the cache writes that are kept for an hour."""
     cache_write_tokens: int | None
     """Those of the prompt tokens that were written to the provider's cache."""
     input_tokens: int | None
@@ -1264,6 +1327,18 @@ class ConsistencyArgs(TypedDict, total=False):
     """The larger size."""
     old: Required[int]
     """The smaller size."""
+
+
+class ContinuationDict(TypedDict, total=False):
+    """What a provider wants to see again when its own answer is sent back to it: signed or encrypted reasoning, above
+    all.
+    Another provider than the issuer would refuse it, so it is left out there.
+    """
+
+    issuer: Required[str]
+    """Who can read it: the name of a dialect, or of a provider where its keys are its own."""
+    items: Required[Sequence[Any]]
+    """Parts of the answer in the issuer's own wire format."""
 
 
 Effect = Literal["pure", "idempotent", "transactional", "unsafe"]
@@ -1340,6 +1415,8 @@ class MemberContextArgs(TypedDict, total=False):
 class ModelAnswerArgs(TypedDict, total=False):
     """A whole answer of a model."""
 
+    continuation: ContinuationDict | None
+    """What the model wants to see again when this answer is sent back to it."""
     finish: FinishReason | None
     """Why it ended; where absent, `tool_calls` with any of them and otherwise `stop`."""
     id: str | None
@@ -1374,6 +1451,8 @@ class UsageDict(TypedDict, total=False):
 
     cache_read_tokens: int | None
     """Those of the prompt tokens that were read from the provider's cache."""
+    cache_write_1h_tokens: int | None
+    """Those of the cache writes that are kept for an hour, where the provider prices these apart."""
     cache_write_tokens: int | None
     """Those of the prompt tokens that were written to the provider's cache."""
     input_tokens: int | None
@@ -1406,6 +1485,8 @@ class ModelPriceArgs(TypedDict, total=False):
     """Prompt tokens read from a cache; the input price where absent."""
     cache_write: Decimal | str | None
     """Prompt tokens written to a cache; the input price where absent."""
+    cache_write_1h: Decimal | str | None
+    """Prompt tokens written to a cache for an hour; the price of other writes where absent."""
     input: Required[Decimal | str]
     """Prompt tokens that come from no cache."""
     output: Required[Decimal | str]
@@ -1672,8 +1753,12 @@ __all__ = [
     "Checkpoint",
     "ConsistencyArgs",
     "Content",
+    "ContentDocument",
+    "ContentImage",
     "ContentText",
     "ContextRecord",
+    "Continuation",
+    "ContinuationDict",
     "Effect",
     "EntriesArgs",
     "EventReadArgs",
@@ -1731,6 +1816,9 @@ __all__ = [
     "SessionByIdArgs",
     "SessionRecord",
     "Severity",
+    "Source",
+    "SourceBase64",
+    "SourceUrl",
     "SpanArgs",
     "StepError",
     "StepKind",
