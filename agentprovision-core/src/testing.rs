@@ -150,7 +150,8 @@ impl ScriptedModel {
 
     fn events(&self, request: &ChatRequest) -> (Vec<Result<ChatEvent>>, bool) {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
-        let prompt: usize = request.messages.iter().map(|message| format!("{message:?}").len()).sum();
+        // Of the JSON form, which a new field that is absent does not change.
+        let prompt = serde_json::to_string(&request.messages).map_or(0, |json| json.len());
         let usage = |output: usize| {
             ChatEvent::Usage(Usage {
                 input_tokens: Some(prompt as u64 / 4),

@@ -30,7 +30,8 @@ const findOrder = tool(
 // makes it a stream to look at.
 const written = model({ name: 'written', price: { input: '0.1', output: '0.2' } }, async function* ({ messages }, { signal }) {
   const asked = messages.findLast(({ role }) => role === 'user')
-  const text = asked?.role === 'user' ? (asked.content[0]?.text ?? '') : ''
+  const said = asked?.role === 'user' ? asked.content.find(({ type }) => type === 'text') : undefined
+  const text = said?.type === 'text' ? said.text : ''
   const found = messages.at(-1)
   if (found?.role !== 'tool') {
     yield { type: 'tool_call', index: 0, id: 'call_1', name: 'find_order', arguments: JSON.stringify({ id: /\d+/.exec(text)?.[0] ?? '' }) }

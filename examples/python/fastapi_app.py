@@ -32,7 +32,7 @@ from agentprovision import (
     model,
     tool,
 )
-from agentprovision.model import MessageTool, MessageUser
+from agentprovision.model import ContentText, MessageTool, MessageUser
 from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel
@@ -53,7 +53,8 @@ async def written(ctx: Context, request: ChatRequest) -> AsyncIterator[str | Cha
     found = request.messages[-1]
     if not isinstance(found, MessageTool):
         asked = [message for message in request.messages if isinstance(message, MessageUser)]
-        number = re.search(r"\d+", asked[-1].content[0].text if asked else "")
+        said = [part.text for part in asked[-1].content if isinstance(part, ContentText)] if asked else []
+        number = re.search(r"\d+", said[0] if said else "")
         arguments = json.dumps({"id": number[0] if number else ""})
         yield {"type": "tool_call", "index": 0, "id": "call_1", "name": "find_order", "arguments": arguments}
         return

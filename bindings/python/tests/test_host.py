@@ -27,7 +27,7 @@ from agentprovision import (
     tool,
 )
 from agentprovision import sync as blocking
-from agentprovision.model import ChatEvent, MessageUser, ModelAnswer
+from agentprovision.model import ChatEvent, ContentText, MessageUser, ModelAnswer
 from support import agent, answers, blocking_agent, blocking_home, calls, home
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who")
@@ -43,7 +43,9 @@ class Whole:
         await anyio.lowlevel.checkpoint()
         said = request.messages[-1]
         assert isinstance(said, MessageUser)
-        text = said.content[0].text
+        part = said.content[0]
+        assert isinstance(part, ContentText)
+        text = part.text
         return {"text": f"{ctx.user[:4]} said {text}", "usage": {"input_tokens": 1_000_000, "output_tokens": 500_000}}
 
 

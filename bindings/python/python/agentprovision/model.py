@@ -8,6 +8,10 @@ from typing import Any, Union
 from ._types import ChatEventArgs as ChatEvent
 from ._types import (
     ChatRequest,
+    ContentDocument,
+    ContentImage,
+    ContentText,
+    Continuation,
     Message,
     MessageAssistant,
     MessageSystem,
@@ -24,6 +28,10 @@ from .error import InvalidInputError
 __all__ = [
     "ChatEvent",
     "ChatRequest",
+    "ContentDocument",
+    "ContentImage",
+    "ContentText",
+    "Continuation",
     "Message",
     "MessageAssistant",
     "MessageSystem",
