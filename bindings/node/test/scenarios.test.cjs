@@ -31,7 +31,7 @@ async function mainJob(platform) {
   assert.match(String(outcome.chain), /find_order .* ok\n.*\ncompleted in \d+ ms: 3 steps, 110 \+ 11 tokens, cost 0.000132 USD$/s)
   const usage = await platform.usage.summary(acme.admin)
   assert.equal(usage.costUsd, outcome.record.costUsd)
-  assert.equal(usage.meters['llm.tokens.input'], 100)
+  assert.equal(usage.meters['llm.tokens.input'], 110)
   const events = await platform.events.read(acme.admin, { limit: 500 })
   assert.deepEqual(events.map(({ seq }) => seq), events.map((_, index) => index + 1))
   assert.ok(events.some(({ event }) => event.type === 'agentprovision.run.finished'))
