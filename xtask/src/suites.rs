@@ -113,8 +113,7 @@ fn transcripts(workspace: &Workspace) -> Plan {
     }
     let program = || workspace.command(workspace.examples.join("transcripts"), [&data]);
     let (all, mut self_test) = (program(), program());
-    // Of one format: altering every leaf of every case takes minutes, and the runner is the same for all.
-    self_test.args(["--self-test", "--api", "openai.chat"]);
+    self_test.arg("--self-test");
     Plan::Run(vec![all, self_test])
 }
 
