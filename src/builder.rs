@@ -14,7 +14,7 @@ use agentprovision_core::tool::{Tool, ToolSet};
 use agentprovision_core::usage::UsageReport;
 use agentprovision_core::{ContextIssuer, Env, Error, Result};
 use agentprovision_llm::providers::Provider;
-use agentprovision_llm::{Catalog, Models};
+use agentprovision_llm::{Catalog, ModelRegistry};
 use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::Pepper;
 use agentprovision_tenancy::rbac::{RbacAuthorizer, RoleSpec, Roles};
@@ -238,8 +238,8 @@ fn models(
     catalog: Option<Catalog>,
     transport: Option<Arc<dyn HttpTransport>>,
     env: Env,
-) -> Result<Models> {
-    let mut models = Models::builder().env(env);
+) -> Result<ModelRegistry> {
+    let mut models = ModelRegistry::builder().env(env);
     if let Some(catalog) = catalog {
         models = models.catalog(catalog);
     }

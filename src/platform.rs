@@ -13,7 +13,7 @@ use agentprovision_core::id::{TenantId, UserId};
 use agentprovision_core::run::{Engine, LocalEngine, Runs, Sessions};
 use agentprovision_core::usage::UsageReport;
 use agentprovision_core::{Context, ContextIssuer, Env, ErrorKind, OperatorContext, Result};
-use agentprovision_llm::Models;
+use agentprovision_llm::ModelRegistry;
 use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::{ApiKeys, Users};
 use agentprovision_tenancy::tenant::Tenants;
@@ -39,7 +39,7 @@ pub(crate) struct Inner {
     pub(crate) audit: AuditLog,
     pub(crate) usage: UsageReport,
     pub(crate) events: Events,
-    pub(crate) models: Models,
+    pub(crate) models: ModelRegistry,
     pub(crate) permissions: Arc<PermissionRegistry>,
     pub(crate) engine: LocalEngine,
     pub(crate) relay: tokio::sync::Mutex<Option<JoinHandle<()>>>,
@@ -118,7 +118,7 @@ impl Platform {
     }
 
     /// The models agents may name.
-    pub fn models(&self) -> &Models {
+    pub fn models(&self) -> &ModelRegistry {
         &self.0.models
     }
 

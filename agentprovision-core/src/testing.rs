@@ -20,8 +20,8 @@ use crate::effect::Effects;
 use crate::error::{Error, Result};
 use crate::id::{SignalId, WorkerId};
 use crate::model::{
-    ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, FinishReason, Message,
-    ModelInfo, ModelPrice, ModelResolver, Usage,
+    Capabilities, ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, FinishReason,
+    Message, ModelInfo, ModelPrice, ModelResolver, Usage,
 };
 use crate::money::PicoUsd;
 use crate::run::{Created, Fence, JournalBatch, Lease, NewRun, RunStore, RunTx, Signal};
@@ -101,6 +101,7 @@ impl ScriptedModel {
             context_window: Some(128_000),
             max_output_tokens: Some(4096),
             price: Some(price),
+            capabilities: Capabilities::default(),
         };
         Self { info, script: Box::new(script), requests: Mutex::default() }
     }

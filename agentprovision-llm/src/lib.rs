@@ -5,7 +5,7 @@
 //! - [`providers`] holds one [`Provider`] per service; [`HttpModel`] joins a dialect, an endpoint and a transport into a
 //!   [`ChatModel`](agentprovision_core::model::ChatModel).
 //! - [`catalog`] knows context windows and prices, in integers.
-//! - [`Models`] is the set of models of a platform: it resolves a name to a model.
+//! - [`ModelRegistry`] is the set of models of a platform: it resolves a name to a model.
 //!
 //! ```
 //! # #[cfg(not(feature = "openai"))]
@@ -15,11 +15,11 @@
 //! use std::sync::Arc;
 //! use agentprovision_core::http::{ReqwestOptions, ReqwestTransport};
 //! use agentprovision_llm::providers::{OpenAi, OpenAiCompatible};
-//! use agentprovision_llm::Models;
+//! use agentprovision_llm::ModelRegistry;
 //!
 //! // Talks to nobody it was not told of.
 //! let transport = ReqwestTransport::new(&ReqwestOptions::default())?;
-//! let models = Models::builder()
+//! let models = ModelRegistry::builder()
 //!     .transport(Arc::new(transport.clone()))
 //!     .provider(Arc::new(OpenAi::new("sk-your-key".into())?))
 //!     .provider(Arc::new(OpenAiCompatible::new("local", "http://localhost:11434/v1")?))
@@ -69,7 +69,7 @@ pub use endpoint::Endpoint;
 pub use http_model::HttpModel;
 pub use http_vectors::{HttpEmbedder, HttpReranker};
 pub use providers::Provider;
-pub use registry::{Models, ModelsBuilder};
+pub use registry::{ModelRegistry, ModelRegistryBuilder};
 #[cfg(feature = "bedrock")]
 pub use sigv4::{AwsKeySource, AwsKeys, SigV4};
 pub use wire::{Category, ProviderError};

@@ -18,7 +18,7 @@ use crate::route::{Health, HealthOptions, Watched};
 /// A name is looked up in this order: a model registered under exactly this name; `provider/model` where the provider
 /// is registered; the first provider whose catalogue entries know the name; the only provider, when there is one.
 #[derive(Clone, Debug)]
-pub struct Models(Arc<Inner>);
+pub struct ModelRegistry(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -38,7 +38,7 @@ const KEPT: u64 = 4096;
 
 /// Collects the models of a platform.
 #[derive(Debug)]
-pub struct ModelsBuilder {
+pub struct ModelRegistryBuilder {
     explicit: Vec<(String, Arc<dyn ChatModel>)>,
     providers: Vec<Arc<dyn Provider>>,
     catalog: Catalog,
@@ -47,7 +47,7 @@ pub struct ModelsBuilder {
     health: HealthOptions,
 }
 
-impl ModelsBuilder {
+impl ModelRegistryBuilder {
     /// What is known about models; the shipped catalogue where this is not called.
     #[must_use]
     pub fn catalog(mut self, catalog: Catalog) -> Self {
@@ -95,7 +95,7 @@ impl ModelsBuilder {
     /// # Errors
     /// `already_exists` when two models or two providers have one name; `invalid_input` when a name is empty, a
     /// provider's name has a slash, or there are providers but no transport.
-    pub fn build(self) -> Result<Models> {
+    pub fn build(self) -> Result<ModelRegistry> {
         let mut explicit = BTreeMap::new();
         for (name, model) in self.explicit {
             if name.is_empty() {
@@ -120,7 +120,7 @@ impl ModelsBuilder {
         }
         let Self { providers, catalog, transport, env, health, explicit: _ } = self;
         let watched = moka::sync::Cache::new(KEPT);
-        Ok(Models(Arc::new(Inner {
+        Ok(ModelRegistry(Arc::new(Inner {
             explicit,
             providers,
             catalog,
@@ -132,10 +132,10 @@ impl ModelsBuilder {
     }
 }
 
-impl Models {
+impl ModelRegistry {
     /// Nothing yet, with the shipped catalogue.
-    pub fn builder() -> ModelsBuilder {
-        ModelsBuilder {
+    pub fn builder() -> ModelRegistryBuilder {
+        ModelRegistryBuilder {
             explicit: Vec::new(),
             providers: Vec::new(),
             catalog: Catalog::shipped(),
@@ -217,7 +217,7 @@ impl Models {
     }
 }
 
-impl ModelResolver for Models {
+impl ModelResolver for ModelRegistry {
     fn resolve(&self, name: &str) -> Result<Arc<dyn ChatModel>> {
         self.get(name)
     }

@@ -19,7 +19,7 @@ use agentprovision_core::http::HttpTransport;
 use agentprovision_core::model::{ChatEvent, ChatRequest, FinishReason, Message};
 use agentprovision_core::{Error, ErrorKind, Retry};
 use agentprovision_llm::providers::{OpenAi, OpenAiCompatible};
-use agentprovision_llm::{Catalog, Category, Models, Provider, ProviderError};
+use agentprovision_llm::{Catalog, Category, ModelRegistry, Provider, ProviderError};
 use futures_util::StreamExt;
 use serde_json::json;
 use support::{
@@ -371,7 +371,7 @@ fn names_resolve_in_the_documented_order() {
     let openai: Arc<dyn Provider> = Arc::new(OpenAi::new(KEY.into()).unwrap());
     let transport: Arc<dyn HttpTransport> = transport(openai.as_ref());
     let own = provider("own").model("mine", Arc::clone(&transport), &Catalog::empty()).unwrap();
-    let models = Models::builder()
+    let models = ModelRegistry::builder()
         .transport(Arc::clone(&transport))
         .model("gpt-4o-mini", Arc::clone(&own))
         .provider(provider("local"))
@@ -395,16 +395,21 @@ fn names_resolve_in_the_documented_order() {
     assert!(models.names().contains(&"openai/gpt-4o".into()));
     assert_eq!(models.base_urls().len(), 2);
 
-    let one =
-        Models::builder().transport(Arc::clone(&transport)).provider(provider("local")).build().unwrap();
+    let one = ModelRegistry::builder()
+        .transport(Arc::clone(&transport))
+        .provider(provider("local"))
+        .build()
+        .unwrap();
     assert_eq!(one.get("org/llama").unwrap().info().name, "org/llama");
-    let none = Models::builder().build().unwrap();
+    let none = ModelRegistry::builder().build().unwrap();
     assert_eq!(none.get("x").unwrap_err().to_string(), "there is no model `x`; there are none");
 
     let twice =
-        Models::builder().transport(transport).provider(provider("a")).provider(provider("a")).build();
+        ModelRegistry::builder().transport(transport).provider(provider("a")).provider(provider("a")).build();
     assert_eq!(twice.unwrap_err().kind(), ErrorKind::AlreadyExists);
-    let twice = Models::builder().model("m", Arc::clone(&own)).model("m", own).build();
+    let twice = ModelRegistry::builder().model("m", Arc::clone(&own)).model("m", own).build();
     assert_eq!(twice.unwrap_err().kind(), ErrorKind::AlreadyExists);
-    assert!(Models::builder().provider(provider("a")).build().unwrap_err().is(ErrorKind::InvalidInput));
+    assert!(
+        ModelRegistry::builder().provider(provider("a")).build().unwrap_err().is(ErrorKind::InvalidInput)
+    );
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use agentprovision_core::authz::{Authorizer, Decision, Permission, Resource};
 use agentprovision_core::event::{EventSink, NumberedEvent};
 use agentprovision_core::model::{
-    ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Continuation, FinishReason,
-    ModelInfo, ModelPrice, Usage,
+    Capabilities, ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Continuation,
+    FinishReason, ModelInfo, ModelPrice, Usage,
 };
 use agentprovision_core::money::{NanoUsd, PicoUsd};
 use agentprovision_core::tool::{Approval, Effect, SqlValue, Tool, ToolCall, ToolSpec, TxHandle};
@@ -414,6 +414,7 @@ pub fn model(info: &str, function: Arc<dyn HostFunction>) -> Result<impl ChatMod
         context_window: form.context_window,
         max_output_tokens: form.max_output_tokens,
         price: form.price.map(ModelPrice::try_from).transpose()?,
+        capabilities: Capabilities::default(),
     };
     Ok(HostModel { info, function })
 }

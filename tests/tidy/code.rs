@@ -152,7 +152,7 @@ fn handles_are_cheap_to_pass_around() {
     handle::<agentprovision::audit::AuditLog>();
     handle::<agentprovision::usage::UsageReport>();
     handle::<agentprovision::event::Events>();
-    handle::<agentprovision::llm::Models>();
+    handle::<agentprovision::llm::ModelRegistry>();
     handle::<agentprovision::Error>();
 }
 

@@ -7,21 +7,26 @@ mod assemble;
 mod embed;
 mod price;
 mod rerank;
+mod route;
 
 pub use assemble::ChatAssembler;
 pub use embed::{EmbedPurpose, EmbedRequest, EmbedResponse, EmbeddingModel};
 pub use price::ModelPrice;
 pub use rerank::{Ranked, RerankModel, RerankRequest, RerankResponse};
+pub use route::{Attempt, AttemptEnd, CacheUse, CallLog, RouteHints};
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::clock::Timestamp;
 use crate::context::Context;
 use crate::error::Result;
+use crate::money::NanoUsd;
 
 /// What a model is and can do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -36,6 +41,38 @@ pub struct ModelInfo {
     pub max_output_tokens: Option<u64>,
     /// The price; absent when unknown, and unknown is never zero.
     pub price: Option<ModelPrice>,
+    /// What it can do beside text.
+    #[serde(default)]
+    pub capabilities: Capabilities,
+}
+
+impl ModelInfo {
+    /// What an answer with these counts costs that began at `at`; `None` when the price is unknown.
+    pub fn cost(&self, usage: &Usage, _at: Timestamp) -> Option<NanoUsd> {
+        self.price.map(|price| price.cost(usage))
+    }
+}
+
+/// What a model can do beside text in, text out; an absent field is unknown, and unknown is tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Calls tools.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tools: Option<bool>,
+    /// Reads images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<bool>,
+    /// Reads documents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub documents: Option<bool>,
+    /// Keeps its answer to a JSON Schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<bool>,
+    /// Reasons before it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<bool>,
 }
 
 /// Where the bytes of a file are.
@@ -219,6 +256,12 @@ pub struct ChatRequest {
     pub seed: Option<i64>,
     /// Fields of the provider's own wire format, passed through unchanged.
     pub extra: serde_json::Map<String, Value>,
+    /// What the caller says about who answers.
+    #[serde(default, skip_serializing_if = "RouteHints::is_default")]
+    pub route: RouteHints,
+    /// Where the attempts are recorded.
+    #[serde(skip)]
+    pub log: CallLog,
 }
 
 impl ChatRequest {
@@ -250,6 +293,23 @@ impl Usage {
     /// Input and output tokens together.
     pub fn total(&self) -> u64 {
         self.input_tokens.unwrap_or(0).saturating_add(self.output_tokens.unwrap_or(0))
+    }
+
+    /// The sum; a count is absent when both are.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let plus = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (None, None) => None,
+            (a, b) => Some(a.unwrap_or(0).saturating_add(b.unwrap_or(0))),
+        };
+        Self {
+            input_tokens: plus(self.input_tokens, other.input_tokens),
+            cache_read_tokens: plus(self.cache_read_tokens, other.cache_read_tokens),
+            cache_write_tokens: plus(self.cache_write_tokens, other.cache_write_tokens),
+            cache_write_1h_tokens: plus(self.cache_write_1h_tokens, other.cache_write_1h_tokens),
+            output_tokens: plus(self.output_tokens, other.output_tokens),
+            reasoning_tokens: plus(self.reasoning_tokens, other.reasoning_tokens),
+        }
     }
 }
 
@@ -368,5 +428,23 @@ pub trait ModelResolver: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `not_found`, naming the models there are.
-    fn resolve(&self, name: &str) -> Result<std::sync::Arc<dyn ChatModel>>;
+    fn resolve(&self, name: &str) -> Result<Arc<dyn ChatModel>>;
+}
+
+/// Finds embedding models by name.
+pub trait EmbeddingResolver: fmt::Debug + Send + Sync + 'static {
+    /// The model with this name.
+    ///
+    /// # Errors
+    /// `not_found`, naming the models there are; `unsupported` when the provider has no embedding models.
+    fn embedder(&self, name: &str) -> Result<Arc<dyn EmbeddingModel>>;
+}
+
+/// Finds rerank models by name.
+pub trait RerankResolver: fmt::Debug + Send + Sync + 'static {
+    /// The model with this name.
+    ///
+    /// # Errors
+    /// `not_found`, naming the models there are; `unsupported` when the provider has no rerank models.
+    fn reranker(&self, name: &str) -> Result<Arc<dyn RerankModel>>;
 }

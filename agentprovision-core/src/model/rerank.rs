@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ModelInfo, Usage};
+use super::{CallLog, ModelInfo, RouteHints, Usage};
 use crate::context::Context;
 use crate::error::Result;
 
@@ -24,6 +24,12 @@ pub struct RerankRequest {
     pub top_n: Option<u32>,
     /// Fields of the provider's own wire format, passed through unchanged.
     pub extra: serde_json::Map<String, Value>,
+    /// What the caller says about who answers.
+    #[serde(default, skip_serializing_if = "RouteHints::is_default")]
+    pub route: RouteHints,
+    /// Where the attempts are recorded.
+    #[serde(skip)]
+    pub log: CallLog,
 }
 
 impl RerankRequest {

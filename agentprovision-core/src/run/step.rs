@@ -408,16 +408,7 @@ impl Spent {
         }
         self.billed = true;
         if let Some(usage) = usage {
-            let sum = self.usage.get_or_insert_default();
-            let plus = |a: Option<u64>, b: Option<u64>| match (a, b) {
-                (None, None) => None,
-                (a, b) => Some(a.unwrap_or(0).saturating_add(b.unwrap_or(0))),
-            };
-            sum.input_tokens = plus(sum.input_tokens, usage.input_tokens);
-            sum.cache_read_tokens = plus(sum.cache_read_tokens, usage.cache_read_tokens);
-            sum.cache_write_tokens = plus(sum.cache_write_tokens, usage.cache_write_tokens);
-            sum.output_tokens = plus(sum.output_tokens, usage.output_tokens);
-            sum.reasoning_tokens = plus(sum.reasoning_tokens, usage.reasoning_tokens);
+            self.usage = Some(self.usage.unwrap_or_default().plus(usage));
         }
         match (model.info().price, usage) {
             (Some(price), Some(usage)) => self.cost = self.cost + price.cost(&usage),

@@ -8,7 +8,7 @@ mod openai;
 
 use std::collections::BTreeMap;
 
-use agentprovision_core::model::{ModelInfo, ModelPrice};
+use agentprovision_core::model::{Capabilities, ModelInfo, ModelPrice};
 use agentprovision_core::money::PicoUsd;
 use agentprovision_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -166,6 +166,7 @@ impl Catalog {
             context_window: entry.and_then(|entry| entry.context_window),
             max_output_tokens: entry.and_then(|entry| entry.max_output_tokens),
             price: entry.and_then(|entry| entry.price),
+            capabilities: Capabilities::default(),
         }
     }
 }
