@@ -235,6 +235,8 @@ pub struct RoutingConfig {
     pub backoff_max_ms: u64,
     /// The longest pause a provider asks for that is waited for, in milliseconds; default 60000.
     pub wait_max_ms: u64,
+    /// When a target is left alone after failures. Read when the platform starts, not when a configuration is reloaded.
+    pub breaker: BreakerConfig,
     /// A second request beside a slow one; none where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hedge: Option<HedgeConfig>,
@@ -260,6 +262,7 @@ impl Default for RoutingConfig {
             backoff_ms: 500,
             backoff_max_ms: 8_000,
             wait_max_ms: 60_000,
+            breaker: BreakerConfig::default(),
             hedge: None,
         }
     }
