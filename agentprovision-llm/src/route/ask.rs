@@ -123,7 +123,10 @@ impl<M: Served + ?Sized> Call<'_, M> {
                     let turn = Turn { place, seat, last, forced, hedge: false };
                     let Some(first) = self.begin(&mut tries, ask, turn) else { continue };
                     match self.race(&mut tries, ask, turn, first, &mut errors).await {
-                        Some((answer, who)) => return Ok((answer, self.name(who))),
+                        Some((answer, who)) => {
+                            self.commons.hedges.success();
+                            return Ok((answer, self.name(who)));
+                        }
                         None if self.pay_once && self.log.attempts().iter().any(|one| one.is_billed()) => {
                             tries.end();
                         }

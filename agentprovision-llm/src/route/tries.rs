@@ -68,8 +68,6 @@ struct Place {
     out: bool,
     /// How often it was asked.
     asked: u32,
-    /// Whether its last failure says that it may be asked again.
-    again: bool,
     /// Not before.
     ready: Duration,
 }
@@ -78,6 +76,8 @@ struct Place {
 struct Seat {
     out: bool,
     asked: bool,
+    /// Not before.
+    ready: Duration,
 }
 
 /// What to do next.
@@ -142,7 +142,6 @@ impl Tries {
             seats: vec![Seat::default(); seats],
             out: false,
             asked: 0,
-            again: true,
             ready: Duration::ZERO,
         };
         Self { bounds, places: places.into_iter().map(place).collect(), made: 0, over: false }
@@ -191,7 +190,7 @@ impl Tries {
         let mut only_breakers = true;
         for (place, seat) in self.fresh().chain(self.asked_before()) {
             let again = self.places.get(place).is_some_and(|held| held.asked > 0);
-            let ready = self.places.get(place).map_or(Duration::ZERO, |held| held.ready);
+            let ready = self.ready(place, seat);
             let blocked = outside.check(place, seat).err();
             let at = ready.max(blocked.map_or(Duration::ZERO, |blocked| blocked.retry_at));
             if at <= now {
@@ -225,9 +224,15 @@ impl Tries {
         }
     }
 
+    /// When a target may be asked under a credential, as far as this request knows.
+    fn ready(&self, place: usize, seat: usize) -> Duration {
+        let Some(held) = self.places.get(place) else { return Duration::ZERO };
+        held.seats.get(seat).map_or(held.ready, |seat| seat.ready.max(held.ready))
+    }
+
     /// Credentials that were not asked, of targets that were not refused, in order.
     fn fresh(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let open = |place: &Place, seat: &Seat| !place.out && !seat.out && !seat.asked && place.again;
+        let open = |place: &Place, seat: &Seat| !place.out && !seat.out && !seat.asked;
         // After a failure of the target itself its other credentials are no better.
         let kept = self.places.iter().enumerate().flat_map(move |(at, place)| {
             let seats = place.seats.iter().enumerate();
@@ -243,11 +248,12 @@ impl Tries {
         let limit = self.bounds.retries;
         let mut again: Vec<(Duration, usize, usize)> = Vec::new();
         for (at, place) in self.places.iter().enumerate() {
-            if place.out || place.asked == 0 || !place.again || place.asked > limit {
+            if place.out || place.asked == 0 || place.asked > limit {
                 continue;
             }
-            let seat = place.seats.iter().position(|seat| !seat.out && seat.asked);
-            again.extend(seat.map(|seat| (place.ready, at, seat)));
+            let seats = place.seats.iter().enumerate().filter(|(_, seat)| !seat.out && seat.asked);
+            let first = seats.min_by_key(|(_, seat)| seat.ready);
+            again.extend(first.map(|(seat, _)| (self.ready(at, seat), at, seat)));
         }
         again.sort_unstable();
         again.into_iter().map(|(_, place, seat)| (place, seat))
@@ -292,11 +298,10 @@ impl Tries {
             Category::Authentication | Category::Permission | Category::QuotaExhausted => {
                 held.seats.get_mut(seat).into_iter().for_each(|seat| seat.out = true);
             }
-            // The next credential may have room. If there is none, the pause is the provider's, or ours.
+            // The next credential may have room.
             Category::RateLimit => {
-                if held.seats.iter().all(|seat| seat.out || seat.asked) {
-                    held.ready = now.saturating_add(failure.hint.unwrap_or(Duration::ZERO).max(backoff));
-                }
+                let ready = now.saturating_add(failure.hint.unwrap_or(Duration::ZERO).max(backoff));
+                held.seats.get_mut(seat).into_iter().for_each(|seat| seat.ready = ready);
             }
             _ if policy.retry_same_target => {
                 held.ready = now.saturating_add(failure.hint.unwrap_or(Duration::ZERO).max(backoff));
