@@ -6,6 +6,7 @@
 //!   [`ChatModel`](agentprovision_core::model::ChatModel).
 //! - [`catalog`] knows context windows and prices, in integers.
 //! - [`layers`] holds what surrounds a model: guards, caches, limits, deadlines.
+//! - [`limit`] holds room in budgets before work and settles it after, and [`layers`] put that around a model.
 //! - [`ModelRegistry`] is the set of models of a platform: it resolves a name to a model.
 //!
 //! ```
@@ -55,6 +56,8 @@ mod endpoint;
 mod http_model;
 mod http_vectors;
 pub mod layers;
+pub mod limit;
+mod problems;
 pub mod providers;
 mod registry;
 #[cfg(feature = "replay")]
@@ -62,6 +65,7 @@ pub mod replay;
 pub mod route;
 #[cfg(feature = "bedrock")]
 mod sigv4;
+mod sync;
 mod target;
 pub mod wire;
 

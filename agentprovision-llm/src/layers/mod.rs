@@ -3,3 +3,10 @@
 //!
 //! The order from outside: trace, guard, cache, rate limit, budget, then the router with its attempts, then meter.
 //! Nothing is charged for an answer that the cache gives, because it stands outside of the budget.
+
+mod budget;
+mod metered;
+mod rate_limit;
+
+pub use budget::{BudgetConfig, BudgetLayer, BudgetLimit, UnknownPrice};
+pub use rate_limit::{RateLimit, RateLimitConfig, RateLimitLayer};
