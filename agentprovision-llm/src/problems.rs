@@ -2,8 +2,6 @@
 
 use std::fmt::{self, Write};
 
-use agentprovision_core::{Error, Result};
-
 use crate::clip;
 
 /// Collects what is wrong.
@@ -36,16 +34,9 @@ impl Problems {
         self.at(path, text);
     }
 
-    /// Fine when nothing was wrong.
-    ///
-    /// # Errors
-    /// `invalid_input` with everything that was.
-    pub(crate) fn finish(self) -> Result<()> {
-        match self.0.as_slice() {
-            [] => Ok(()),
-            [one] => Err(Error::invalid(one.clone())),
-            all => Err(Error::invalid(format!("{} problems: {}", all.len(), all.join("; ")))),
-        }
+    /// The value where nothing was wrong.
+    pub(crate) fn finish<T>(self, value: T) -> Result<T, Vec<String>> {
+        if self.0.is_empty() { Ok(value) } else { Err(self.0) }
     }
 }
 

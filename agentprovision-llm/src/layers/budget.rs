@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tower::Layer;
 
 use super::metered::{Ask, Gate, Metered, Targets, Ticket};
+use super::refusal;
 use crate::clip;
 use crate::limit::{
     Amounts, Balance, Dimension, Hold, Ledger, Limit, Rules, Selector, Subject, Window, Zone,
@@ -35,7 +36,7 @@ use crate::problems::Problems;
 ///     ],
 ///     "time_zone": "Europe/Lisbon"
 /// }"#)?;
-/// config.check()?;
+/// assert!(config.problems().is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,16 +139,13 @@ impl BudgetLimit {
 }
 
 impl BudgetConfig {
-    /// Whether it can be used.
-    ///
-    /// # Errors
-    /// `invalid_input` with everything that is wrong: unknown scopes, windows and time zones, ids that are none, limits
-    /// that say nothing or say it twice, negative amounts.
-    pub fn check(&self) -> Result<()> {
-        self.read().map(drop)
+    /// What is wrong with it, each with its place: unknown scopes, windows and time zones, ids that are none,
+    /// limits that say nothing or say it twice, negative amounts.
+    pub fn problems(&self) -> Vec<String> {
+        self.read().err().unwrap_or_default()
     }
 
-    fn read(&self) -> Result<Policy> {
+    fn read(&self) -> Result<Policy, Vec<String>> {
         let mut problems = Problems::default();
         let mut rules = Rules::new();
         for (place, limit) in self.limits.iter().enumerate() {
@@ -192,8 +190,7 @@ impl BudgetConfig {
         if self.hold_ms == 0 {
             problems.at("hold_ms", "room is held for at least one millisecond");
         }
-        problems.finish()?;
-        Ok(Policy {
+        problems.finish(Policy {
             rules,
             zone,
             zones,
@@ -238,6 +235,10 @@ impl Policy {
     }
 }
 
+fn read(config: &BudgetConfig) -> Result<Policy> {
+    config.read().map_err(|problems| refusal("the budgets", &problems))
+}
+
 /// Puts budgets around models: room for what a request may cost at most is held in every budget it is under before it
 /// is sent, and what it did cost is settled when it ends, fails or is dropped. Chat and embedding models count together.
 ///
@@ -264,9 +265,9 @@ impl BudgetLayer {
     /// The budgets of a configuration, kept by a ledger.
     ///
     /// # Errors
-    /// As [`BudgetConfig::check`].
+    /// `invalid_input`, naming every problem of the configuration.
     pub fn new(config: &BudgetConfig, ledger: Arc<dyn Ledger>, env: Env) -> Result<Self> {
-        let policy = Mutex::new(Arc::new(config.read()?));
+        let policy = Mutex::new(Arc::new(read(config)?));
         Ok(Self { gate: Arc::new(BudgetGate { ledger, policy, env }), targets: Targets::default() })
     }
 
@@ -287,9 +288,9 @@ impl BudgetLayer {
     /// Takes another configuration from now on, in every model this layer is around. What was spent stays spent.
     ///
     /// # Errors
-    /// As [`BudgetConfig::check`]; the one before then stays.
+    /// `invalid_input`, naming every problem of the configuration; the one before then stays.
     pub fn reload(&self, config: &BudgetConfig) -> Result<()> {
-        let policy = Arc::new(config.read()?);
+        let policy = Arc::new(read(config)?);
         *self.gate.policy.lock().unwrap_or_else(PoisonError::into_inner) = policy;
         Ok(())
     }
@@ -419,10 +420,10 @@ mod tests {
             "hold_ms": 0
         }"#;
         let config: BudgetConfig = serde_json::from_str(config).unwrap();
-        let error = config.check().unwrap_err();
+        let error = read(&config).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert_eq!(config.problems().len(), 14);
         for part in [
-            "14 problems",
             "`limits[0].of.scope`: there is no scope `usr`; did you mean `user`?",
             "`limits[0].per`: there is no window `dya`; did you mean `day`?",
             "`limits[1].of.id`: `ten_x` is not an id",
@@ -441,6 +442,6 @@ mod tests {
             assert!(error.message().contains(part), "{part} is not in: {error}");
         }
         assert!(serde_json::from_str::<BudgetConfig>(r#"{"limit": []}"#).is_err());
-        BudgetConfig::default().check().unwrap();
+        assert!(BudgetConfig::default().problems().is_empty());
     }
 }

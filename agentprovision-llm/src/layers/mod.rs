@@ -5,8 +5,22 @@
 //! Nothing is charged for an answer that the cache gives, because it stands outside of the budget.
 
 mod budget;
+mod cache;
 mod metered;
 mod rate_limit;
 
 pub use budget::{BudgetConfig, BudgetLayer, BudgetLimit, UnknownPrice};
+pub use cache::{Answerer, CacheConfig, CacheLayer, CacheScope, CacheStats};
 pub use rate_limit::{RateLimit, RateLimitConfig, RateLimitLayer};
+
+use agentprovision_core::{Error, Result};
+
+/// Refuses a configuration, naming every problem it has.
+fn refuse(what: &str, problems: &[String]) -> Result<()> {
+    if problems.is_empty() { Ok(()) } else { Err(refusal(what, problems)) }
+}
+
+/// The refusal of a configuration with problems.
+fn refusal(what: &str, problems: &[String]) -> Error {
+    Error::invalid(format!("the configuration of {what} cannot be used: {}", problems.join("; ")))
+}

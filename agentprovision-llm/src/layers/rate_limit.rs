@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tower::Layer;
 
 use super::metered::{Ask, Gate, Metered, Targets, Ticket};
+use super::refusal;
 use crate::limit::{Amounts, Buckets, Dimension, Rate, RateHold, Refused, Rules, Scope, Selector, Subject};
 use crate::problems::Problems;
 
@@ -32,7 +33,7 @@ use crate::problems::Problems;
 ///     ],
 ///     "max_wait_ms": 2000
 /// }"#)?;
-/// config.check()?;
+/// assert!(config.problems().is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,16 +88,13 @@ struct Policy {
 }
 
 impl RateLimitConfig {
-    /// Whether it can be used.
-    ///
-    /// # Errors
-    /// `invalid_input` with everything that is wrong: unknown scopes, ids that are none, limits of zero, limits that say
-    /// nothing or say it twice.
-    pub fn check(&self) -> Result<()> {
-        self.read().map(drop)
+    /// What is wrong with it, each with its place: unknown scopes, ids that are none, limits of zero, limits that
+    /// say nothing or say it twice.
+    pub fn problems(&self) -> Vec<String> {
+        self.read().err().unwrap_or_default()
     }
 
-    fn read(&self) -> Result<Policy> {
+    fn read(&self) -> Result<Policy, Vec<String>> {
         let mut problems = Problems::default();
         let mut rules = Rules::new();
         for (place, limit) in self.limits.iter().enumerate() {
@@ -130,10 +128,13 @@ impl RateLimitConfig {
         if self.max_wait_ms > 0 && self.max_waiting == 0 {
             problems.at("max_waiting", "nobody may wait, though `max_wait_ms` lets them");
         }
-        problems.finish()?;
         let max_wait = Duration::from_millis(self.max_wait_ms);
-        Ok(Policy { rules, max_wait, max_waiting: self.max_waiting })
+        problems.finish(Policy { rules, max_wait, max_waiting: self.max_waiting })
     }
+}
+
+fn read(config: &RateLimitConfig) -> Result<Policy> {
+    config.read().map_err(|problems| refusal("the rate limits", &problems))
 }
 
 /// Limits how fast requests come to models. A request takes room for its prompt and its answer before it is sent, and
@@ -161,9 +162,9 @@ impl RateLimitLayer {
     /// The rate limits of a configuration.
     ///
     /// # Errors
-    /// As [`RateLimitConfig::check`].
+    /// `invalid_input`, naming every problem of the configuration.
     pub fn new(config: &RateLimitConfig, env: Env) -> Result<Self> {
-        let policy = Mutex::new(Arc::new(config.read()?));
+        let policy = Mutex::new(Arc::new(read(config)?));
         let buckets = Arc::new(Buckets::new(env.clone()));
         let gate = Arc::new(RateGate { buckets, policy, queues: Mutex::default(), env });
         Ok(Self { gate, targets: Targets::default() })
@@ -186,9 +187,9 @@ impl RateLimitLayer {
     /// Takes another configuration from now on, in every model this layer is around.
     ///
     /// # Errors
-    /// As [`RateLimitConfig::check`]; the one before then stays.
+    /// `invalid_input`, naming every problem of the configuration; the one before then stays.
     pub fn reload(&self, config: &RateLimitConfig) -> Result<()> {
-        let policy = Arc::new(config.read()?);
+        let policy = Arc::new(read(config)?);
         *self.gate.policy.lock().unwrap_or_else(PoisonError::into_inner) = policy;
         Ok(())
     }
