@@ -57,7 +57,6 @@ mod http_model;
 mod http_vectors;
 pub mod layers;
 pub mod limit;
-mod problems;
 pub mod providers;
 mod registry;
 #[cfg(feature = "replay")]

@@ -22,8 +22,8 @@ use agentprovision_core::{Env, Error, ErrorKind, Result, Retry, Timestamp};
 use agentprovision_llm::layers::{BudgetConfig, BudgetLayer};
 use agentprovision_llm::limit::{
     Amounts, Balance, Dimension, Hold, HoldId, Ledger, Limit, MemoryLedger, Scope, StoreLedger, Window, Zone,
-    prompt_tokens,
 };
+use agentprovision_llm::route::input_tokens;
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use serde_json::json;
@@ -842,7 +842,7 @@ async fn an_estimate_is_the_dearest_answer_that_may_come() {
     let inner = Arc::new(ScriptedModel::from_fn("m", |_| Reply::Stall("a".into())));
     let model = layer.layer(inner.clone() as Arc<dyn ChatModel>);
     let mut request = hello();
-    let prompt = prompt_tokens(&request);
+    let prompt = input_tokens(&request);
     let held = async |request: &ChatRequest| {
         let events = model.stream(&ctx, request.clone()).await.unwrap();
         let balances = test.balances(&ctx).await;
@@ -891,7 +891,7 @@ async fn every_attempt_that_may_be_billed_counts_and_no_other() {
     // An attempt without a price came to what was reckoned with.
     let attempts = vec![attempt(Some((1, 1)), None)];
     let model = test.around(Attempting { info, attempts, stalls: false });
-    let estimate = price(1_000_000, 2_000_000).at_most(prompt_tokens(&hello()), 4096).nanos() as u64;
+    let estimate = price(1_000_000, 2_000_000).at_most(input_tokens(&hello()), 4096).nanos() as u64;
     model.complete(&ctx, hello()).await.unwrap_err();
     assert_eq!(test.balances(&ctx).await[4], (Cost, 1600 + estimate, 0));
 }
@@ -945,7 +945,7 @@ async fn pitfall_14_a_dropped_answer_settles_what_was_used_so_far() {
         events.next().await.unwrap().unwrap();
     }
     drop(events);
-    let prompt = prompt_tokens(&hello());
+    let prompt = input_tokens(&hello());
     assert_eq!(spent(&test, &ctx).await, (prompt, "one two ".len().div_ceil(3) as u64));
 
     // An answer that broke off is paid; a request that was turned away is not.
@@ -1006,7 +1006,7 @@ async fn an_answer_without_counts_is_counted_by_its_length() {
     let ctx = test.world.ctx();
     let model = test.around(Uncounted(talks().info().clone()));
     model.complete(&ctx, hello()).await.unwrap();
-    let prompt = prompt_tokens(&hello());
+    let prompt = input_tokens(&hello());
     let expected = |n: u64| [(Dimension::InputTokens, n * prompt, 0), (Dimension::OutputTokens, n * 3, 0)];
     assert_eq!(test.balances(&ctx).await, expected(1));
     model.stream(&ctx, hello()).await.unwrap().collect::<Vec<_>>().await;

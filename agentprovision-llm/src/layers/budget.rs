@@ -17,12 +17,11 @@ use serde::{Deserialize, Serialize};
 use tower::Layer;
 
 use super::metered::{Ask, Gate, Metered, Targets, Ticket};
-use super::refusal;
 use crate::clip;
 use crate::limit::{
     Amounts, Balance, Dimension, Hold, Ledger, Limit, Rules, Selector, Subject, Window, Zone,
 };
-use crate::problems::Problems;
+use crate::route::{Problems, nearest};
 
 /// Which budgets there are. Without limits nothing is counted.
 ///
@@ -36,7 +35,7 @@ use crate::problems::Problems;
 ///     ],
 ///     "time_zone": "Europe/Lisbon"
 /// }"#)?;
-/// assert!(config.problems().is_empty());
+/// config.check()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,35 +138,39 @@ impl BudgetLimit {
 }
 
 impl BudgetConfig {
-    /// What is wrong with it, each with its place: unknown scopes, windows and time zones, ids that are none,
+    /// Whether it can be used.
+    ///
+    /// # Errors
+    /// `invalid_input`, naming everything that is wrong: unknown scopes, windows and time zones, ids that are none,
     /// limits that say nothing or say it twice, negative amounts.
-    pub fn problems(&self) -> Vec<String> {
-        self.read().err().unwrap_or_default()
+    pub fn check(&self) -> Result<()> {
+        self.read().map(drop)
     }
 
-    fn read(&self) -> Result<Policy, Vec<String>> {
+    fn read(&self) -> Result<Policy> {
         let mut problems = Problems::default();
         let mut rules = Rules::new();
         for (place, limit) in self.limits.iter().enumerate() {
             let path = format!("limits[{place}]");
             let window = Window::from_name(&limit.per);
             if window.is_none() {
-                let known = Window::ALL.iter().map(|window| window.name());
-                problems.unknown(format_args!("{path}.per"), "window", &limit.per, known);
+                let near = nearest(&limit.per, Window::ALL.iter().map(|window| window.name()));
+                let per = clip(&limit.per);
+                problems.add(format_args!("{path}.per"), format_args!("there is no window `{per}`{near}"));
             }
             if limit.cost_usd.is_some_and(|cost| cost < NanoUsd::ZERO) {
-                problems.at(format_args!("{path}.cost_usd"), "a limit is zero or more");
+                problems.add(format_args!("{path}.cost_usd"), "a limit is zero or more");
             }
             let chosen = limit.of.read(&format_args!("{path}.of"), &mut problems);
             let amounts = limit.amounts();
             if amounts.iter().all(|(_, _, amount)| amount.is_none()) {
-                problems.at(&path, "it limits nothing");
+                problems.add(&path, "it limits nothing");
             }
             let Some((chosen, window)) = chosen.zip(window) else { continue };
             for (name, dimension, amount) in amounts {
                 let Some(amount) = amount else { continue };
                 if !rules.add(chosen.clone(), (dimension, window), amount) {
-                    problems.at(format_args!("{path}.{name}"), "an earlier limit says this already");
+                    problems.add(format_args!("{path}.{name}"), "an earlier limit says this already");
                 }
             }
         }
@@ -178,19 +181,20 @@ impl BudgetConfig {
             let zone = read_zone(&path, zone, &mut problems);
             match tenant.parse::<TenantId>() {
                 Ok(tenant) => drop(zones.insert(tenant, zone)),
-                Err(error) => problems.at(&path, error),
+                Err(error) => problems.add(&path, error),
             }
         }
         if matches!(self.unknown_price, UnknownPrice::Reserve(cost) if cost <= NanoUsd::ZERO) {
-            problems.at("unknown_price.reserve", "an amount is more than zero");
+            problems.add("unknown_price.reserve", "an amount is more than zero");
         }
         if self.max_output_tokens == Some(0) {
-            problems.at("max_output_tokens", "an answer has at least one token");
+            problems.add("max_output_tokens", "an answer has at least one token");
         }
         if self.hold_ms == 0 {
-            problems.at("hold_ms", "room is held for at least one millisecond");
+            problems.add("hold_ms", "room is held for at least one millisecond");
         }
-        problems.finish(Policy {
+        problems.into_result("the configuration of the budgets")?;
+        Ok(Policy {
             rules,
             zone,
             zones,
@@ -203,7 +207,7 @@ impl BudgetConfig {
 
 fn read_zone(path: &str, name: &str, problems: &mut Problems) -> Zone {
     Zone::named(name).unwrap_or_else(|error| {
-        problems.at(path, error);
+        problems.add(path, error);
         Zone::UTC
     })
 }
@@ -235,14 +239,10 @@ impl Policy {
     }
 }
 
-fn read(config: &BudgetConfig) -> Result<Policy> {
-    config.read().map_err(|problems| refusal("the budgets", &problems))
-}
-
 /// Puts budgets around models: room for what a request may cost at most is held in every budget it is under before it
 /// is sent, and what it did cost is settled when it ends, fails or is dropped. Chat and embedding models count together.
 ///
-/// The estimate is the prompt (see [`prompt_tokens`](crate::limit::prompt_tokens)) and the longest answer, with the
+/// The estimate is the prompt (see [`input_tokens`](crate::route::input_tokens)) and the longest answer, with the
 /// dearest of the model and its fallbacks. What is settled comes from the attempts in the request's log, failed ones
 /// included; a model that is no router keeps none, and then the answer's own counts hold. Where a provider sent no
 /// counts the answer is counted by its length.
@@ -267,7 +267,7 @@ impl BudgetLayer {
     /// # Errors
     /// `invalid_input`, naming every problem of the configuration.
     pub fn new(config: &BudgetConfig, ledger: Arc<dyn Ledger>, env: Env) -> Result<Self> {
-        let policy = Mutex::new(Arc::new(read(config)?));
+        let policy = Mutex::new(Arc::new(config.read()?));
         Ok(Self { gate: Arc::new(BudgetGate { ledger, policy, env }), targets: Targets::default() })
     }
 
@@ -290,7 +290,7 @@ impl BudgetLayer {
     /// # Errors
     /// `invalid_input`, naming every problem of the configuration; the one before then stays.
     pub fn reload(&self, config: &BudgetConfig) -> Result<()> {
-        let policy = Arc::new(read(config)?);
+        let policy = Arc::new(config.read()?);
         *self.gate.policy.lock().unwrap_or_else(PoisonError::into_inner) = policy;
         Ok(())
     }
@@ -420,12 +420,12 @@ mod tests {
             "hold_ms": 0
         }"#;
         let config: BudgetConfig = serde_json::from_str(config).unwrap();
-        let error = read(&config).unwrap_err();
+        let error = config.check().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        assert_eq!(config.problems().len(), 14);
+        assert_eq!(error.message().matches("; ").count(), 13, "{error}");
         for part in [
-            "`limits[0].of.scope`: there is no scope `usr`; did you mean `user`?",
-            "`limits[0].per`: there is no window `dya`; did you mean `day`?",
+            "`limits[0].of.scope`: there is no scope `usr` (did you mean `user`?)",
+            "`limits[0].per`: there is no window `dya` (did you mean `day`?)",
             "`limits[1].of.id`: `ten_x` is not an id",
             "`limits[2].of.id`: a tenant is chosen by `tenant`",
             "`limits[3].cost_usd`: a limit is zero or more",
@@ -442,6 +442,6 @@ mod tests {
             assert!(error.message().contains(part), "{part} is not in: {error}");
         }
         assert!(serde_json::from_str::<BudgetConfig>(r#"{"limit": []}"#).is_err());
-        assert!(BudgetConfig::default().problems().is_empty());
+        BudgetConfig::default().check().unwrap();
     }
 }

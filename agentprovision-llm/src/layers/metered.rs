@@ -19,10 +19,29 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream, StreamExt};
 
-use crate::limit::{Amounts, output_tokens, prompt_tokens, text_tokens};
+use crate::limit::Amounts;
+use crate::route::{DEFAULT_OUTPUT, input_tokens};
 
-/// The longest answer that is reckoned with when neither the request nor the model says, in tokens.
-const ANSWER: u64 = 4096;
+/// The tokens of so many bytes of text, from above.
+const fn tokens(bytes: u64) -> u64 {
+    bytes.div_ceil(3)
+}
+
+/// The bytes of a piece of an answer.
+fn event_bytes(event: &ChatEvent) -> usize {
+    match event {
+        ChatEvent::Text(text) | ChatEvent::Reasoning(text) | ChatEvent::Refusal(text) => text.len(),
+        ChatEvent::ToolCall { name, arguments, .. } => name.as_ref().map_or(0, String::len) + arguments.len(),
+        _ => 0,
+    }
+}
+
+/// The bytes of a whole answer.
+fn answer_bytes(answer: &ChatResponse) -> usize {
+    let calls = answer.tool_calls.iter().map(|call| call.name.len() + call.arguments.len());
+    let refusal = answer.refusal.as_ref().map_or(0, String::len);
+    answer.text.len() + answer.reasoning.len() + refusal + calls.sum::<usize>()
+}
 
 /// Lets requests through, or refuses them.
 #[async_trait]
@@ -63,14 +82,14 @@ impl Ask<'_> {
     fn output_of(&self, info: &ModelInfo) -> u64 {
         match (self.max_output, info.max_output_tokens) {
             (Some(wanted), longest) => wanted.min(longest.unwrap_or(u64::MAX)),
-            (None, longest) => longest.unwrap_or(ANSWER),
+            (None, longest) => longest.unwrap_or(DEFAULT_OUTPUT),
         }
     }
 
     /// How long the answer will be at most in all likelihood, in tokens: where nobody limits it, few answers are as long
     /// as the model could make them.
     pub(super) fn likely_output(&self) -> u64 {
-        self.output().min(self.max_output.unwrap_or(ANSWER))
+        self.output().min(self.max_output.unwrap_or(DEFAULT_OUTPUT))
     }
 
     /// The longest answer, in tokens.
@@ -149,7 +168,7 @@ impl Open {
         match event {
             ChatEvent::Usage(usage) => self.usage = Some(*usage),
             ChatEvent::Finished { .. } => self.stage = Stage::Answered,
-            event => self.written += crate::limit::event_bytes(event),
+            event => self.written += event_bytes(event) as u64,
         }
     }
 
@@ -193,7 +212,7 @@ impl Open {
                     "the tokens of an answer are estimated"
                 );
                 let usage = usage.unwrap_or_default();
-                let written = text_tokens(self.written);
+                let written = tokens(self.written);
                 Usage {
                     input_tokens: Some(usage.input_tokens.unwrap_or(self.input)),
                     output_tokens: Some(usage.output_tokens.unwrap_or(0).max(written)),
@@ -294,7 +313,7 @@ impl Metered {
         if let Some(most) = self.gate.max_output() {
             request.max_tokens = Some(request.max_tokens.map_or(most, |wanted| wanted.min(most)));
         }
-        self.enter(ctx, &request.route, &request.log, prompt_tokens(request), request.max_tokens).await
+        self.enter(ctx, &request.route, &request.log, input_tokens(request), request.max_tokens).await
     }
 
     /// Waits for an answer, and says meanwhile that the request goes on.
@@ -333,7 +352,7 @@ impl ChatModel for MeteredChat {
             Ok(answer) => {
                 open.stage = Stage::Answered;
                 open.usage = answer.usage;
-                open.written = output_tokens(answer) * 3;
+                open.written = answer_bytes(answer) as u64;
             }
             Err(error) => open.failed(error.kind()),
         }
@@ -370,7 +389,7 @@ impl EmbeddingModel for MeteredEmbedding {
     }
 
     async fn embed(&self, ctx: &Context, request: EmbedRequest) -> Result<EmbedResponse> {
-        let input = request.inputs.iter().map(|text| text_tokens(text.len() as u64)).sum();
+        let input = request.inputs.iter().map(|text| tokens(text.len() as u64)).sum();
         let mut open = self.shared.enter(ctx, &request.route, &request.log, input, Some(0)).await?;
         let answer = self.shared.until(&open, self.model.embed(ctx, request)).await;
         match &answer {

@@ -17,10 +17,8 @@ use agentprovision_core::{Error, Result};
 
 /// Refuses a configuration, naming every problem it has.
 fn refuse(what: &str, problems: &[String]) -> Result<()> {
-    if problems.is_empty() { Ok(()) } else { Err(refusal(what, problems)) }
-}
-
-/// The refusal of a configuration with problems.
-fn refusal(what: &str, problems: &[String]) -> Error {
-    Error::invalid(format!("the configuration of {what} cannot be used: {}", problems.join("; ")))
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("the configuration of {what} cannot be used: {}", problems.join("; "))))
 }

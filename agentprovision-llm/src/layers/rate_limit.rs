@@ -17,9 +17,8 @@ use tokio::sync::Semaphore;
 use tower::Layer;
 
 use super::metered::{Ask, Gate, Metered, Targets, Ticket};
-use super::refusal;
 use crate::limit::{Amounts, Buckets, Dimension, Rate, RateHold, Refused, Rules, Scope, Selector, Subject};
-use crate::problems::Problems;
+use crate::route::Problems;
 
 /// How fast requests may come. Without limits everything passes.
 ///
@@ -33,7 +32,7 @@ use crate::problems::Problems;
 ///     ],
 ///     "max_wait_ms": 2000
 /// }"#)?;
-/// assert!(config.problems().is_empty());
+/// config.check()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,20 +87,23 @@ struct Policy {
 }
 
 impl RateLimitConfig {
-    /// What is wrong with it, each with its place: unknown scopes, ids that are none, limits of zero, limits that
+    /// Whether it can be used.
+    ///
+    /// # Errors
+    /// `invalid_input`, naming everything that is wrong: unknown scopes, ids that are none, limits of zero, limits that
     /// say nothing or say it twice.
-    pub fn problems(&self) -> Vec<String> {
-        self.read().err().unwrap_or_default()
+    pub fn check(&self) -> Result<()> {
+        self.read().map(drop)
     }
 
-    fn read(&self) -> Result<Policy, Vec<String>> {
+    fn read(&self) -> Result<Policy> {
         let mut problems = Problems::default();
         let mut rules = Rules::new();
         for (place, limit) in self.limits.iter().enumerate() {
             let path = format!("limits[{place}]");
             let burst = limit.burst_per_cent.unwrap_or(100);
             if !(1..=100).contains(&burst) {
-                problems.at(format_args!("{path}.burst_per_cent"), "it is 1 to 100");
+                problems.add(format_args!("{path}.burst_per_cent"), "it is 1 to 100");
             }
             let amounts = [
                 ("requests_per_minute", Dimension::Requests, limit.requests_per_minute),
@@ -110,31 +112,28 @@ impl RateLimitConfig {
                 ("tokens_per_minute", Dimension::Tokens, limit.tokens_per_minute),
             ];
             if amounts.iter().all(|(_, _, amount)| amount.is_none()) {
-                problems.at(&path, "it limits nothing");
+                problems.add(&path, "it limits nothing");
             }
             let Some(chosen) = limit.of.read(&format_args!("{path}.of"), &mut problems) else { continue };
             for (name, dimension, amount) in amounts {
                 let Some(amount) = amount else { continue };
                 if amount == 0 {
-                    problems.at(format_args!("{path}.{name}"), "a rate is more than zero");
+                    problems.add(format_args!("{path}.{name}"), "a rate is more than zero");
                 }
                 let burst = u128::from(amount) * u128::from(burst) / 100;
                 let burst = u64::try_from(burst).unwrap_or(u64::MAX).max(1);
                 if !rules.add(chosen.clone(), dimension, (amount, burst)) {
-                    problems.at(format_args!("{path}.{name}"), "an earlier limit says this already");
+                    problems.add(format_args!("{path}.{name}"), "an earlier limit says this already");
                 }
             }
         }
         if self.max_wait_ms > 0 && self.max_waiting == 0 {
-            problems.at("max_waiting", "nobody may wait, though `max_wait_ms` lets them");
+            problems.add("max_waiting", "nobody may wait, though `max_wait_ms` lets them");
         }
         let max_wait = Duration::from_millis(self.max_wait_ms);
-        problems.finish(Policy { rules, max_wait, max_waiting: self.max_waiting })
+        problems.into_result("the configuration of the rate limits")?;
+        Ok(Policy { rules, max_wait, max_waiting: self.max_waiting })
     }
-}
-
-fn read(config: &RateLimitConfig) -> Result<Policy> {
-    config.read().map_err(|problems| refusal("the rate limits", &problems))
 }
 
 /// Limits how fast requests come to models. A request takes room for its prompt and its answer before it is sent, and
@@ -164,7 +163,7 @@ impl RateLimitLayer {
     /// # Errors
     /// `invalid_input`, naming every problem of the configuration.
     pub fn new(config: &RateLimitConfig, env: Env) -> Result<Self> {
-        let policy = Mutex::new(Arc::new(read(config)?));
+        let policy = Mutex::new(Arc::new(config.read()?));
         let buckets = Arc::new(Buckets::new(env.clone()));
         let gate = Arc::new(RateGate { buckets, policy, queues: Mutex::default(), env });
         Ok(Self { gate, targets: Targets::default() })
@@ -189,7 +188,7 @@ impl RateLimitLayer {
     /// # Errors
     /// `invalid_input`, naming every problem of the configuration; the one before then stays.
     pub fn reload(&self, config: &RateLimitConfig) -> Result<()> {
-        let policy = Arc::new(read(config)?);
+        let policy = Arc::new(config.read()?);
         *self.gate.policy.lock().unwrap_or_else(PoisonError::into_inner) = policy;
         Ok(())
     }

@@ -16,7 +16,6 @@
 //! it was reserved in.
 
 mod bucket;
-mod estimate;
 mod hold;
 mod memory;
 mod rules;
@@ -26,8 +25,6 @@ mod window;
 use crate::sync;
 
 pub use bucket::{Buckets, Rate, RateHold, Refused};
-pub(crate) use estimate::event_bytes;
-pub use estimate::{output_tokens, prompt_tokens, text_tokens};
 pub use hold::Hold;
 pub use memory::MemoryLedger;
 pub use rules::Selector;

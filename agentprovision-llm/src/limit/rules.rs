@@ -12,7 +12,8 @@ use agentprovision_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Scope;
-use crate::problems::Problems;
+use crate::clip;
+use crate::route::{Problems, nearest};
 
 /// What a configured limit is about. For every slot, such as the tokens per day, the most specific limit of a scope
 /// counts and the others do not: of this id before of this tenant before of everybody. So `{"scope": "user"}` limits
@@ -47,20 +48,22 @@ impl Selector {
     /// Reads it; problems are named with the place of the selector, `path`.
     pub(crate) fn read(&self, path: &dyn fmt::Display, problems: &mut Problems) -> Option<Chosen> {
         let Some(kind) = KINDS.iter().position(|kind| *kind == self.scope) else {
-            problems.unknown(format_args!("{path}.scope"), "scope", &self.scope, KINDS);
+            let near = nearest(&self.scope, KINDS);
+            let scope = clip(&self.scope);
+            problems.add(format_args!("{path}.scope"), format_args!("there is no scope `{scope}`{near}"));
             return None;
         };
         let tenant = match self.tenant.as_deref().map(str::parse).transpose() {
             Ok(tenant) => tenant,
             Err(error) => {
-                problems.at(format_args!("{path}.tenant"), error);
+                problems.add(format_args!("{path}.tenant"), error);
                 return None;
             }
         };
         let id = match self.id.as_deref().map(|id| self.id(id)).transpose() {
             Ok(id) => id,
             Err(error) => {
-                problems.at(format_args!("{path}.id"), error);
+                problems.add(format_args!("{path}.id"), error);
                 return None;
             }
         };
