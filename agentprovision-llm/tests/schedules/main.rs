@@ -26,7 +26,7 @@ use std::time::Duration;
 use agentprovision_core::clock::{ManualClock, SeededEntropy};
 use agentprovision_core::id::TenantId;
 use agentprovision_core::{Env, Timestamp};
-use agentprovision_llm::limit::{Amounts, Balance, Dimension, Limit, Rate, Scope, Window, Zone};
+use agentprovision_llm::limit::{Amounts, Balance, Dimension, Limit, Scope, Window, Zone};
 use libtest_mimic::{Arguments, Trial};
 use shuttle::scheduler::RandomScheduler;
 use shuttle::{Config, Runner, thread};
@@ -51,7 +51,7 @@ macro_rules! models {
         mod $name {
             use super::*;
             use agentprovision_llm::limit::Ledger;
-            use $source::bucket::Buckets;
+            use $source::bucket::{Buckets, Rate};
             use $source::health::{Health, HealthOptions, Verdict};
             use $source::memory::MemoryLedger;
 
