@@ -5,7 +5,7 @@
 //! parts, of which `per_minute` run out each nanosecond. At any moment at most `burst` fits, and over any time `t` at
 //! most `burst + per_minute · t`. What a limit that strictly begins anew each minute allows is a budget's matter.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::time::Duration;
 
@@ -59,23 +59,32 @@ pub struct Buckets {
 #[derive(Clone, Debug, Default)]
 struct Shard {
     buckets: HashMap<Key, Bucket>,
-    /// Buckets ever made.
-    made: u64,
+    /// The number of the last share: none comes twice, also when its bucket was forgotten.
+    last: u64,
     tidy_at: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Bucket {
-    /// Which of the buckets ever made: one that was forgotten had run out.
-    number: u64,
-    /// What is in it, in parts.
+    /// What is in it, the oldest first; it runs out from there.
+    shares: VecDeque<Share>,
+    /// The sum of the shares, in parts.
     level: u128,
     /// When that was so, in nanoseconds of the monotonic clock.
     at: u128,
-    /// All that was ever given back, in parts.
-    given_back: u128,
     /// Parts that run out per nanosecond.
     rate: u64,
+}
+
+/// What one piece of work has in a bucket.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    /// Those of a bucket have growing numbers.
+    number: u64,
+    /// Nobody corrects it: several in a row are one.
+    fixed: bool,
+    /// Of what was taken, what has not run out and was not given back.
+    left: u128,
 }
 
 /// Work that was let through. Settle it when its true amounts are known; without that, the estimate stays.
@@ -88,21 +97,58 @@ pub struct RateHold {
 #[derive(Clone, Debug)]
 struct Part {
     key: Key,
-    taken: u128,
-    /// The bucket with it.
-    then: Bucket,
+    share: Share,
 }
 
 impl Bucket {
     fn run_out(&mut self, now: u128, rate: u64) {
         let elapsed = now.saturating_sub(self.at);
-        self.level = self.level.saturating_sub(elapsed.saturating_mul(u128::from(rate)));
+        let mut sinks = elapsed.saturating_mul(u128::from(rate));
+        self.level = self.level.saturating_sub(sinks);
+        while let Some(first) = self.shares.front_mut() {
+            if first.left > sinks {
+                first.left -= sinks;
+                break;
+            }
+            sinks -= first.left;
+            self.shares.pop_front();
+        }
         self.at = self.at.max(now);
         self.rate = rate;
     }
 
     fn is_empty(&self, now: u128) -> bool {
         now.saturating_sub(self.at).saturating_mul(u128::from(self.rate)) >= self.level
+    }
+
+    fn add(&mut self, share: Share) {
+        self.level += share.left;
+        match self.shares.back_mut() {
+            Some(last) if last.fixed && share.fixed => last.left += share.left,
+            _ => self.shares.push_back(share),
+        }
+    }
+
+    /// Takes the last share away again, in the step that added it.
+    fn undo(&mut self, share: Share) {
+        self.level = self.level.saturating_sub(share.left);
+        if let Some(last) = self.shares.back_mut() {
+            last.left = last.left.saturating_sub(share.left);
+        }
+    }
+
+    /// Corrects a share to what was used of it; `number` is for what was used beyond it.
+    fn correct(&mut self, share: Share, used: u128, number: u64) {
+        if used >= share.left {
+            self.add(Share { number, fixed: true, left: used - share.left });
+            return;
+        }
+        let place = self.shares.binary_search_by_key(&share.number, |held| held.number);
+        if let Some(held) = place.ok().and_then(|place| self.shares.get_mut(place)) {
+            let back = (share.left - used).min(held.left);
+            held.left -= back;
+            self.level -= back;
+        }
     }
 }
 
@@ -132,10 +178,8 @@ impl Buckets {
         for rate in rates {
             let taken = u128::from(amounts.get(rate.dimension)) * UNIT;
             let key = (tenant, rate.scope.clone(), rate.dimension);
-            let bucket = shard.buckets.entry(key.clone()).or_insert_with(|| {
-                shard.made += 1;
-                Bucket { number: shard.made, at: now, ..Bucket::default() }
-            });
+            let bucket =
+                shard.buckets.entry(key.clone()).or_insert_with(|| Bucket { at: now, ..Bucket::default() });
             bucket.run_out(now, rate.per_minute);
             let room = u128::from(rate.burst) * UNIT;
             let wait = if taken > room || rate.per_minute == 0 {
@@ -155,15 +199,18 @@ impl Buckets {
                 }
                 continue;
             }
-            bucket.level += taken;
-            hold.parts.push(Part { key, taken, then: *bucket });
+            shard.last += 1;
+            let fixed = rate.dimension == Dimension::Requests;
+            let share = Share { number: shard.last, fixed, left: taken };
+            bucket.add(share);
+            hold.parts.push(Part { key, share });
         }
         match refused {
             None => Ok(hold),
             Some((rate, wait)) => {
                 for part in &hold.parts {
                     if let Some(bucket) = shard.buckets.get_mut(&part.key) {
-                        bucket.level = bucket.level.saturating_sub(part.taken);
+                        bucket.undo(part.share);
                     }
                 }
                 let wait = wait.map(|wait| Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX)));
@@ -172,7 +219,7 @@ impl Buckets {
         }
     }
 
-    /// Corrects what was taken to what was used. Of what was taken too much, only what has not run out since is given
+    /// Corrects what was taken to what was used; a request stays a request. Of what was taken too much, only what has not run out since is given
     /// back: the rest was never in anybody's way any more, and giving it back would let others through twice.
     pub fn settle(&self, hold: RateHold, actual: &Amounts) {
         let now = self.env.monotonic().as_nanos();
@@ -181,21 +228,8 @@ impl Buckets {
         for part in &hold.parts {
             let Some(bucket) = shard.buckets.get_mut(&part.key) else { continue };
             bucket.run_out(now, bucket.rate);
-            let used = u128::from(actual.get(part.key.2)) * UNIT;
-            if used >= part.taken {
-                bucket.level += used - part.taken;
-                continue;
-            }
-            if bucket.number != part.then.number {
-                continue;
-            }
-            // Its share is the top of the level as it was then, and sinks as the bucket runs out and others give back.
-            let ran_out = now.saturating_sub(part.then.at).saturating_mul(u128::from(bucket.rate));
-            let sunk = ran_out.saturating_add(bucket.given_back - part.then.given_back);
-            let left = part.then.level.saturating_sub(sunk).min(part.taken);
-            let back = (part.taken - used).min(left).min(bucket.level);
-            bucket.level -= back;
-            bucket.given_back += back;
+            shard.last += 1;
+            bucket.correct(part.share, u128::from(actual.get(part.key.2)) * UNIT, shard.last);
         }
     }
 }
