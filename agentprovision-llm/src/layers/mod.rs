@@ -3,3 +3,7 @@
 //!
 //! The order from outside: trace, guard, cache, rate limit, budget, then the router with its attempts, then meter.
 //! Nothing is charged for an answer that the cache gives, because it stands outside of the budget.
+
+pub(crate) mod trace;
+
+pub use trace::{TraceConfig, TraceLayer};
