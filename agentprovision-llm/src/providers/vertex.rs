@@ -20,8 +20,10 @@ use crate::clip;
 use crate::credential::Credential;
 use crate::endpoint::{Endpoint, is_segment};
 use crate::http_model::HttpModel;
+use crate::http_vectors::HttpEmbedder;
 use crate::wire::ProviderError;
 use crate::wire::gemini_generate::GeminiGenerate;
+use crate::wire::vertex_embed::VertexEmbed;
 
 /// Gives OAuth 2.0 access tokens of Google Cloud, with the scope `https://www.googleapis.com/auth/cloud-platform`. The
 /// host application knows where they come from (a service account, workload identity, the metadata server) and keeps one
@@ -117,6 +119,21 @@ impl Vertex {
     /// `invalid_input` when the name or the value cannot stand in a header, or the name is one the platform sets.
     pub fn header(self, name: &str, value: &str) -> Result<Self> {
         Ok(Self(self.0.with_header(name, value)?))
+    }
+
+    /// The embedding model the provider calls `model`: one of Google's, such as `gemini-embedding-001`.
+    ///
+    /// # Errors
+    /// `invalid_input` when the name is empty.
+    pub fn embedder(
+        &self,
+        model: &str,
+        transport: Arc<dyn HttpTransport>,
+        catalog: &Catalog,
+    ) -> Result<Arc<dyn EmbeddingModel>> {
+        let info = super::info(self.name(), model, catalog)?;
+        let dialect = Arc::new(VertexEmbed::new(model));
+        Ok(Arc::new(HttpEmbedder::new(info, self.0.clone(), dialect, transport)))
     }
 }
 
