@@ -120,21 +120,6 @@ impl Vertex {
     pub fn header(self, name: &str, value: &str) -> Result<Self> {
         Ok(Self(self.0.with_header(name, value)?))
     }
-
-    /// The embedding model the provider calls `model`: one of Google's, such as `gemini-embedding-001`.
-    ///
-    /// # Errors
-    /// `invalid_input` when the name is empty.
-    pub fn embedder(
-        &self,
-        model: &str,
-        transport: Arc<dyn HttpTransport>,
-        catalog: &Catalog,
-    ) -> Result<Arc<dyn EmbeddingModel>> {
-        let info = super::info(self.name(), model, catalog)?;
-        let dialect = Arc::new(VertexEmbed::new(model));
-        Ok(Arc::new(HttpEmbedder::new(info, self.0.clone(), dialect, transport)))
-    }
 }
 
 impl Provider for Vertex {
@@ -156,8 +141,15 @@ impl Provider for Vertex {
         Ok(Arc::new(HttpModel::new(info, self.0.clone(), Arc::new(GeminiGenerate::vertex()), transport)))
     }
 
-    fn embedder(&self, _: &str, _: Arc<dyn HttpTransport>, _: &Catalog) -> Result<Arc<dyn EmbeddingModel>> {
-        Err(super::lacking(self.name(), "embedding"))
+    fn embedder(
+        &self,
+        model: &str,
+        transport: Arc<dyn HttpTransport>,
+        catalog: &Catalog,
+    ) -> Result<Arc<dyn EmbeddingModel>> {
+        let info = super::info(self.name(), model, catalog)?;
+        let dialect = Arc::new(VertexEmbed::new(model));
+        Ok(Arc::new(HttpEmbedder::new(info, self.0.clone(), dialect, transport)))
     }
 
     fn reranker(&self, _: &str, _: Arc<dyn HttpTransport>, _: &Catalog) -> Result<Arc<dyn RerankModel>> {
