@@ -8,10 +8,12 @@ mod budget;
 mod cache;
 mod metered;
 mod rate_limit;
+pub(crate) mod trace;
 
 pub use budget::{BudgetConfig, BudgetLayer, BudgetLimit, UnknownPrice};
 pub use cache::{Answerer, CacheConfig, CacheLayer, CacheScope, CacheStats};
 pub use rate_limit::{RateLimit, RateLimitConfig, RateLimitLayer};
+pub use trace::{TraceConfig, TraceLayer};
 
 use agentprovision_core::{Error, Result};
 
