@@ -45,6 +45,7 @@
 //! - `ollama`: Ollama's own format.
 //! - `cohere`: Cohere's chat, embedding and rerank models.
 //! - `replay`: record conversations with providers and replay them over real HTTP.
+//! - `cache-semantic`: a cache that finds answers to questions in other words.
 //! - `http-reqwest`: passes `http-reqwest` on to the core.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
