@@ -8,6 +8,7 @@ mod cache;
 mod events;
 mod guard;
 mod timeout;
+pub(crate) mod trace;
 mod validate;
 
 pub use cache::{
@@ -21,6 +22,7 @@ pub use guard::{
     PiiKind, Redaction, Side,
 };
 pub use timeout::{TimeoutConfig, TimeoutLayer};
+pub use trace::{TraceConfig, TraceLayer};
 pub use validate::{ValidateConfig, ValidateLayer};
 
 use agentprovision_core::{Error, Result};
