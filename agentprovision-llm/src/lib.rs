@@ -48,6 +48,7 @@
 //! - `replay`: record conversations with providers and replay them over real HTTP.
 //! - `otel`: OpenTelemetry spans and metrics of requests to models.
 //! - `gateway`: an HTTP face in the formats of OpenAI and Anthropic.
+//! - `cache-semantic`: a cache that finds answers to questions in other words.
 //! - `http-reqwest`: passes `http-reqwest` on to the core.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
