@@ -150,11 +150,12 @@ impl StepScope {
         let model = self.shared.models.resolve(name)?;
         request.model = name.to_owned();
         let mut assembler = ChatAssembler::new();
+        let began = self.now();
         let result = self.read(&*model, &request, &mut assembler).await;
         // Whoever sent a piece of an answer is paid, whether the rest came or not.
         let answered = result.is_ok() || assembler.written() > 0;
         let bytes = serde_json::to_vec(&request).map_or(0, |bytes| bytes.len());
-        spent.add(&*model, assembler.usage(), answered, bytes, assembler.written());
+        spent.add(&*model, assembler.usage(), began, answered, bytes, assembler.written());
         let answer = result.and_then(|()| assembler.finish());
         let answer = answer?;
         let name = model.info().name.clone();
@@ -399,6 +400,7 @@ impl Spent {
         &mut self,
         model: &dyn ChatModel,
         usage: Option<Usage>,
+        began: Timestamp,
         answered: bool,
         request: usize,
         answer: usize,
@@ -410,14 +412,18 @@ impl Spent {
         if let Some(usage) = usage {
             self.usage = Some(self.usage.unwrap_or_default().plus(usage));
         }
-        match (model.info().price, usage) {
-            (Some(price), Some(usage)) => self.cost = self.cost + price.cost(&usage),
+        let cost = match usage {
+            Some(usage) => model.info().cost(&usage, began),
             // An answer without counts is paid by an estimate from above, so that a cost budget still holds.
-            (Some(price), None) => {
-                self.cost =
-                    self.cost + price.at_most((request as u64).div_ceil(3), (answer as u64).div_ceil(3));
-            }
-            (None, _) => self.unpriced = true,
+            None => model.info().at_most(&Usage {
+                input_tokens: Some((request as u64).div_ceil(3)),
+                output_tokens: Some((answer as u64).div_ceil(3)),
+                ..Usage::default()
+            }),
+        };
+        match cost {
+            Some(cost) => self.cost = self.cost + cost,
+            None => self.unpriced = true,
         }
     }
 
