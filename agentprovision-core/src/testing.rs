@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::id::{SignalId, WorkerId};
 use crate::model::{
     Capabilities, ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, FinishReason,
-    Message, ModelInfo, ModelPrice, PriceSheet, ModelResolver, Usage,
+    Message, ModelInfo, ModelPrice, ModelResolver, PriceSheet, Usage,
 };
 use crate::money::PicoUsd;
 use crate::run::{Created, Fence, JournalBatch, Lease, NewRun, RunStore, RunTx, Signal};

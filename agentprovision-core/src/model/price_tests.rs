@@ -94,7 +94,8 @@ fn no_usage_has_a_negative_cost_or_one_beyond_its_bound() {
         let sheet = &sheets[draw(sheets.len())];
         assert!(sheet.picos(&usage, Timestamp::default()) >= 0, "{usage:?}");
         // Where the parts are within the whole, the bound holds.
-        let cached = usage.cache_read_tokens.unwrap_or(0).saturating_add(usage.cache_write_tokens.unwrap_or(0));
+        let cached =
+            usage.cache_read_tokens.unwrap_or(0).saturating_add(usage.cache_write_tokens.unwrap_or(0));
         if cached <= usage.input_tokens.unwrap_or(0)
             && usage.billed_input_tokens <= usage.input_tokens
             && usage.billed_output_tokens <= usage.output_tokens
@@ -108,9 +109,8 @@ fn no_usage_has_a_negative_cost_or_one_beyond_its_bound() {
 #[test]
 fn a_longer_request_is_paid_whole_at_the_price_of_its_length() {
     let sheet = sheet();
-    let picos = |input, tier| {
-        sheet.picos(&Usage { service_tier: tier, ..counts(input, 10) }, Timestamp::default())
-    };
+    let picos =
+        |input, tier| sheet.picos(&Usage { service_tier: tier, ..counts(input, 10) }, Timestamp::default());
     assert_eq!(picos(272_000, None), 272_000 * 100 + 10 * 1000);
     assert_eq!(picos(272_001, None), 272_001 * 200 + 10 * 1500);
     // Cached tokens are part of the length.

@@ -111,8 +111,7 @@ pub enum Weekday {
 
 impl Weekday {
     /// Monday first.
-    pub const ALL: [Self; 7] =
-        [Self::Mon, Self::Tue, Self::Wed, Self::Thu, Self::Fri, Self::Sat, Self::Sun];
+    pub const ALL: [Self; 7] = [Self::Mon, Self::Tue, Self::Wed, Self::Thu, Self::Fri, Self::Sat, Self::Sun];
 
     /// The day so many days after 1970-01-01, which was a Thursday.
     fn of(days: i64) -> Self {

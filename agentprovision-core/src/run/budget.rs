@@ -126,7 +126,8 @@ impl Quote {
     /// The highest prices any of the models can have for a request of so many prompt tokens; `None` when one of them has
     /// no price.
     fn dearest(&self, input: u64, request: &ChatRequest) -> Option<ModelPrice> {
-        let asked = request.extra.get("service_tier").and_then(Value::as_str).and_then(ServiceTier::from_wire);
+        let asked =
+            request.extra.get("service_tier").and_then(Value::as_str).and_then(ServiceTier::from_wire);
         let prices = self.prices.as_ref()?.iter();
         prices.map(|sheet| sheet.dearest(input, asked)).reduce(ModelPrice::max)
     }

@@ -75,7 +75,9 @@ impl CatalogEntry {
         if self.context_window == Some(0) || self.max_output_tokens == Some(0) {
             return Err(Error::invalid(format!("{}: a limit must be at least 1 token", at())));
         }
-        let Some(ModelPrice { input, output, cache_read, cache_write, cache_write_1h, reasoning }) = self.price else {
+        let Some(ModelPrice { input, output, cache_read, cache_write, cache_write_1h, reasoning }) =
+            self.price
+        else {
             return Ok(());
         };
         let prices = [

@@ -71,10 +71,7 @@ mod tests {
         {
             assert!(!counts.update(&empty), "{empty}");
         }
-        assert_eq!(
-            counts.usage(),
-            Usage { service_tier: Some(ServiceTier::Standard), ..Usage::default() }
-        );
+        assert_eq!(counts.usage(), Usage { service_tier: Some(ServiceTier::Standard), ..Usage::default() });
         assert!(counts.update(&json!({"promptTokenCount": 5, "thoughtsTokenCount": 2})));
         assert!(
             counts.update(&json!({"promptTokenCount": 5, "candidatesTokenCount": 3, "thoughtsTokenCount": 4,

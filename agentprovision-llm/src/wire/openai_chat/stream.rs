@@ -37,7 +37,8 @@ impl Events for Chunks {
         // Not every chunk names the tier, and the one with the counts may not.
         self.tier = tier(chunk).or(self.tier);
         if let Some(counts) = of_answer(chunk) {
-            let counts = merge(self.usage, Usage { service_tier: counts.service_tier.or(self.tier), ..counts });
+            let counts =
+                merge(self.usage, Usage { service_tier: counts.service_tier.or(self.tier), ..counts });
             self.usage = Some(counts);
             out.push(ChatEvent::Usage(counts));
         }

@@ -113,7 +113,8 @@ mod tests {
         assert_eq!(of_answer(&answer).unwrap().service_tier, Some(ServiceTier::Flex));
         let groq = json!({"x_groq": {"usage": {"prompt_tokens": 3}}, "service_tier": "on_demand"});
         assert_eq!(of_answer(&groq).unwrap().service_tier, Some(ServiceTier::Standard));
-        let within = json!({"usage": {"prompt_tokens": 3, "service_tier": "priority"}, "service_tier": "auto"});
+        let within =
+            json!({"usage": {"prompt_tokens": 3, "service_tier": "priority"}, "service_tier": "auto"});
         assert_eq!(of_answer(&within).unwrap().service_tier, Some(ServiceTier::Priority));
         for none in [json!({"service_tier": "flex"}), json!({"usage": {"service_tier": "flex"}})] {
             assert_eq!(of_answer(&none), None, "{none}");
