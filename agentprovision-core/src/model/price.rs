@@ -110,7 +110,7 @@ fn sum<const N: usize>(parts: [i128; N]) -> i128 {
 
 /// A nano-dollar that was begun counts: this is for what must not be too low.
 fn ceiling(picos: i128) -> NanoUsd {
-    NanoUsd::from_picos(picos.saturating_add(999))
+    NanoUsd::from_picos(picos.saturating_add(499))
 }
 
 /// Prices that replace the others where all of its conditions hold.
