@@ -94,9 +94,8 @@ fn no_usage_has_a_negative_cost_or_one_beyond_its_bound() {
         let sheet = &sheets[draw(sheets.len())];
         assert!(sheet.picos(&usage, Timestamp::default()) >= 0, "{usage:?}");
         // Where the parts are within the whole, the bound holds.
-        let cached =
-            usage.cache_read_tokens.unwrap_or(0).saturating_add(usage.cache_write_tokens.unwrap_or(0));
-        if cached <= usage.input_tokens.unwrap_or(0)
+        let cached = usage.cache_read_tokens.unwrap_or(0).checked_add(usage.cache_write_tokens.unwrap_or(0));
+        if cached.is_some_and(|cached| cached <= usage.input_tokens.unwrap_or(0))
             && usage.billed_input_tokens <= usage.input_tokens
             && usage.billed_output_tokens <= usage.output_tokens
         {
