@@ -45,6 +45,7 @@
 //! - `ollama`: Ollama's own format.
 //! - `cohere`: Cohere's chat, embedding and rerank models.
 //! - `replay`: record conversations with providers and replay them over real HTTP.
+//! - `gateway`: an HTTP face in the formats of OpenAI and Anthropic.
 //! - `http-reqwest`: passes `http-reqwest` on to the core.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -52,6 +53,8 @@
 pub mod catalog;
 mod credential;
 mod endpoint;
+#[cfg(feature = "gateway")]
+pub mod gateway;
 mod http_model;
 mod http_vectors;
 pub mod layers;
