@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use agentprovision_core::http::HttpTransport;
 use agentprovision_core::model::{ChatEvent, ChatRequest, FinishReason, Message};
-use agentprovision_core::{Error, ErrorKind, Retry};
+use agentprovision_core::{Error, ErrorKind, Retry, Timestamp};
 use agentprovision_llm::providers::{OpenAi, OpenAiCompatible};
 use agentprovision_llm::{Catalog, Category, ModelRegistry, Provider, ProviderError};
 use futures_util::StreamExt;
