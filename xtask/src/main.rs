@@ -11,6 +11,7 @@ mod postgres;
 mod python;
 mod report;
 mod run;
+mod sdks;
 mod suites;
 
 use std::process::ExitCode;

@@ -186,7 +186,7 @@ async fn messages_are_read() {
             ]},
         ],
         "tools": [{"name": "add", "description": "adds", "input_schema": {"type": "object"}}],
-        "tool_choice": {"type": "tool", "name": "add"},
+        "tool_choice": {"type": "tool", "name": "add", "disable_parallel_tool_use": true},
         "temperature": 0.5,
         "stop_sequences": ["END"],
         "output_config": {"format": {"type": "json_schema", "schema": {"type": "object", "title": "T"}}, "effort": "low"},
@@ -198,7 +198,7 @@ async fn messages_are_read() {
     expected.stop = vec!["END".into()];
     expected.route.affinity = Some("u-1".into());
     let extra = json!({"top_k": 5, "thinking": {"type": "enabled", "budget_tokens": 1024}, "metadata": {"user_id": "u-1"},
-        "cache_control": {"type": "ephemeral"}, "output_config": {"effort": "low"}});
+        "parallel_tool_calls": false, "cache_control": {"type": "ephemeral"}, "output_config": {"effort": "low"}});
     expected.extra = extra.as_object().unwrap().clone();
     assert_eq!(read("anthropic", "/v1/messages", &body).await, expected);
     let failed = json!({"model": "m", "max_tokens": 1, "messages": [
