@@ -22,8 +22,10 @@ let served
 before(async () => {
   const serve = fileURLToPath(new URL('serve.py', import.meta.url))
   process_ = spawn('python3', [serve, process.env.GATEWAY], { stdio: ['pipe', 'pipe', 'inherit'] })
-  const [line] = await once(createInterface({ input: process_.stdout }), 'line')
+  const ended = once(process_, 'exit').then(([code]) => [`{"ended": ${code}}`])
+  const [line] = await Promise.race([once(createInterface({ input: process_.stdout }), 'line'), ended])
   served = JSON.parse(line)
+  assert.equal(served.ended, undefined, 'the gateway did not start')
   client = new OpenAI({ baseURL: `${served.base_url}/v1`, apiKey: served.key, timeout: 20_000 })
 })
 

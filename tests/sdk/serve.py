@@ -31,7 +31,9 @@ class Provider(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if self.path == "/v1/embeddings":
             return self.whole(200, embeddings(body))
-        failures = {"limited": (429, {"retry-after": "120"}), "invalid": (400, {}), "broken": (500, {})}
+        # Two that are limited, because a model that has said so is left alone for a while.
+        limited = (429, {"retry-after": "120"})
+        failures = {"limited": limited, "throttled": limited, "invalid": (400, {}), "broken": (500, {})}
         if body["model"] in failures:
             status, headers = failures[body["model"]]
             error = {"message": f"{SECRET} {self.headers['authorization']}", "type": "x", "code": SECRET}
@@ -126,17 +128,18 @@ def main():
     provider = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
     provider.daemon_threads = True
     threading.Thread(target=provider.serve_forever, daemon=True).start()
-    models = ["upstream/echo", "upstream/limited", "upstream/invalid", "upstream/broken", "upstream/cut"]
+    models = ["echo", "limited", "throttled", "invalid", "broken", "cut"]
+
+    def upstream(name):
+        base_url = f"http://127.0.0.1:{provider.server_port}/v1"
+        return {"type": "openai_compatible", "name": name, "base_url": base_url, "key_env": "UPSTREAM_KEY"}
+
     config = {
         "platform": {
-            "providers": [{
-                "type": "openai_compatible",
-                "name": "upstream",
-                "base_url": f"http://127.0.0.1:{provider.server_port}/v1",
-                "key_env": "UPSTREAM_KEY",
-            }],
+            # Two, because a single provider is asked for whatever name nobody knows.
+            "providers": [upstream("upstream"), upstream("spare")],
             "routing": {
-                "routes": {model.split("/")[1]: {"targets": [model]} for model in models},
+                "routes": {model: {"targets": [f"upstream/{model}"]} for model in models},
                 "max_attempts": 1,
             },
         },
@@ -148,9 +151,9 @@ def main():
         command = [sys.argv[1], "--config", file, "--listen", "127.0.0.1:0", "--bootstrap"]
         env = {**os.environ, "UPSTREAM_KEY": SECRET}
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as gateway:
-            said = dict(gateway.stdout.readline().strip().split(" ", 1) for _ in range(1))
+            key = gateway.stdout.readline().strip().removeprefix("key ")
             address = gateway.stdout.readline().strip().removeprefix("listening on ")
-            print(json.dumps({"base_url": address, "key": said["key"]}), flush=True)
+            print(json.dumps({"base_url": address, "key": key}), flush=True)
             sys.stdin.read()
             gateway.terminate()
             status = gateway.wait(timeout=30)

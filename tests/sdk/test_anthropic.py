@@ -69,10 +69,10 @@ def test_typed_errors(claude):
         assert "secret" not in str(caught.value)
         return caught.value
 
-    bad = refused(anthropic.BadRequestError, temperature="hot")
-    assert bad.body["error"]["message"].startswith("`temperature`: ")
+    bad = refused(anthropic.BadRequestError, max_tokens=0)
+    assert bad.body["error"]["message"].startswith("`max_tokens`: ")
     assert refused(anthropic.BadRequestError, model="invalid").body["error"]["type"] == "invalid_request_error"
-    limited = refused(anthropic.RateLimitError, model="limited")
+    limited = refused(anthropic.RateLimitError, model="throttled")
     assert float(limited.response.headers["retry-after"]) > 0
     assert refused(anthropic.InternalServerError, model="broken").status_code >= 500
     assert refused(anthropic.NotFoundError, model="nobody/x").body["error"]["type"] == "not_found_error"
