@@ -45,6 +45,7 @@
 //! - `ollama`: Ollama's own format.
 //! - `cohere`: Cohere's chat, embedding and rerank models.
 //! - `replay`: record conversations with providers and replay them over real HTTP.
+//! - `otel`: OpenTelemetry spans and metrics of requests to models.
 //! - `gateway`: an HTTP face in the formats of OpenAI and Anthropic.
 //! - `http-reqwest`: passes `http-reqwest` on to the core.
 
@@ -66,6 +67,8 @@ pub mod route;
 #[cfg(feature = "bedrock")]
 mod sigv4;
 mod target;
+#[cfg(feature = "otel")]
+pub mod telemetry;
 pub mod wire;
 
 pub use catalog::{Catalog, CatalogEntry};
