@@ -24,7 +24,9 @@ fn test(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
 
     let venv = Venv::with(workspace, "sdk-venv", &folder.join("requirements.txt"), steps)?;
     let mut python = venv.command(workspace, "python");
-    steps.run(python.args(["-m", "pytest"]).current_dir(&folder).env("GATEWAY", &gateway))?;
+    steps.run(
+        python.args(["-m", "pytest", "-p", "no:cacheprovider"]).current_dir(&folder).env("GATEWAY", &gateway),
+    )?;
 
     // Beside copies of the tests, because that is where a script's imports are looked for.
     let project = workspace.target.join("sdk-node");

@@ -406,3 +406,14 @@ async fn models_are_listed_for_both_libraries() {
     let none = world.get("/v1/models/of%2Fnobody").await;
     assert_eq!((none.status.as_u16(), &none.json()["error"]["code"]), (404, &json!("model_not_found")));
 }
+
+#[tokio::test]
+async fn prompts_are_counted_without_asking_anybody() {
+    let world = World::text("ok");
+    let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "a".repeat(300)}]});
+    let counted = world.post("/v1/messages/count_tokens", &body).await.json();
+    assert!((100..200).contains(&counted["input_tokens"].as_u64().unwrap()), "{counted}");
+    body["model"] = "of-nobody".into();
+    assert_eq!(world.post("/v1/messages/count_tokens", &body).await.status, 404);
+    assert!(!world.model.was_asked());
+}
