@@ -5,6 +5,7 @@
 //! - [`providers`] holds one [`Provider`] per service; [`HttpModel`] joins a dialect, an endpoint and a transport into a
 //!   [`ChatModel`](agentprovision_core::model::ChatModel).
 //! - [`catalog`] knows context windows and prices, in integers.
+//! - [`layers`] holds what surrounds a model: guards, caches, limits, deadlines.
 //! - [`ModelRegistry`] is the set of models of a platform: it resolves a name to a model.
 //!
 //! ```
@@ -53,6 +54,7 @@ mod credential;
 mod endpoint;
 mod http_model;
 mod http_vectors;
+pub mod layers;
 pub mod providers;
 mod registry;
 #[cfg(feature = "replay")]

@@ -4,7 +4,7 @@ use std::env;
 use std::sync::Arc;
 
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::model::ChatModel;
+use agentprovision_core::model::{ChatModel, EmbeddingModel, RerankModel};
 use agentprovision_core::{Error, Result};
 use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
@@ -86,6 +86,14 @@ impl Provider for Anthropic {
         let limit = info.max_output_tokens.unwrap_or(AnthropicMessages::MAX_TOKENS);
         let dialect = AnthropicMessages::new().with_max_tokens(limit);
         Ok(Arc::new(HttpModel::new(info, self.0.clone(), Arc::new(dialect), transport)))
+    }
+
+    fn embedder(&self, _: &str, _: Arc<dyn HttpTransport>, _: &Catalog) -> Result<Arc<dyn EmbeddingModel>> {
+        Err(super::lacking(self.name(), "embedding"))
+    }
+
+    fn reranker(&self, _: &str, _: Arc<dyn HttpTransport>, _: &Catalog) -> Result<Arc<dyn RerankModel>> {
+        Err(super::lacking(self.name(), "rerank"))
     }
 }
 

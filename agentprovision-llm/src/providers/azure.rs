@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::model::{ChatModel, EmbeddingModel};
+use agentprovision_core::model::{ChatModel, EmbeddingModel, RerankModel};
 use agentprovision_core::{Error, Result};
 use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
@@ -112,19 +112,6 @@ impl Azure {
         Self { responses: true, ..self }
     }
 
-    /// The embedding model in the deployment of this name.
-    ///
-    /// # Errors
-    /// `invalid_input` when it cannot be the name of a deployment.
-    pub fn embedder(
-        &self,
-        deployment: &str,
-        transport: Arc<dyn HttpTransport>,
-        catalog: &Catalog,
-    ) -> Result<Arc<dyn EmbeddingModel>> {
-        self.server(deployment, false)?.embedder(deployment, transport, catalog)
-    }
-
     /// The server for one deployment: only in the API of deployments its name is part of the address.
     fn server(&self, deployment: &str, responses: bool) -> Result<OpenAiCompatible> {
         let resource = &self.resource;
@@ -174,5 +161,18 @@ impl Provider for Azure {
         catalog: &Catalog,
     ) -> Result<Arc<dyn ChatModel>> {
         self.server(model, self.responses)?.model(model, transport, catalog)
+    }
+
+    fn embedder(
+        &self,
+        deployment: &str,
+        transport: Arc<dyn HttpTransport>,
+        catalog: &Catalog,
+    ) -> Result<Arc<dyn EmbeddingModel>> {
+        self.server(deployment, false)?.embedder(deployment, transport, catalog)
+    }
+
+    fn reranker(&self, _: &str, _: Arc<dyn HttpTransport>, _: &Catalog) -> Result<Arc<dyn RerankModel>> {
+        Err(super::lacking(self.name(), "rerank"))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentprovision_core::clock::{Clock, SystemClock};
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::model::{ChatModel, EmbeddingModel};
+use agentprovision_core::model::{ChatModel, EmbeddingModel, RerankModel};
 use agentprovision_core::{Error, Result};
 use http::Uri;
 use secrecy::SecretString;
@@ -102,20 +102,6 @@ impl Bedrock {
         Self { dialect, ..self }
     }
 
-    /// The embedding model the provider calls `model`: one of Amazon's Titan text embedding models.
-    ///
-    /// # Errors
-    /// `invalid_input` when the name is empty.
-    pub fn embedder(
-        &self,
-        model: &str,
-        transport: Arc<dyn HttpTransport>,
-        catalog: &Catalog,
-    ) -> Result<Arc<dyn EmbeddingModel>> {
-        let info = super::info(self.name(), model, catalog)?;
-        Ok(Arc::new(HttpEmbedder::new(info, self.proven(), Arc::new(TitanEmbed::new()), transport)))
-    }
-
     fn build(region: &str, proof: Proof) -> Result<Self> {
         let region = region.trim();
         let named =
@@ -171,6 +157,20 @@ impl Provider for Bedrock {
     ) -> Result<Arc<dyn ChatModel>> {
         let info = super::info(self.name(), model, catalog)?;
         Ok(Arc::new(HttpModel::new(info, self.proven(), Arc::new(self.dialect.clone()), transport)))
+    }
+
+    fn embedder(
+        &self,
+        model: &str,
+        transport: Arc<dyn HttpTransport>,
+        catalog: &Catalog,
+    ) -> Result<Arc<dyn EmbeddingModel>> {
+        let info = super::info(self.name(), model, catalog)?;
+        Ok(Arc::new(HttpEmbedder::new(info, self.proven(), Arc::new(TitanEmbed::new()), transport)))
+    }
+
+    fn reranker(&self, _: &str, _: Arc<dyn HttpTransport>, _: &Catalog) -> Result<Arc<dyn RerankModel>> {
+        Err(super::lacking(self.name(), "rerank"))
     }
 }
 

@@ -62,34 +62,6 @@ impl Cohere {
     pub fn header(self, name: &str, value: &str) -> Result<Self> {
         Ok(Self(self.0.with_header(name, value)?))
     }
-
-    /// The embedding model the provider calls `model`.
-    ///
-    /// # Errors
-    /// `invalid_input` when the name is empty.
-    pub fn embedder(
-        &self,
-        model: &str,
-        transport: Arc<dyn HttpTransport>,
-        catalog: &Catalog,
-    ) -> Result<Arc<dyn EmbeddingModel>> {
-        let info = super::info(self.name(), model, catalog)?;
-        Ok(Arc::new(HttpEmbedder::new(info, self.0.clone(), Arc::new(CohereEmbed::new()), transport)))
-    }
-
-    /// The rerank model the provider calls `model`.
-    ///
-    /// # Errors
-    /// `invalid_input` when the name is empty.
-    pub fn reranker(
-        &self,
-        model: &str,
-        transport: Arc<dyn HttpTransport>,
-        catalog: &Catalog,
-    ) -> Result<Arc<dyn RerankModel>> {
-        let info = super::info(self.name(), model, catalog)?;
-        Ok(Arc::new(HttpReranker::new(info, self.0.clone(), Arc::new(CohereRerank::new()), transport)))
-    }
 }
 
 impl Provider for Cohere {
@@ -109,5 +81,25 @@ impl Provider for Cohere {
     ) -> Result<Arc<dyn ChatModel>> {
         let info = super::info(self.name(), model, catalog)?;
         Ok(Arc::new(HttpModel::new(info, self.0.clone(), Arc::new(CohereChat::new()), transport)))
+    }
+
+    fn embedder(
+        &self,
+        model: &str,
+        transport: Arc<dyn HttpTransport>,
+        catalog: &Catalog,
+    ) -> Result<Arc<dyn EmbeddingModel>> {
+        let info = super::info(self.name(), model, catalog)?;
+        Ok(Arc::new(HttpEmbedder::new(info, self.0.clone(), Arc::new(CohereEmbed::new()), transport)))
+    }
+
+    fn reranker(
+        &self,
+        model: &str,
+        transport: Arc<dyn HttpTransport>,
+        catalog: &Catalog,
+    ) -> Result<Arc<dyn RerankModel>> {
+        let info = super::info(self.name(), model, catalog)?;
+        Ok(Arc::new(HttpReranker::new(info, self.0.clone(), Arc::new(CohereRerank::new()), transport)))
     }
 }

@@ -4,7 +4,7 @@ use std::env;
 use std::sync::Arc;
 
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::model::{ChatModel, EmbeddingModel};
+use agentprovision_core::model::{ChatModel, EmbeddingModel, RerankModel};
 use agentprovision_core::{Error, Result};
 use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
@@ -67,20 +67,6 @@ impl Gemini {
     pub fn header(self, name: &str, value: &str) -> Result<Self> {
         Ok(Self(self.0.with_header(name, value)?))
     }
-
-    /// The embedding model the provider calls `model`.
-    ///
-    /// # Errors
-    /// `invalid_input` when the name is empty.
-    pub fn embedder(
-        &self,
-        model: &str,
-        transport: Arc<dyn HttpTransport>,
-        catalog: &Catalog,
-    ) -> Result<Arc<dyn EmbeddingModel>> {
-        let info = super::info(self.name(), model, catalog)?;
-        Ok(Arc::new(HttpEmbedder::new(info, self.0.clone(), Arc::new(GeminiEmbed::new()), transport)))
-    }
 }
 
 impl Provider for Gemini {
@@ -100,5 +86,19 @@ impl Provider for Gemini {
     ) -> Result<Arc<dyn ChatModel>> {
         let info = super::info(self.name(), model, catalog)?;
         Ok(Arc::new(HttpModel::new(info, self.0.clone(), Arc::new(GeminiGenerate::new()), transport)))
+    }
+
+    fn embedder(
+        &self,
+        model: &str,
+        transport: Arc<dyn HttpTransport>,
+        catalog: &Catalog,
+    ) -> Result<Arc<dyn EmbeddingModel>> {
+        let info = super::info(self.name(), model, catalog)?;
+        Ok(Arc::new(HttpEmbedder::new(info, self.0.clone(), Arc::new(GeminiEmbed::new()), transport)))
+    }
+
+    fn reranker(&self, _: &str, _: Arc<dyn HttpTransport>, _: &Catalog) -> Result<Arc<dyn RerankModel>> {
+        Err(super::lacking(self.name(), "rerank"))
     }
 }

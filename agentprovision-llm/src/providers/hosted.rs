@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::model::{ChatModel, EmbeddingModel};
+use agentprovision_core::model::{ChatModel, EmbeddingModel, RerankModel};
 use agentprovision_core::{Error, Result};
 use http::Uri;
 use secrecy::SecretString;
@@ -93,22 +93,6 @@ impl<S: Service> Hosted<S> {
         Ok(Self(self.0.header(name, value)?, PhantomData))
     }
 
-    /// The embedding model the service calls `model`.
-    ///
-    /// # Errors
-    /// `unsupported` when the service has none; `invalid_input` when the name is empty.
-    pub fn embedder(
-        &self,
-        model: &str,
-        transport: Arc<dyn HttpTransport>,
-        catalog: &Catalog,
-    ) -> Result<Arc<dyn EmbeddingModel>> {
-        match S::embeddings() {
-            Some(_) => self.0.embedder(model, transport, catalog),
-            None => Err(Error::unsupported(format!("the provider `{}` has no embedding models", S::NAME))),
-        }
-    }
-
     /// The same service with its server changed.
     pub(super) fn server(self, change: impl FnOnce(OpenAiCompatible) -> OpenAiCompatible) -> Self {
         Self(change(self.0), PhantomData)
@@ -131,6 +115,22 @@ impl<S: Service> Provider for Hosted<S> {
         catalog: &Catalog,
     ) -> Result<Arc<dyn ChatModel>> {
         self.0.model(model, transport, catalog)
+    }
+
+    fn embedder(
+        &self,
+        model: &str,
+        transport: Arc<dyn HttpTransport>,
+        catalog: &Catalog,
+    ) -> Result<Arc<dyn EmbeddingModel>> {
+        match S::embeddings() {
+            Some(_) => self.0.embedder(model, transport, catalog),
+            None => Err(super::lacking(S::NAME, "embedding")),
+        }
+    }
+
+    fn reranker(&self, _: &str, _: Arc<dyn HttpTransport>, _: &Catalog) -> Result<Arc<dyn RerankModel>> {
+        Err(super::lacking(self.name(), "rerank"))
     }
 }
 

@@ -91,7 +91,7 @@ use std::sync::Arc;
 
 use agentprovision_core::Result;
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::model::ChatModel;
+use agentprovision_core::model::{ChatModel, EmbeddingModel, RerankModel};
 use http::Uri;
 
 use crate::catalog::Catalog;
@@ -115,6 +115,42 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
         transport: Arc<dyn HttpTransport>,
         catalog: &Catalog,
     ) -> Result<Arc<dyn ChatModel>>;
+
+    /// The embedding model the provider calls `model`.
+    ///
+    /// # Errors
+    /// `unsupported` when the provider has none; `invalid_input` when the name cannot be one of a model.
+    fn embedder(
+        &self,
+        model: &str,
+        transport: Arc<dyn HttpTransport>,
+        catalog: &Catalog,
+    ) -> Result<Arc<dyn EmbeddingModel>>;
+
+    /// The rerank model the provider calls `model`.
+    ///
+    /// # Errors
+    /// `unsupported` when the provider has none; `invalid_input` when the name cannot be one of a model.
+    fn reranker(
+        &self,
+        model: &str,
+        transport: Arc<dyn HttpTransport>,
+        catalog: &Catalog,
+    ) -> Result<Arc<dyn RerankModel>>;
+}
+
+/// The refusal of a provider that has no models of a kind.
+#[cfg(any(
+    feature = "anthropic",
+    feature = "bedrock",
+    feature = "cohere",
+    feature = "gemini",
+    feature = "ollama",
+    feature = "openai"
+))]
+fn lacking(provider: &str, kind: &str) -> agentprovision_core::Error {
+    let provider = crate::clip(provider);
+    agentprovision_core::Error::unsupported(format!("the provider `{provider}` has no {kind} models"))
 }
 
 /// What the catalogue knows of a model of `provider`.

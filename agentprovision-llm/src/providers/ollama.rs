@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentprovision_core::Result;
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::model::ChatModel;
+use agentprovision_core::model::{ChatModel, EmbeddingModel, RerankModel};
 use http::Uri;
 use secrecy::SecretString;
 
@@ -96,6 +96,14 @@ impl Provider for Ollama {
     ) -> Result<Arc<dyn ChatModel>> {
         let info = super::info(self.name(), model, catalog)?;
         Ok(Arc::new(HttpModel::new(info, self.0.clone(), Arc::new(OllamaChat::new()), transport)))
+    }
+
+    fn embedder(&self, _: &str, _: Arc<dyn HttpTransport>, _: &Catalog) -> Result<Arc<dyn EmbeddingModel>> {
+        Err(super::lacking(self.name(), "embedding"))
+    }
+
+    fn reranker(&self, _: &str, _: Arc<dyn HttpTransport>, _: &Catalog) -> Result<Arc<dyn RerankModel>> {
+        Err(super::lacking(self.name(), "rerank"))
     }
 }
 

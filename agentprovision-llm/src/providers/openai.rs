@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentprovision_core::Result;
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::model::{ChatModel, EmbeddingModel};
+use agentprovision_core::model::{ChatModel, EmbeddingModel, RerankModel};
 use http::Uri;
 use secrecy::SecretString;
 
@@ -62,19 +62,6 @@ impl OpenAi {
     pub fn responses(self) -> Self {
         Self(self.0.responses())
     }
-
-    /// The embedding model the provider calls `model`.
-    ///
-    /// # Errors
-    /// `invalid_input` when the name is empty.
-    pub fn embedder(
-        &self,
-        model: &str,
-        transport: Arc<dyn HttpTransport>,
-        catalog: &Catalog,
-    ) -> Result<Arc<dyn EmbeddingModel>> {
-        self.0.embedder(model, transport, catalog)
-    }
 }
 
 impl Provider for OpenAi {
@@ -93,5 +80,18 @@ impl Provider for OpenAi {
         catalog: &Catalog,
     ) -> Result<Arc<dyn ChatModel>> {
         self.0.model(model, transport, catalog)
+    }
+
+    fn embedder(
+        &self,
+        model: &str,
+        transport: Arc<dyn HttpTransport>,
+        catalog: &Catalog,
+    ) -> Result<Arc<dyn EmbeddingModel>> {
+        self.0.embedder(model, transport, catalog)
+    }
+
+    fn reranker(&self, _: &str, _: Arc<dyn HttpTransport>, _: &Catalog) -> Result<Arc<dyn RerankModel>> {
+        Err(super::lacking(self.name(), "rerank"))
     }
 }

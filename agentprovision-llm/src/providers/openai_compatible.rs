@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentprovision_core::Result;
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::model::{ChatModel, EmbeddingModel};
+use agentprovision_core::model::{ChatModel, EmbeddingModel, RerankModel};
 use http::Uri;
 use secrecy::SecretString;
 
@@ -74,21 +74,6 @@ impl OpenAiCompatible {
         Self { embeddings: Arc::new(dialect), ..self }
     }
 
-    /// The embedding model the server calls `model`, at `/embeddings`.
-    ///
-    /// # Errors
-    /// `invalid_input` when the name is empty.
-    pub fn embedder(
-        &self,
-        model: &str,
-        transport: Arc<dyn HttpTransport>,
-        catalog: &Catalog,
-    ) -> Result<Arc<dyn EmbeddingModel>> {
-        let info = super::info(self.name(), model, catalog)?;
-        let embeddings = Arc::clone(&self.embeddings);
-        Ok(Arc::new(HttpEmbedder::new(info, self.endpoint.clone(), embeddings, transport)))
-    }
-
     /// The same server with its endpoint changed.
     pub(super) fn endpoint(self, change: impl FnOnce(Endpoint) -> Result<Endpoint>) -> Result<Self> {
         Ok(Self { endpoint: change(self.endpoint)?, ..self })
@@ -112,5 +97,20 @@ impl Provider for OpenAiCompatible {
     ) -> Result<Arc<dyn ChatModel>> {
         let info = super::info(self.name(), model, catalog)?;
         Ok(Arc::new(HttpModel::new(info, self.endpoint.clone(), Arc::clone(&self.dialect), transport)))
+    }
+
+    fn embedder(
+        &self,
+        model: &str,
+        transport: Arc<dyn HttpTransport>,
+        catalog: &Catalog,
+    ) -> Result<Arc<dyn EmbeddingModel>> {
+        let info = super::info(self.name(), model, catalog)?;
+        let embeddings = Arc::clone(&self.embeddings);
+        Ok(Arc::new(HttpEmbedder::new(info, self.endpoint.clone(), embeddings, transport)))
+    }
+
+    fn reranker(&self, _: &str, _: Arc<dyn HttpTransport>, _: &Catalog) -> Result<Arc<dyn RerankModel>> {
+        Err(super::lacking(self.name(), "rerank"))
     }
 }

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::model::ChatModel;
+use agentprovision_core::model::{ChatModel, EmbeddingModel, RerankModel};
 use agentprovision_core::{Error, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -137,6 +137,14 @@ impl Provider for Vertex {
     ) -> Result<Arc<dyn ChatModel>> {
         let info = super::info(self.name(), model, catalog)?;
         Ok(Arc::new(HttpModel::new(info, self.0.clone(), Arc::new(GeminiGenerate::vertex()), transport)))
+    }
+
+    fn embedder(&self, _: &str, _: Arc<dyn HttpTransport>, _: &Catalog) -> Result<Arc<dyn EmbeddingModel>> {
+        Err(super::lacking(self.name(), "embedding"))
+    }
+
+    fn reranker(&self, _: &str, _: Arc<dyn HttpTransport>, _: &Catalog) -> Result<Arc<dyn RerankModel>> {
+        Err(super::lacking(self.name(), "rerank"))
     }
 }
 
