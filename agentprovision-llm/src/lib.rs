@@ -52,6 +52,7 @@
 pub mod catalog;
 mod credential;
 mod endpoint;
+pub mod experiment;
 mod http_model;
 mod http_vectors;
 pub mod layers;

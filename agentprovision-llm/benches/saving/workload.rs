@@ -95,7 +95,7 @@ fn request(random: &mut Random, task: usize) -> Request {
 /// So many requests, mixed as the shares of the tasks say.
 pub(crate) fn workload(seed: u64, count: usize) -> Vec<Request> {
     let mut random = Random::new(seed);
-    let mut of = |random: &mut Random| {
+    let of = |random: &mut Random| {
         let mut place = random.below(100);
         let task = TASKS.iter().position(|task| {
             let found = place < task.share;
