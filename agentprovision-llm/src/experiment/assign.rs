@@ -4,8 +4,8 @@ use agentprovision_core::Result;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::all_well;
 use crate::clip;
+use crate::layers::refuse;
 
 /// The whole, of which weights and shares are parts: 10 000.
 pub const WHOLE: u32 = 10_000;
@@ -129,7 +129,7 @@ impl Experiment {
     pub fn check(&self) -> Result<()> {
         let mut problems = Vec::new();
         self.problems(&mut problems);
-        all_well(&format!("the experiment `{}`", clip(&self.name)), &problems)
+        refuse(&format!("the experiment `{}`", clip(&self.name)), &problems)
     }
 
     pub(super) fn problems(&self, problems: &mut Vec<String>) {

@@ -11,11 +11,11 @@ use agentprovision_core::{Env, Error, ErrorKind, Result};
 use futures_util::{StreamExt, stream};
 use serde::{Serialize, Serializer};
 
-use super::all_well;
 use super::answer::measure;
 use super::recommend::{Recommendation, recommend};
 use super::score::Scorer;
 use crate::clip;
+use crate::layers::refuse;
 
 /// The most contenders of a comparison.
 const CONTENDERS: usize = 64;
@@ -132,7 +132,7 @@ impl CompareOptions {
                 problems.push(format!("`{path}`: there are two named `{}`", clip(&contender.name)));
             }
         }
-        all_well("the comparison", &problems)
+        refuse("the comparison", &problems)
     }
 }
 

@@ -9,9 +9,9 @@ use agentprovision_core::model::{ChatModel, ChatRequest, ChatResponse, ChatStrea
 use async_trait::async_trait;
 use tower::Layer;
 
-use super::all_well;
 use super::assign::Experiment;
 use crate::clip;
+use crate::layers::refuse;
 
 type Resolve = dyn Fn(&str) -> Result<Arc<dyn ChatModel>> + Send + Sync;
 
@@ -67,7 +67,7 @@ impl ExperimentLayer {
             // The path of a problem begins after its first backtick.
             problems.extend(own.iter().map(|problem| format!("`{at}.{}", problem.trim_start_matches('`'))));
         }
-        all_well("the experiments", &problems)?;
+        refuse("the experiments", &problems)?;
         Ok(Self { experiments, resolve: Arc::new(resolve) })
     }
 }

@@ -41,11 +41,3 @@ pub use compare::{CompareOptions, Compared, Comparison, Contender, Failure, Tria
 pub use layer::ExperimentLayer;
 pub use recommend::Recommendation;
 pub use score::{Contains, ExactMatch, Judge, MatchesSchema, NumericTolerance, Pattern, Score, Scorer};
-
-/// Everything that is wrong, in one error.
-pub(crate) fn all_well(what: &str, problems: &[String]) -> agentprovision_core::Result<()> {
-    if problems.is_empty() {
-        return Ok(());
-    }
-    Err(agentprovision_core::Error::invalid(format!("{what} cannot be used: {}", problems.join("; "))))
-}

@@ -4,6 +4,18 @@
 //! The order from outside: trace, guard, cache, rate limit, budget, then the router with its attempts, then meter.
 //! Nothing is charged for an answer that the cache gives, because it stands outside of the budget.
 
+mod cache;
 mod shadow;
 
+pub use cache::{Answerer, CacheConfig, CacheLayer, CacheScope, CacheStats};
 pub use shadow::{ShadowBudget, ShadowConfig, ShadowCounts, ShadowLayer, ShadowSink, Shadowed};
+
+use agentprovision_core::{Error, Result};
+
+/// Refuses a configuration, naming every problem it has.
+pub(crate) fn refuse(what: &str, problems: &[String]) -> Result<()> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("the configuration of {what} cannot be used: {}", problems.join("; "))))
+}

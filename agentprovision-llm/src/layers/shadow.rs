@@ -88,7 +88,7 @@ impl ShadowConfig {
         if self.timeout_ms == 0 {
             problems.push("`timeout_ms`: must not be 0".to_owned());
         }
-        crate::experiment::all_well("the shadow traffic", &problems)
+        super::refuse("the shadow traffic", &problems)
     }
 }
 

@@ -10,16 +10,12 @@
 
 #[cfg(test)]
 #[expect(dead_code, reason = "other tests use the rest")]
-#[path = "support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod support;
 
-#[path = "experiments/assignment.rs"]
 mod assignment;
-#[path = "experiments/comparison.rs"]
 mod comparison;
-#[path = "experiments/scores.rs"]
 mod scores;
-#[path = "experiments/shadow.rs"]
 mod shadow;
 
 use std::sync::Arc;

@@ -1,0 +1,22 @@
+//! The layers around a model, each over a scripted model or a real server on the loopback.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "these functions are called by tests only"
+)]
+
+#[cfg(test)]
+mod cache;
+#[cfg(test)]
+mod cache_key;
+#[cfg(test)]
+mod flight;
+#[cfg(test)]
+mod kit;
+#[cfg(test)]
+#[expect(dead_code, reason = "shared with the tests of providers")]
+#[path = "../support/mod.rs"]
+mod support;
