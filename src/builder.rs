@@ -14,6 +14,7 @@ use agentprovision_core::tool::{Tool, ToolSet};
 use agentprovision_core::usage::UsageReport;
 use agentprovision_core::{ContextIssuer, Env, Error, Result};
 use agentprovision_llm::providers::Provider;
+use agentprovision_llm::route::{HealthOptions, Router, RoutingConfig};
 use agentprovision_llm::{Catalog, ModelRegistry};
 use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::Pepper;
@@ -45,6 +46,7 @@ pub struct PlatformBuilder {
     sinks: Vec<Arc<dyn EventSink>>,
     pepper: Option<SecretString>,
     engine: EngineOptions,
+    routing: RoutingConfig,
 }
 
 impl std::fmt::Debug for PlatformBuilder {
@@ -145,6 +147,12 @@ impl PlatformBuilder {
         self
     }
 
+    /// How requests to models are routed.
+    pub fn routing(mut self, config: RoutingConfig) -> Self {
+        self.routing = config;
+        self
+    }
+
     /// Opens the store, checks every part, and starts to drive runs. Must be called within a tokio runtime.
     ///
     /// # Errors
@@ -166,7 +174,8 @@ impl PlatformBuilder {
             tools.add(tool)?;
         }
         let tools = Arc::new(tools);
-        let models = models(self.providers, self.models, self.catalog, self.transport, env.clone())?;
+        let health = self.routing.breaker.options();
+        let models = models(self.providers, self.models, self.catalog, self.transport, env.clone(), health)?;
         let (backend, lasting) = match (self.backend, self.store) {
             (Some(_), Some(_)) => {
                 return Err(Error::invalid("a platform has one store: a backend or a URL, not both"));
@@ -190,7 +199,8 @@ impl PlatformBuilder {
         };
         let access = tenancy.access().clone();
         let registry = Arc::new(registry);
-        let resolver = Arc::new(models.clone());
+        let router = Router::builder(models).config(self.routing).build()?;
+        let resolver = Arc::new(router.clone());
         let agents = Agents::new(
             stores.agents.clone(),
             tools.clone(),
@@ -222,7 +232,7 @@ impl PlatformBuilder {
             usage: UsageReport::new(stores.usage.clone(), access.clone()),
             events: Events::new(bus, access),
             tenancy,
-            models,
+            router,
             permissions: registry,
             engine,
             relay: tokio::sync::Mutex::new(Some(relay)),
@@ -238,8 +248,9 @@ fn models(
     catalog: Option<Catalog>,
     transport: Option<Arc<dyn HttpTransport>>,
     env: Env,
+    health: HealthOptions,
 ) -> Result<ModelRegistry> {
-    let mut models = ModelRegistry::builder().env(env);
+    let mut models = ModelRegistry::builder().env(env).health(health);
     if let Some(catalog) = catalog {
         models = models.catalog(catalog);
     }

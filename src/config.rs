@@ -6,6 +6,7 @@ use agentprovision_core::authz::PermissionRegistry;
 use agentprovision_core::identity::Role;
 use agentprovision_core::run::EngineOptions;
 use agentprovision_core::{Error, Result};
+use agentprovision_llm::route::RoutingConfig;
 use agentprovision_tenancy::rbac::RoleSpec;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -35,6 +36,8 @@ pub struct PlatformConfig {
     pub pepper_env: Option<String>,
     /// Settings of the engine.
     pub engine: EngineConfig,
+    /// How requests to models are routed.
+    pub routing: RoutingConfig,
 }
 
 /// One role of the host's own.
@@ -131,8 +134,8 @@ impl PlatformConfig {
             secret(name).map_or_else(|| variable(name), Ok)
         };
         let registry = self.permissions()?;
-        let Self { store, providers, permissions, roles, pepper_env, engine } = self;
-        let mut builder = PlatformBuilder::default().engine(engine.options()?);
+        let Self { store, providers, permissions, roles, pepper_env, engine, routing } = self;
+        let mut builder = PlatformBuilder::default().engine(engine.options()?).routing(routing);
         if let Some(store) = store {
             builder = builder.store(store);
         }

@@ -13,7 +13,7 @@ use agentprovision_core::id::{TenantId, UserId};
 use agentprovision_core::run::{Engine, LocalEngine, Runs, Sessions};
 use agentprovision_core::usage::UsageReport;
 use agentprovision_core::{Context, ContextIssuer, Env, ErrorKind, OperatorContext, Result};
-use agentprovision_llm::ModelRegistry;
+use agentprovision_llm::route::Router;
 use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::{ApiKeys, Users};
 use agentprovision_tenancy::tenant::Tenants;
@@ -39,7 +39,7 @@ pub(crate) struct Inner {
     pub(crate) audit: AuditLog,
     pub(crate) usage: UsageReport,
     pub(crate) events: Events,
-    pub(crate) models: ModelRegistry,
+    pub(crate) router: Router,
     pub(crate) permissions: Arc<PermissionRegistry>,
     pub(crate) engine: LocalEngine,
     pub(crate) relay: tokio::sync::Mutex<Option<JoinHandle<()>>>,
@@ -117,9 +117,9 @@ impl Platform {
         &self.0.sessions
     }
 
-    /// The models agents may name.
-    pub fn models(&self) -> &ModelRegistry {
-        &self.0.models
+    /// The models agents may name, and how requests to them are routed.
+    pub fn router(&self) -> &Router {
+        &self.0.router
     }
 
     /// The names of all permissions: the built-in ones and the host's own.

@@ -193,7 +193,7 @@ fn main() -> Result<()> {
     }
     println!("simulated: {REQUESTS} requests a seed, nobody is asked");
     let (router, ctx) = (router(&priors(PRIOR_SEED, TRIED))?, context());
-    let mut ratios: [Vec<(f64, f64)>; WAYS.len()] = Default::default();
+    let mut ratios: [(Vec<f64>, Vec<f64>); WAYS.len()] = Default::default();
     for seed in (0..5).map(|place| first + place) {
         let requests = workload(seed, REQUESTS);
         let singles = (0..MODELS.len()).map(|model| run(&requests, |_| Ok(model)));
@@ -206,27 +206,31 @@ fn main() -> Result<()> {
             let routed = run(&requests, |request| choose(&router, &ctx, request, way))?;
             let reference = single(&singles, routed);
             let ratio = dollars(routed) / dollars(singles[reference]);
-            let mix = mixed(&singles, routed).map_or(f64::NAN, |mix| dollars(routed) / mix);
+            let mix = mixed(&singles, routed).map(|mix| dollars(routed) / mix);
+            let against_mix = mix.map_or_else(
+                || "no mix is as good".to_owned(),
+                |ratio| format!("{ratio:.3} of a mix as good"),
+            );
             println!(
-                "  {way:18} {:6.2} %  ${:<9.4} {ratio:.3} of `{}` alone ({:.2} %), {mix:.3} of a mix as good",
+                "  {way:18} {:6.2} %  ${:<9.4} {ratio:.3} of `{}` alone ({:.2} %), {against_mix}",
                 percent(routed),
                 dollars(routed),
                 MODELS[reference].name,
                 percent(singles[reference]),
             );
-            ratios.push((ratio, mix));
+            ratios.0.push(ratio);
+            ratios.1.extend(mix);
         }
     }
     println!();
-    for (way, ratios) in WAYS.iter().zip(&ratios) {
-        let middle = |of: fn(&(f64, f64)) -> f64| {
-            let mut all: Vec<f64> = ratios.iter().map(of).collect();
-            all.sort_by(f64::total_cmp);
-            all[all.len() / 2]
-        };
-        println!("ratio saving_simulated/{way}/single {:.3}", middle(|ratio| ratio.0));
-        // Where it is better than every single model, no mix is as good.
-        println!("ratio saving_simulated/{way}/mix {:.3}", middle(|ratio| ratio.1));
+    for (way, (single, mix)) in WAYS.iter().zip(ratios) {
+        for (name, mut ratios) in [("single", single), ("mix", mix)] {
+            ratios.sort_by(f64::total_cmp);
+            // Where it is better than every single model, no mix is as good, and there is no ratio.
+            if let Some(middle) = ratios.get(ratios.len() / 2) {
+                println!("ratio saving_simulated/{way}/{name} {middle:.3}");
+            }
+        }
     }
     Ok(())
 }

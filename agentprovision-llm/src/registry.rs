@@ -4,33 +4,54 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::model::{ChatModel, ModelResolver};
+use agentprovision_core::model::{
+    ChatModel, EmbeddingModel, EmbeddingResolver, ModelResolver, RerankModel, RerankResolver,
+};
 use agentprovision_core::{Env, Error, Result};
 use http::Uri;
 
 use crate::catalog::Catalog;
 use crate::clip;
 use crate::providers::Provider;
-use crate::route::{Health, HealthOptions, Watched};
+use crate::route::HealthOptions;
+use crate::route::target::{Served, Target};
 
-/// The set of models of a platform: resolves the name an agent uses to a [`ChatModel`]. Cheap to clone.
+/// The set of models of a platform: resolves a name to a model. Cheap to clone.
 ///
 /// A name is looked up in this order: a model registered under exactly this name; `provider/model` where the provider
 /// is registered; the first provider whose catalogue entries know the name; the only provider, when there is one.
+///
+/// What it resolves to is the plain model under the provider's first credential. [`Router`](crate::route::Router) is what
+/// retries, fails over and rotates credentials.
 #[derive(Clone, Debug)]
 pub struct ModelRegistry(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    explicit: BTreeMap<String, Arc<dyn ChatModel>>,
+    chat: Kind<dyn ChatModel>,
+    embedding: Kind<dyn EmbeddingModel>,
+    rerank: Kind<dyn RerankModel>,
     /// In the order they were registered.
-    providers: Vec<Arc<dyn Provider>>,
+    providers: Vec<Slot>,
     catalog: Catalog,
     transport: Option<Arc<dyn HttpTransport>>,
     env: Env,
     health: Arc<HealthOptions>,
-    /// Models of providers that were asked for, by provider and name, each with its health.
-    watched: moka::sync::Cache<(String, String), Arc<dyn ChatModel>>,
+}
+
+/// One provider, under each of its credentials.
+#[derive(Debug)]
+struct Slot {
+    name: String,
+    credentials: Vec<Arc<dyn Provider>>,
+}
+
+/// The models of one kind.
+#[derive(Debug)]
+struct Kind<M: Served + ?Sized> {
+    own: BTreeMap<String, Arc<Target<M>>>,
+    /// Models of providers that were asked for, by `provider/model`, each with what is known of it.
+    kept: moka::sync::Cache<String, Arc<Target<M>>>,
 }
 
 /// The most models of providers that are kept; names come from agents, so there is a limit.
@@ -39,8 +60,11 @@ const KEPT: u64 = 4096;
 /// Collects the models of a platform.
 #[derive(Debug)]
 pub struct ModelRegistryBuilder {
-    explicit: Vec<(String, Arc<dyn ChatModel>)>,
+    chat: Vec<(String, Arc<dyn ChatModel>)>,
+    embedding: Vec<(String, Arc<dyn EmbeddingModel>)>,
+    rerank: Vec<(String, Arc<dyn RerankModel>)>,
     providers: Vec<Arc<dyn Provider>>,
+    credentials: Vec<Arc<dyn Provider>>,
     catalog: Catalog,
     transport: Option<Arc<dyn HttpTransport>>,
     env: Env,
@@ -69,7 +93,7 @@ impl ModelRegistryBuilder {
         self
     }
 
-    /// When a provider's model is left alone after failures.
+    /// When a model is left alone after failures.
     #[must_use]
     pub fn health(mut self, options: HealthOptions) -> Self {
         self.health = options;
@@ -83,52 +107,94 @@ impl ModelRegistryBuilder {
         self
     }
 
+    /// A provider that is registered already, under another credential. A router goes on to the next credential when one
+    /// is refused or takes no more requests, and each has a health of its own.
+    #[must_use]
+    pub fn credential(mut self, provider: Arc<dyn Provider>) -> Self {
+        self.credentials.push(provider);
+        self
+    }
+
     /// A model of your own under this name. It goes before every provider.
     #[must_use]
     pub fn model(mut self, name: impl Into<String>, model: Arc<dyn ChatModel>) -> Self {
-        self.explicit.push((name.into(), model));
+        self.chat.push((name.into(), model));
+        self
+    }
+
+    /// An embedding model of your own under this name. It goes before every provider.
+    #[must_use]
+    pub fn embedder(mut self, name: impl Into<String>, model: Arc<dyn EmbeddingModel>) -> Self {
+        self.embedding.push((name.into(), model));
+        self
+    }
+
+    /// A rerank model of your own under this name. It goes before every provider.
+    #[must_use]
+    pub fn reranker(mut self, name: impl Into<String>, model: Arc<dyn RerankModel>) -> Self {
+        self.rerank.push((name.into(), model));
         self
     }
 
     /// The models.
     ///
     /// # Errors
-    /// `already_exists` when two models or two providers have one name; `invalid_input` when a name is empty, a
-    /// provider's name has a slash, or there are providers but no transport.
+    /// `already_exists` when two models of a kind or two providers have one name; `invalid_input` when a name is empty,
+    /// a provider's name has a slash, a credential is for no registered provider, or there are providers but no
+    /// transport.
     pub fn build(self) -> Result<ModelRegistry> {
-        let mut explicit = BTreeMap::new();
-        for (name, model) in self.explicit {
+        let mut providers: Vec<Slot> = Vec::new();
+        for provider in self.providers {
+            let name = provider.name().to_owned();
+            if name.is_empty() || name.contains('/') {
+                return Err(Error::invalid(format!("`{}` is no name of a provider", clip(&name))));
+            }
+            if providers.iter().any(|other| other.name == name) {
+                return Err(Error::already_exists(format!(
+                    "there are two providers named `{}`",
+                    clip(&name)
+                )));
+            }
+            providers.push(Slot { name, credentials: vec![provider] });
+        }
+        for provider in self.credentials {
+            let slot = providers.iter_mut().find(|slot| slot.name == provider.name()).ok_or_else(|| {
+                let name = clip(provider.name());
+                Error::invalid(format!("a credential is for the provider `{name}`, which is not registered"))
+            })?;
+            slot.credentials.push(provider);
+        }
+        if !providers.is_empty() && self.transport.is_none() {
+            return Err(Error::invalid("a model provider needs an HTTP transport"));
+        }
+        let (env, health) = (self.env, Arc::new(self.health));
+        Ok(ModelRegistry(Arc::new(Inner {
+            chat: Kind::new(self.chat, &env, &health)?,
+            embedding: Kind::new(self.embedding, &env, &health)?,
+            rerank: Kind::new(self.rerank, &env, &health)?,
+            providers,
+            catalog: self.catalog,
+            transport: self.transport,
+            env,
+            health,
+        })))
+    }
+}
+
+impl<M: Served + ?Sized> Kind<M> {
+    fn new(models: Vec<(String, Arc<M>)>, env: &Env, health: &Arc<HealthOptions>) -> Result<Self> {
+        let mut own = BTreeMap::new();
+        for (name, model) in models {
             if name.is_empty() {
                 return Err(Error::invalid("the name of a model must not be empty"));
             }
-            if explicit.contains_key(&name) {
+            let info = model.model_info().clone();
+            let target = Arc::new(Target::new(name.clone(), info, [model], env, health));
+            if own.insert(name.clone(), target).is_some() {
                 return Err(Error::already_exists(format!("there are two models named `{}`", clip(&name))));
             }
-            explicit.insert(name, model);
         }
-        for (position, provider) in self.providers.iter().enumerate() {
-            let name = provider.name();
-            if name.is_empty() || name.contains('/') {
-                return Err(Error::invalid(format!("`{}` is no name of a provider", clip(name))));
-            }
-            if self.providers.iter().take(position).any(|other| other.name() == name) {
-                return Err(Error::already_exists(format!("there are two providers named `{}`", clip(name))));
-            }
-        }
-        if !self.providers.is_empty() && self.transport.is_none() {
-            return Err(Error::invalid("a model provider needs an HTTP transport"));
-        }
-        let Self { providers, catalog, transport, env, health, explicit: _ } = self;
-        let watched = moka::sync::Cache::new(KEPT);
-        Ok(ModelRegistry(Arc::new(Inner {
-            explicit,
-            providers,
-            catalog,
-            transport,
-            env,
-            health: Arc::new(health),
-            watched,
-        })))
+        Ok(Self { own, kept: moka::sync::Cache::new(KEPT) })
     }
 }
 
@@ -136,8 +202,11 @@ impl ModelRegistry {
     /// Nothing yet, with the shipped catalogue.
     pub fn builder() -> ModelRegistryBuilder {
         ModelRegistryBuilder {
-            explicit: Vec::new(),
+            chat: Vec::new(),
+            embedding: Vec::new(),
+            rerank: Vec::new(),
             providers: Vec::new(),
+            credentials: Vec::new(),
             catalog: Catalog::shipped(),
             transport: None,
             env: Env::default(),
@@ -145,37 +214,18 @@ impl ModelRegistry {
         }
     }
 
-    /// The model an agent names.
+    /// The model an agent names, without a router around it.
     ///
     /// # Errors
     /// `not_found`, naming what there is; `invalid_input` when the provider cannot have a model of this name.
     pub fn get(&self, name: &str) -> Result<Arc<dyn ChatModel>> {
-        if let Some(model) = self.0.explicit.get(name) {
-            return Ok(Arc::clone(model));
-        }
-        let providers = &self.0.providers;
-        if let Some((prefix, model)) = name.split_once('/')
-            && let Some(provider) = providers.iter().find(|provider| provider.name() == prefix)
-        {
-            return self.of(provider, model);
-        }
-        let knows = |provider: &&Arc<dyn Provider>| self.0.catalog.get(provider.name(), name).is_some();
-        if let Some(provider) = providers.iter().find(knows) {
-            return self.of(provider, name);
-        }
-        match providers.as_slice() {
-            [provider] if !name.is_empty() => self.of(provider, name),
-            _ => Err(Error::not_found(format!(
-                "there is no model `{}`; there are {}",
-                clip(name),
-                self.available()
-            ))),
-        }
+        first(&*self.chat(name)?)
     }
 
     /// The URLs of every provider, for the transport's list of allowed hosts.
     pub fn base_urls(&self) -> Vec<Uri> {
-        self.0.providers.iter().flat_map(|provider| provider.base_urls()).collect()
+        let credentials = self.0.providers.iter().flat_map(|slot| &slot.credentials);
+        credentials.flat_map(|provider| provider.base_urls()).collect()
     }
 
     /// What is known about models.
@@ -186,39 +236,118 @@ impl ModelRegistry {
     /// The names that resolve and are known: registered models, and what the catalogue knows of each provider as
     /// `provider/model`.
     pub fn names(&self) -> Vec<String> {
-        let known = self.0.providers.iter().flat_map(|provider| {
-            self.0.catalog.of(provider.name()).map(|entry| format!("{}/{}", entry.provider, entry.model))
+        let known = self.0.providers.iter().flat_map(|slot| {
+            self.0.catalog.of(&slot.name).map(|entry| format!("{}/{}", entry.provider, entry.model))
         });
-        self.0.explicit.keys().cloned().chain(known).collect()
+        self.0.chat.own.keys().cloned().chain(known).collect()
     }
 
-    fn of(&self, provider: &Arc<dyn Provider>, model: &str) -> Result<Arc<dyn ChatModel>> {
-        let key = (provider.name().to_owned(), model.to_owned());
-        if let Some(kept) = self.0.watched.get(&key) {
-            return Ok(kept);
+    /// Clock and randomness.
+    pub fn env(&self) -> &Env {
+        &self.0.env
+    }
+
+    pub(crate) fn chat(&self, name: &str) -> Result<Arc<Target<dyn ChatModel>>> {
+        self.target(&self.0.chat, name, |provider, model, transport| {
+            provider.model(model, transport, &self.0.catalog)
+        })
+    }
+
+    pub(crate) fn embedding(&self, name: &str) -> Result<Arc<Target<dyn EmbeddingModel>>> {
+        self.target(&self.0.embedding, name, |provider, model, transport| {
+            provider.embedder(model, transport, &self.0.catalog)
+        })
+    }
+
+    pub(crate) fn rerank(&self, name: &str) -> Result<Arc<Target<dyn RerankModel>>> {
+        self.target(&self.0.rerank, name, |provider, model, transport| {
+            provider.reranker(model, transport, &self.0.catalog)
+        })
+    }
+
+    /// The chat models of the host's own and those of providers that were asked for so far.
+    pub(crate) fn known_chat(&self) -> Vec<Arc<Target<dyn ChatModel>>> {
+        let mut kept: Vec<_> = self.0.chat.kept.iter().map(|(_, target)| target).collect();
+        kept.sort_by(|a, b| a.name.cmp(&b.name));
+        self.0.chat.own.values().cloned().chain(kept).collect()
+    }
+
+    fn target<M: Served + ?Sized>(
+        &self,
+        kind: &Kind<M>,
+        name: &str,
+        make: impl Fn(&dyn Provider, &str, Arc<dyn HttpTransport>) -> Result<Arc<M>>,
+    ) -> Result<Arc<Target<M>>> {
+        if let Some(target) = kind.own.get(name).cloned().or_else(|| kind.kept.get(name)) {
+            return Ok(target);
+        }
+        let (slot, model) = self.place(name)?;
+        let full = format!("{}/{model}", slot.name);
+        if let Some(target) = kind.kept.get(&full) {
+            return Ok(target);
         }
         let transport = self.0.transport.as_ref();
         let transport =
             transport.ok_or_else(|| Error::internal("a provider without a transport was registered"))?;
-        let made = provider.model(model, Arc::clone(transport), &self.0.catalog)?;
-        let env = self.0.env.clone();
-        let health = Health::new(env.clone(), Arc::clone(&self.0.health));
-        let watched: Arc<dyn ChatModel> = Arc::new(Watched::new(made, health, env));
+        let models = slot.credentials.iter().map(|provider| make(&**provider, model, Arc::clone(transport)));
+        let models = models.collect::<Result<Vec<_>>>()?;
+        let info = models.first().ok_or_else(|| Error::internal("a provider without a credential"))?;
+        let info = info.model_info().clone();
+        let made = Arc::new(Target::new(full.clone(), info, models, &self.0.env, &self.0.health));
         // Whoever was first keeps the one health of the model.
-        Ok(self.0.watched.get_with(key, || watched))
+        Ok(kind.kept.get_with(full, || made))
+    }
+
+    /// The provider of a model that is not the host's own, and the provider's name for it.
+    fn place<'a>(&'a self, name: &'a str) -> Result<(&'a Slot, &'a str)> {
+        let providers = &self.0.providers;
+        if let Some((prefix, model)) = name.split_once('/')
+            && let Some(slot) = providers.iter().find(|slot| slot.name == prefix)
+        {
+            return Ok((slot, model));
+        }
+        let knows = |slot: &&Slot| self.0.catalog.get(&slot.name, name).is_some();
+        if let Some(slot) = providers.iter().find(knows) {
+            return Ok((slot, name));
+        }
+        match providers.as_slice() {
+            [slot] if !name.is_empty() => Ok((slot, name)),
+            _ => Err(Error::not_found(format!(
+                "there is no model `{}`; there are {}",
+                clip(name),
+                self.available()
+            ))),
+        }
     }
 
     /// What there is, for an error: the registered models, and the providers with the form of their names.
     fn available(&self) -> String {
-        let models = self.0.explicit.keys().map(|name| format!("`{}`", clip(name)));
-        let providers = self.0.providers.iter().map(|provider| format!("`{}/…`", clip(provider.name())));
+        let models = self.0.chat.own.keys().map(|name| format!("`{}`", clip(name)));
+        let providers = self.0.providers.iter().map(|slot| format!("`{}/…`", clip(&slot.name)));
         let all: Vec<String> = models.chain(providers).collect();
         if all.is_empty() { "none".into() } else { all.join(", ") }
     }
 }
 
+fn first<M: Served + ?Sized>(target: &Target<M>) -> Result<Arc<M>> {
+    let seat = target.seats.first().ok_or_else(|| Error::internal("a target without a credential"))?;
+    Ok(Arc::clone(&seat.model))
+}
+
 impl ModelResolver for ModelRegistry {
     fn resolve(&self, name: &str) -> Result<Arc<dyn ChatModel>> {
         self.get(name)
+    }
+}
+
+impl EmbeddingResolver for ModelRegistry {
+    fn embedder(&self, name: &str) -> Result<Arc<dyn EmbeddingModel>> {
+        first(&*self.embedding(name)?)
+    }
+}
+
+impl RerankResolver for ModelRegistry {
+    fn reranker(&self, name: &str) -> Result<Arc<dyn RerankModel>> {
+        first(&*self.rerank(name)?)
     }
 }

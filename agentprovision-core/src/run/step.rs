@@ -22,12 +22,16 @@ use crate::clock::Timestamp;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::id::AgentId;
-use crate::model::{ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ToolRequest, Usage};
+use crate::model::{
+    Attempt, CallLog, ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ToolRequest, Usage,
+};
 use crate::money::NanoUsd;
 use crate::tool::{Effect, Tool, ToolCall, timed_out};
 
-/// How often a model call is tried, over the model and its fallbacks together.
+/// How often providers are asked for one step, over the model and its fallbacks together.
 const MAX_ATTEMPTS: u32 = 4;
+/// How often a step begins to ask, also where nobody could be asked.
+const MAX_ROUNDS: u32 = 6;
 
 /// What every step of a run knows.
 #[derive(Clone)]
@@ -68,49 +72,51 @@ impl StepScope {
         (DoneOutcome::Ok { output: hash }, Some(Payload { hash, bytes }))
     }
 
-    /// Asks the model, then its fallbacks, until one answers or no attempt is left.
+    /// Asks the model. Who answers in its place, and what is tried again, is up to whatever its name resolves to; only an
+    /// answer that broke off in the middle is begun anew here, because a run's followers can be told so.
     pub(super) async fn model(
         self,
         step: OpenStep,
-        request: ChatRequest,
+        mut request: ChatRequest,
         cancel: CancellationToken,
     ) -> StepEnd {
+        let log = CallLog::default();
         let mut spent = Spent::default();
-        let mut attempt = 0;
-        let mut started;
+        let started = self.now();
         let names: Vec<&String> = std::iter::once(&self.spec.model).chain(&self.spec.fallbacks).collect();
+        request.route.deadline = Some(self.deadline);
+        // What a budget allows is one answer; a second one may be paid for only when the first was not.
+        request.route.pay_once = step.max_tokens.is_some();
+        let mut round = 0;
         let result = loop {
-            let name = names.get(attempt as usize % names.len().max(1)).map_or("", |name| name.as_str());
-            attempt += 1;
-            started = self.now();
+            // After an answer that broke off the next model goes first.
+            let first = round as usize % names.len().max(1);
+            let rest = names.iter().cycle().skip(first + 1).take(names.len().saturating_sub(1));
+            request.route.fallbacks = rest.map(|name| (*name).clone()).collect();
+            request.route.max_attempts = Some(MAX_ATTEMPTS.saturating_sub(spent.attempts(&log)));
+            request.log = log.clone();
+            round += 1;
             self.feed.begin(step.step);
+            let name = names.get(first).map_or("", |name| name.as_str());
             let outcome = tokio::select! {
                 biased;
                 () = cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the model call was cancelled")),
-                outcome = self.ask(name, request.clone(), &mut spent) => outcome,
+                outcome = self.ask(name, &request, &mut spent) => outcome,
             };
             let error = match outcome {
                 Ok(answer) => break Ok(answer),
                 Err(error) => error,
             };
-            tracing::debug!(run = %self.fence.run, model = name, attempt, kind = %error.kind(), "a model call failed");
-            let more = match error.kind() {
-                ErrorKind::Cancelled | ErrorKind::InvalidInput | ErrorKind::ContentPolicy => false,
-                // Another model may know the name, have the key or the window; the same one will not.
-                _ if names.len() > 1 => {
-                    (attempt as usize) < names.len() || matches!(error.retry(), Retry::After(_))
-                }
-                _ => matches!(error.retry(), Retry::After(_)),
-            };
-            // What a budget allows is one answer; a second one may be paid for only when the first was not.
-            let paid = spent.billed && step.max_tokens.is_some();
-            if !more || paid || attempt >= MAX_ATTEMPTS {
+            let attempts = spent.attempts(&log);
+            tracing::debug!(run = %self.fence.run, model = name, attempts, kind = %error.kind(), "a model call failed");
+            let Retry::After(hint) = error.retry() else { break Err(error) };
+            let paid = spent.is_billed(&log) && step.max_tokens.is_some();
+            if paid || attempts >= MAX_ATTEMPTS || round >= MAX_ROUNDS {
                 break Err(error);
             }
             // Once every model was tried there is nothing to do but wait.
-            if attempt as usize >= names.len() {
-                let hint = if let Retry::After(hint) = error.retry() { hint } else { Duration::ZERO };
-                let backoff = Duration::from_millis(500 << attempt.min(4)).min(Duration::from_secs(8));
+            if round as usize >= names.len() {
+                let backoff = Duration::from_millis(500 << round.min(4)).min(Duration::from_secs(8));
                 let wait = hint.max(backoff);
                 if self.now().after(wait) >= self.deadline {
                     break Err(error);
@@ -130,34 +136,41 @@ impl StepScope {
         let entry = JournalEntry::Done {
             step: step.step,
             outcome,
-            usage: spent.usage,
-            cost: spent.cost(),
+            usage: spent.usage(&log),
+            cost: spent.cost(&log),
             model,
-            attempts: attempt,
+            attempts: spent.attempts(&log),
             started,
             at: self.now(),
         };
         StepEnd { step, entry, payload, committed: None, lost: None }
     }
 
-    /// One attempt at one model.
+    /// One answer, and the name of the model that gave it.
     async fn ask(
         &self,
         name: &str,
-        mut request: ChatRequest,
+        request: &ChatRequest,
         spent: &mut Spent,
     ) -> Result<(ChatResponse, String)> {
         let model = self.shared.models.resolve(name)?;
+        let mut request = request.clone();
         request.model = name.to_owned();
+        let before = request.log.len();
         let mut assembler = ChatAssembler::new();
         let result = self.read(&*model, &request, &mut assembler).await;
-        // Whoever sent a piece of an answer is paid, whether the rest came or not.
-        let answered = result.is_ok() || assembler.written() > 0;
-        let bytes = serde_json::to_vec(&request).map_or(0, |bytes| bytes.len());
-        spent.add(&*model, assembler.usage(), answered, bytes, assembler.written());
-        let answer = result.and_then(|()| assembler.finish());
-        let answer = answer?;
-        let name = model.info().name.clone();
+        // A router recorded its attempts; a model alone made one, and whoever sent a piece of an answer is paid, whether
+        // the rest came or not.
+        let name = match request.log.attempts().get(before..).and_then(<[Attempt]>::last) {
+            Some(last) => last.model.clone(),
+            None => {
+                let answered = result.is_ok() || assembler.written() > 0;
+                let bytes = serde_json::to_vec(&request).map_or(0, |bytes| bytes.len());
+                spent.add(&*model, assembler.usage(), answered, bytes, assembler.written(), self.now());
+                model.info().name.clone()
+            }
+        };
+        let answer = result.and_then(|()| assembler.finish())?;
         Ok((answer, name))
     }
 
@@ -173,8 +186,10 @@ impl StepScope {
                 .with_retry(Retry::After(Duration::ZERO))
         };
         let env = &self.shared.env;
+        // Before the first piece others may be asked, and pauses kept, so that only the run's own deadline counts.
+        let left = self.deadline.since(self.now());
         let mut stream =
-            env.timeout(idle, model.stream(&self.ctx, request.clone())).await.ok_or_else(silent)??;
+            env.timeout(left, model.stream(&self.ctx, request.clone())).await.ok_or_else(silent)??;
         while let Some(event) = env.timeout(idle, stream.next()).await.ok_or_else(silent)? {
             let event = event?;
             if let ChatEvent::Text(text) = &event {
@@ -385,11 +400,13 @@ async fn not_after<T>(cancel: &CancellationToken, future: impl Future<Output = R
     }
 }
 
-/// What the attempts of a model call used, together: each is paid, whether it answered or not.
+/// What the attempts of a model call used, together, where no router recorded them: each is paid, whether it answered
+/// or not.
 #[derive(Default)]
 struct Spent {
     usage: Option<Usage>,
     cost: NanoUsd,
+    attempts: u32,
     billed: bool,
     unpriced: bool,
 }
@@ -402,26 +419,43 @@ impl Spent {
         answered: bool,
         request: usize,
         answer: usize,
+        at: Timestamp,
     ) {
+        self.attempts += 1;
         if usage.is_none() && !answered {
             return;
         }
         self.billed = true;
-        if let Some(usage) = usage {
-            self.usage = Some(self.usage.unwrap_or_default().plus(usage));
-        }
-        match (model.info().price, usage) {
-            (Some(price), Some(usage)) => self.cost = self.cost + price.cost(&usage),
-            // An answer without counts is paid by an estimate from above, so that a cost budget still holds.
-            (Some(price), None) => {
-                self.cost =
-                    self.cost + price.at_most((request as u64).div_ceil(3), (answer as u64).div_ceil(3));
-            }
-            (None, _) => self.unpriced = true,
+        self.usage = self.usage.into_iter().chain(usage).reduce(Usage::plus);
+        // An answer without counts is paid by an estimate from above, so that a cost budget still holds.
+        let estimate = Usage {
+            input_tokens: Some((request as u64).div_ceil(3)),
+            output_tokens: Some((answer as u64).div_ceil(3)),
+            ..Usage::default()
+        };
+        match model.info().cost(&usage.unwrap_or(estimate), at) {
+            Some(cost) => self.cost = self.cost + cost,
+            None => self.unpriced = true,
         }
     }
 
-    fn cost(&self) -> Option<NanoUsd> {
-        (self.billed && !self.unpriced).then_some(self.cost)
+    fn is_billed(&self, log: &CallLog) -> bool {
+        self.billed || log.usage().is_some()
+    }
+
+    fn attempts(&self, log: &CallLog) -> u32 {
+        self.attempts.saturating_add(u32::try_from(log.len()).unwrap_or(u32::MAX))
+    }
+
+    fn usage(&self, log: &CallLog) -> Option<Usage> {
+        self.usage.into_iter().chain(log.usage()).reduce(Usage::plus)
+    }
+
+    /// Absent when nothing was billed, or the price of something was unknown.
+    fn cost(&self, log: &CallLog) -> Option<NanoUsd> {
+        if self.unpriced || !self.is_billed(log) {
+            return None;
+        }
+        log.cost().known().map(|routed| routed + self.cost)
     }
 }

@@ -79,6 +79,17 @@ pub enum Reason {
     Probing,
 }
 
+impl Reason {
+    /// The name in decisions.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cooling => "cooling",
+            Self::Open => "open",
+            Self::Probing => "probing",
+        }
+    }
+}
+
 /// A target that may not be asked now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocked {

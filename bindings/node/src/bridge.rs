@@ -244,7 +244,7 @@ impl Bridge {
     /// The names of the models agents may use, as JSON.
     #[napi]
     pub fn models(&self) -> napi::Result<String> {
-        let names = self.opened().map(|platform| json!(platform.models().names()).to_string());
+        let names = self.opened().map(|platform| json!(platform.router().registry().names()).to_string());
         names.map_err(|error| thrown(&error))
     }
 

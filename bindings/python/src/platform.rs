@@ -196,7 +196,7 @@ impl Platform {
     /// The names of the models.
     fn models(&self, py: Python<'_>) -> PyResult<Vec<String>> {
         let platform = self.shared.platform().map_err(raise(py))?;
-        Ok(platform.models().names())
+        Ok(platform.router().registry().names())
     }
 
     /// Closes the platform; `shutdown` follows.

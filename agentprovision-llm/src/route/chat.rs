@@ -1,0 +1,273 @@
+//! Conversations through the router: whole answers, and streams that are committed with their first content.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentprovision_core::context::Context;
+use agentprovision_core::model::{
+    ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Content, Message, ModelInfo,
+};
+use agentprovision_core::{Env, Error, ErrorKind, Result, Retry};
+use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
+
+use super::ask::Ask;
+use super::estimate;
+use super::plan::Needs;
+use super::record::Recorder;
+
+/// Events that are held back before the first content.
+const HELD: usize = 64;
+
+/// What a conversation needs of whoever answers it.
+pub(crate) fn needs(request: &ChatRequest) -> Needs {
+    let input_tokens = estimate::input_tokens(request);
+    let mut needs = Needs {
+        capabilities: Vec::new(),
+        input_tokens,
+        at_once: input_tokens,
+        max_tokens: request.max_tokens,
+        usual_output: estimate::DEFAULT_OUTPUT,
+    };
+    let mut needed = |name, has: fn(&ModelInfo) -> Option<bool>| needs.capabilities.push((name, has));
+    if !request.tools.is_empty() {
+        needed("tools", |info| info.capabilities.tools);
+    }
+    if request.output_schema.is_some() {
+        needed("structured output", |info| info.capabilities.output_schema);
+    }
+    let (mut images, mut documents) = (false, false);
+    for message in &request.messages {
+        if let Message::User { content } = message {
+            images |= content.iter().any(|piece| matches!(piece, Content::Image { .. }));
+            documents |= content.iter().any(|piece| matches!(piece, Content::Document { .. }));
+        }
+    }
+    if images {
+        needed("images", |info| info.capabilities.images);
+    }
+    if documents {
+        needed("documents", |info| info.capabilities.documents);
+    }
+    needs
+}
+
+/// The request as one model is asked: no longer an answer than it can give.
+fn fitted(request: &ChatRequest, info: &ModelInfo) -> ChatRequest {
+    let mut request = request.clone();
+    request.model.clone_from(&info.name);
+    if let (Some(wanted), Some(limit)) = (request.max_tokens, info.max_output_tokens) {
+        request.max_tokens = Some(wanted.min(limit));
+    }
+    request
+}
+
+pub(crate) fn too_slow() -> Error {
+    Error::new(ErrorKind::DeadlineExceeded, "the model did not answer in time")
+        .with_retry(Retry::After(Duration::ZERO))
+}
+
+fn silent() -> Error {
+    Error::new(ErrorKind::DeadlineExceeded, "the model was silent for too long")
+        .with_retry(Retry::After(Duration::ZERO))
+}
+
+fn cut_off() -> Error {
+    Error::new(ErrorKind::Incomplete, "the model's answer ended before it was complete")
+        .with_retry(Retry::After(Duration::ZERO))
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Whole<'a> {
+    pub(crate) env: &'a Env,
+    pub(crate) ctx: &'a Context,
+    pub(crate) request: &'a ChatRequest,
+    pub(crate) limit: Duration,
+}
+
+#[async_trait]
+impl Ask for Whole<'_> {
+    type Model = dyn ChatModel;
+    type Answer = ChatResponse;
+
+    async fn ask(
+        &self,
+        model: &dyn ChatModel,
+        info: &ModelInfo,
+        recorder: Recorder,
+        limit: Duration,
+    ) -> Result<ChatResponse> {
+        let asked = model.complete(self.ctx, fitted(self.request, info));
+        match self.env.timeout(limit, asked).await.unwrap_or_else(|| Err(too_slow())) {
+            Ok(answer) => {
+                let calls = answer.tool_calls.iter().map(|call| call.arguments.len() + call.name.len());
+                let written = answer.text.len() + answer.reasoning.len() + calls.sum::<usize>();
+                recorder.answered(answer.usage, written as u64);
+                Ok(answer)
+            }
+            Err(error) => {
+                recorder.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    fn hedges(&self) -> bool {
+        false
+    }
+}
+
+/// A streamed answer, up to its first content.
+#[derive(Debug)]
+pub(crate) struct Streamed<'a> {
+    pub(crate) env: &'a Env,
+    pub(crate) ctx: &'a Context,
+    pub(crate) request: &'a ChatRequest,
+    pub(crate) limit: Duration,
+    pub(crate) idle: Duration,
+    pub(crate) deadline: Duration,
+    pub(crate) hedges: bool,
+}
+
+#[async_trait]
+impl Ask for Streamed<'_> {
+    type Model = dyn ChatModel;
+    type Answer = ChatStream;
+
+    async fn ask(
+        &self,
+        model: &dyn ChatModel,
+        info: &ModelInfo,
+        mut recorder: Recorder,
+        limit: Duration,
+    ) -> Result<ChatStream> {
+        let opening = async {
+            let mut events = model.stream(self.ctx, fitted(self.request, info)).await?;
+            let mut held = VecDeque::new();
+            while held.len() < HELD {
+                let event = events.next().await.ok_or_else(cut_off)??;
+                recorder.event(&event);
+                let committed = event.is_content() || matches!(event, ChatEvent::Finished { .. });
+                held.push_back(event);
+                if committed {
+                    break;
+                }
+            }
+            Ok((events, held))
+        };
+        match self.env.timeout(limit, opening).await.unwrap_or_else(|| Err(too_slow())) {
+            Ok((events, held)) => {
+                let (env, idle, deadline) = (self.env.clone(), self.idle, self.deadline);
+                let finished = held.iter().any(|event| matches!(event, ChatEvent::Finished { .. }));
+                let committed =
+                    Committed { events, held, recorder: Some(recorder), env, idle, deadline, finished };
+                Ok(committed.stream())
+            }
+            Err(error) => {
+                recorder.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    fn hedges(&self) -> bool {
+        self.hedges
+    }
+}
+
+/// An answer that is given by one target to its end.
+struct Committed {
+    // Dropped first: whoever stops reading stops the provider before anything is counted.
+    events: ChatStream,
+    held: VecDeque<ChatEvent>,
+    /// `None` once the end is recorded.
+    recorder: Option<Recorder>,
+    env: Env,
+    idle: Duration,
+    deadline: Duration,
+    finished: bool,
+}
+
+impl Committed {
+    fn stream(self) -> ChatStream {
+        stream::unfold(self, |mut this| async {
+            let event = this.next().await?;
+            Some((event, this))
+        })
+        .boxed()
+    }
+
+    async fn next(&mut self) -> Option<Result<ChatEvent>> {
+        if let Some(event) = self.held.pop_front() {
+            return Some(Ok(event));
+        }
+        self.recorder.as_ref()?;
+        let left = self.deadline.saturating_sub(self.env.monotonic());
+        let event = match self.env.timeout(self.idle.min(left), self.events.next()).await {
+            Some(event) => event,
+            None if self.finished => None,
+            None => Some(Err(silent())),
+        };
+        match event {
+            Some(Ok(event)) => {
+                self.finished |= matches!(event, ChatEvent::Finished { .. });
+                self.recorder.iter_mut().for_each(|recorder| recorder.event(&event));
+                Some(Ok(event))
+            }
+            Some(Err(error)) => Some(Err(self.fail(error))),
+            None if self.finished => {
+                self.stop();
+                self.recorder.take().into_iter().for_each(Recorder::complete);
+                None
+            }
+            None => Some(Err(self.fail(cut_off()))),
+        }
+    }
+
+    /// Closes the exchange.
+    fn stop(&mut self) {
+        self.events = stream::empty().boxed();
+    }
+
+    fn fail(&mut self, error: Error) -> Error {
+        self.stop();
+        self.recorder.take().into_iter().for_each(|recorder| recorder.failed(&error));
+        error
+    }
+}
+
+/// A name that stands for whoever the router finds.
+#[derive(Debug)]
+pub(crate) struct Routed {
+    pub(crate) core: Arc<super::core::Core>,
+    pub(crate) info: Arc<ModelInfo>,
+    pub(crate) name: String,
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl ChatModel for Routed {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    async fn complete(&self, ctx: &Context, mut request: ChatRequest) -> Result<ChatResponse> {
+        request.model.clone_from(&self.name);
+        self.core.complete(ctx, &request).await
+    }
+
+    async fn stream(&self, ctx: &Context, mut request: ChatRequest) -> Result<ChatStream> {
+        request.model.clone_from(&self.name);
+        self.core.stream(ctx, &request).await
+    }
+}

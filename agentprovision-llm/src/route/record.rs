@@ -1,0 +1,214 @@
+//! One attempt from its beginning to its end: what it says of its target, and what it cost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentprovision_core::clock::Timestamp;
+use agentprovision_core::model::{Attempt, AttemptEnd, CallLog, ChatEvent, ModelInfo, Usage};
+use agentprovision_core::money::NanoUsd;
+use agentprovision_core::{Env, Error, ErrorKind};
+
+use super::health::{Health, Permit, Verdict};
+use super::target::Vitals;
+use super::tries::provider_error;
+use crate::wire::Category;
+
+/// The longest pause a provider can ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+/// How long a credential that is refused is left alone where there are others.
+const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+
+/// What an attempt is made with.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    pub(crate) env: Env,
+    pub(crate) log: CallLog,
+    pub(crate) info: Arc<ModelInfo>,
+    pub(crate) vitals: Arc<Vitals>,
+    pub(crate) health: Health,
+    pub(crate) credential: usize,
+    /// Whether there are other credentials.
+    pub(crate) rotates: bool,
+    /// The prompt, in tokens, from above.
+    pub(crate) input_tokens: u64,
+    pub(crate) hedge: bool,
+}
+
+/// Follows one attempt. Says how it ended exactly once: dropped before that, it was cancelled.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    subject: Subject,
+    permit: Option<Permit>,
+    started: Timestamp,
+    begun: Duration,
+    first: Option<Duration>,
+    /// Bytes of the answer so far.
+    written: u64,
+    usage: Option<Usage>,
+    finished: bool,
+    ended: bool,
+}
+
+impl Recorder {
+    /// The attempt begins.
+    pub(crate) fn begin(subject: Subject, permit: Option<Permit>) -> Self {
+        subject.vitals.pulse.begin();
+        let (started, begun) = (subject.env.now(), subject.env.monotonic());
+        Self {
+            subject,
+            permit,
+            started,
+            begun,
+            first: None,
+            written: 0,
+            usage: None,
+            finished: false,
+            ended: false,
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.subject.env.monotonic().saturating_sub(self.begun)
+    }
+
+    /// A piece of the answer came.
+    pub(crate) fn event(&mut self, event: &ChatEvent) {
+        let bytes = match event {
+            ChatEvent::Text(text) | ChatEvent::Reasoning(text) | ChatEvent::Refusal(text) => text.len(),
+            ChatEvent::ToolCall { name, arguments, .. } => {
+                arguments.len() + name.as_ref().map_or(0, String::len)
+            }
+            ChatEvent::Usage(usage) => {
+                self.usage = Some(*usage);
+                return;
+            }
+            ChatEvent::Finished { .. } => {
+                self.finished = true;
+                return;
+            }
+            _ => return,
+        };
+        self.written += bytes as u64;
+        if self.first.is_none() {
+            let first = self.elapsed();
+            self.first = Some(first);
+            self.subject.vitals.pulse.first(first);
+        }
+    }
+
+    /// The whole answer is there; `usage` where it was not among the events, and the bytes of what was not streamed.
+    pub(crate) fn answered(mut self, usage: Option<Usage>, written: u64) {
+        self.usage = usage.or(self.usage);
+        self.written += written;
+        if self.first.is_none() {
+            self.subject.vitals.pulse.first(self.elapsed());
+        }
+        self.succeeded();
+    }
+
+    /// The stream is over, complete as it was.
+    pub(crate) fn complete(mut self) {
+        self.succeeded();
+    }
+
+    fn succeeded(&mut self) {
+        let rest = self.elapsed().saturating_sub(self.first.unwrap_or_default());
+        let tokens = self.usage.and_then(|usage| usage.output_tokens).unwrap_or(self.written / 4);
+        let tokens = if self.first.is_some() { tokens } else { 0 };
+        self.subject.vitals.pulse.answered(tokens, rest);
+        self.subject.vitals.retries.success();
+        self.verdict(Verdict::Success);
+        self.end(AttemptEnd::Answered, true);
+    }
+
+    /// It failed.
+    pub(crate) fn failed(mut self, error: &Error) {
+        let verdict = self.learn(error);
+        if verdict == Verdict::Failure {
+            self.subject.vitals.pulse.failed();
+        }
+        self.verdict(verdict);
+        let category = match provider_error(error) {
+            Some(said) => said.category.code(),
+            None => error.kind().code(),
+        };
+        // Who answered in part, or let us wait until we gave up, may well send a bill for the prompt.
+        let billed = self.written > 0 || error.is(ErrorKind::DeadlineExceeded);
+        self.end(AttemptEnd::Failed { kind: error.kind(), category: category.to_owned() }, billed);
+    }
+
+    /// What an error says of the target, and the pause it asks for.
+    fn learn(&self, error: &Error) -> Verdict {
+        let Some(said) = provider_error(error) else {
+            return match error.kind() {
+                ErrorKind::Unavailable | ErrorKind::DeadlineExceeded | ErrorKind::Incomplete => {
+                    Verdict::Failure
+                }
+                _ => Verdict::Nothing,
+            };
+        };
+        match said.category {
+            Category::RateLimit | Category::Overloaded => {
+                if let Some(pause) = said.retry_after() {
+                    self.subject.health.cool(pause.min(LONGEST_PAUSE));
+                }
+            }
+            Category::Authentication | Category::QuotaExhausted if self.subject.rotates => {
+                self.subject.health.cool(REFUSED_PAUSE);
+            }
+            _ => {}
+        }
+        if said.policy().counts_against_target_health { Verdict::Failure } else { Verdict::Success }
+    }
+
+    fn verdict(&mut self, verdict: Verdict) {
+        if let Some(permit) = self.permit.take() {
+            permit.record(verdict);
+        }
+    }
+
+    fn end(&mut self, end: AttemptEnd, billed: bool) {
+        self.ended = true;
+        let Subject { log, info, vitals, credential, input_tokens, hedge, .. } = &self.subject;
+        vitals.pulse.end();
+        let estimate = Usage {
+            input_tokens: Some(*input_tokens),
+            output_tokens: Some(self.written.div_ceil(3)),
+            ..Usage::default()
+        };
+        let usage = self.usage.or(billed.then_some(estimate));
+        let cost = match usage {
+            Some(usage) => info.cost(&usage, self.started),
+            None => Some(NanoUsd::ZERO),
+        };
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        log.push(Attempt {
+            provider: info.provider.clone(),
+            model: info.name.clone(),
+            credential: u32::try_from(*credential).unwrap_or(u32::MAX),
+            started: self.started,
+            duration_us: micros(self.elapsed()),
+            first_content_us: self.first.map(micros),
+            hedge: *hedge,
+            end,
+            usage,
+            estimated: self.usage.is_none() && usage.is_some(),
+            cost,
+        });
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        if self.finished {
+            // Whoever stops reading after the last piece has the whole answer.
+            self.succeeded();
+        } else {
+            self.verdict(Verdict::Nothing);
+            self.end(AttemptEnd::Dropped, true);
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! The router.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use agentprovision_core::context::Context;
+use agentprovision_core::model::{
+    ChatModel, ChatRequest, EmbeddingModel, EmbeddingResolver, ModelInfo, ModelResolver, RerankModel,
+    RerankResolver,
+};
+use agentprovision_core::{Error, Result};
+use serde::Serialize;
+use tower::Layer;
+
+use super::chat::Routed;
+use super::config::{RoutingConfig, Strategy};
+use super::core::Core;
+use super::decision::{RouteDecision, Selector};
+use super::target::{Served, Target};
+use super::vectors::{RoutedEmbedder, RoutedReranker};
+use crate::clip;
+use crate::registry::ModelRegistry;
+
+/// The most resolved names that are kept; names come from agents, so there is a limit.
+const KEPT: u64 = 4096;
+
+type ChatLayer = Arc<dyn Fn(Arc<dyn ChatModel>) -> Arc<dyn ChatModel> + Send + Sync>;
+type EmbeddingLayer = Arc<dyn Fn(Arc<dyn EmbeddingModel>) -> Arc<dyn EmbeddingModel> + Send + Sync>;
+
+/// Makes many models at many providers look like one. Cheap to clone; every clone is the same router.
+///
+/// It resolves names: of routes, of registered models, and `provider/model`. What a name resolves to retries, fails over
+/// and records, with the router's layers around it.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use agentprovision_core::model::ModelResolver;
+/// # use agentprovision_core::testing::{Reply, ScriptedModel};
+/// use agentprovision_llm::ModelRegistry;
+/// use agentprovision_llm::route::{Router, RoutingConfig};
+///
+/// # fn main() -> agentprovision_core::Result<()> {
+/// # let (small, large) = (ScriptedModel::new("small", [Reply::text("hi")]), ScriptedModel::new("large", []));
+/// let registry =
+///     ModelRegistry::builder().model("small", Arc::new(small)).model("large", Arc::new(large)).build()?;
+/// let config: RoutingConfig = serde_json::from_str(
+///     r#"{"routes": {"chat": {"targets": ["small", "large"], "strategy": "cost"}}, "max_attempts": 3}"#,
+/// )
+/// .expect("a configuration");
+/// let router = Router::builder(registry).config(config).build()?;
+/// let model = router.resolve("chat")?; // a `ChatModel` like any other
+/// assert!(router.resolve("chta").is_err());
+/// # let _ = model;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Router {
+    core: Arc<Core>,
+    faces: Arc<Faces>,
+}
+
+/// What names resolve to. Apart from the core, which every face holds.
+struct Faces {
+    chat_layers: Vec<ChatLayer>,
+    embedding_layers: Vec<EmbeddingLayer>,
+    chat: moka::sync::Cache<String, Arc<dyn ChatModel>>,
+    embedding: moka::sync::Cache<String, Arc<dyn EmbeddingModel>>,
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router").field("config", &self.core.config()).finish_non_exhaustive()
+    }
+}
+
+/// Puts a router together.
+#[must_use]
+pub struct RouterBuilder {
+    registry: ModelRegistry,
+    config: RoutingConfig,
+    selectors: BTreeMap<String, Arc<dyn Selector>>,
+    chat_layers: Vec<ChatLayer>,
+    embedding_layers: Vec<EmbeddingLayer>,
+}
+
+impl fmt::Debug for RouterBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouterBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl RouterBuilder {
+    /// How requests are routed.
+    pub fn config(mut self, config: RoutingConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// A strategy of the host's own, under a name that configurations and requests use. A name of a [`Strategy`] is
+    /// refused.
+    pub fn selector(mut self, name: impl Into<String>, selector: Arc<dyn Selector>) -> Self {
+        self.selectors.insert(name.into(), selector);
+        self
+    }
+
+    /// A layer around every chat model the router resolves. The first one is the outermost.
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<Arc<dyn ChatModel>, Service = Arc<dyn ChatModel>> + Send + Sync + 'static,
+    {
+        self.chat_layers.push(Arc::new(move |model| layer.layer(model)));
+        self
+    }
+
+    /// A layer around every embedding model the router resolves. The first one is the outermost.
+    pub fn embedding_layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<Arc<dyn EmbeddingModel>, Service = Arc<dyn EmbeddingModel>> + Send + Sync + 'static,
+    {
+        self.embedding_layers.push(Arc::new(move |model| layer.layer(model)));
+        self
+    }
+
+    /// The router.
+    ///
+    /// # Errors
+    /// `invalid_input` with everything that is wrong with the configuration.
+    pub fn build(self) -> Result<Router> {
+        let Self { registry, config, selectors, chat_layers, embedding_layers } = self;
+        if let Some(name) = selectors.keys().find(|name| Strategy::from_name(name).is_some()) {
+            return Err(Error::invalid(format!("`{name}` is a strategy of the router's own")));
+        }
+        check(&config, &registry, &selectors)?;
+        let faces = Faces {
+            chat_layers,
+            embedding_layers,
+            chat: moka::sync::Cache::new(KEPT),
+            embedding: moka::sync::Cache::new(KEPT),
+        };
+        Ok(Router { core: Arc::new(Core::new(registry, config, selectors)), faces: Arc::new(faces) })
+    }
+}
+
+fn check(
+    config: &RoutingConfig,
+    registry: &ModelRegistry,
+    selectors: &BTreeMap<String, Arc<dyn Selector>>,
+) -> Result<()> {
+    let own: Vec<&str> = selectors.keys().map(String::as_str).collect();
+    let model = |name: &str| match registry.chat(name) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            registry.embedding(name).map(drop).or_else(|_| registry.rerank(name).map(drop)).map_err(|_| error)
+        }
+    };
+    config.check(&own, &model, &registry.names())
+}
+
+/// A target and how it is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct TargetStatus {
+    /// `provider/model`, or the name it is registered under.
+    pub target: String,
+    /// What it is and can do.
+    pub info: ModelInfo,
+    /// How many credentials it has.
+    pub credentials: usize,
+    /// How many of them may not be asked at the moment.
+    pub blocked: usize,
+    /// The share of its attempts that failed lately, 0 to 1.
+    pub failing: f64,
+    /// The expected time to the first piece of an answer in milliseconds; absent while nothing is known.
+    pub first_ms: Option<f64>,
+}
+
+impl Router {
+    /// Begins to build a router over these models.
+    pub fn builder(registry: ModelRegistry) -> RouterBuilder {
+        RouterBuilder {
+            registry,
+            config: RoutingConfig::default(),
+            selectors: BTreeMap::new(),
+            chat_layers: Vec::new(),
+            embedding_layers: Vec::new(),
+        }
+    }
+
+    /// The models it routes to.
+    pub fn registry(&self) -> &ModelRegistry {
+        &self.core.registry
+    }
+
+    /// The configuration at the moment.
+    pub fn config(&self) -> RoutingConfig {
+        (*self.core.config()).clone()
+    }
+
+    /// Routes by another configuration from now on; requests under way keep theirs. Breakers and averages stay.
+    ///
+    /// # Errors
+    /// `invalid_input` with everything that is wrong with it; then the old one stays.
+    pub fn reload(&self, config: RoutingConfig) -> Result<()> {
+        check(&config, &self.core.registry, &self.core.selectors)?;
+        self.core.replace(config);
+        // What names stand for may have changed.
+        self.faces.chat.invalidate_all();
+        self.faces.embedding.invalidate_all();
+        Ok(())
+    }
+
+    /// Who would be asked for a request, in which order, and why not the others; asks nobody.
+    ///
+    /// # Errors
+    /// As the request itself, where nobody can be asked.
+    pub fn explain(&self, ctx: &Context, request: &ChatRequest) -> Result<RouteDecision> {
+        Ok(self.core.plan_chat(ctx, request)?.0.decision)
+    }
+
+    /// The chat models of the host's own and those of providers that were asked for so far, and how they are.
+    pub fn status(&self) -> Vec<TargetStatus> {
+        let status = |target: Arc<Target<dyn ChatModel>>| TargetStatus {
+            target: target.name.to_string(),
+            info: (*target.info).clone(),
+            credentials: target.seats.len(),
+            blocked: target.seats.iter().filter(|seat| seat.health.check().is_err()).count(),
+            failing: target.vitals.pulse.failing(),
+            first_ms: target.vitals.pulse.expected(0),
+        };
+        self.core.registry.known_chat().into_iter().map(status).collect()
+    }
+
+    /// The names of the routes.
+    pub fn routes(&self) -> Vec<String> {
+        self.core.config().routes.keys().cloned().collect()
+    }
+
+    /// What is known of whoever a name stands for first.
+    fn info<M: Served + ?Sized>(
+        &self,
+        name: &str,
+        lookup: impl Fn(&str) -> Result<Arc<Target<M>>>,
+    ) -> Result<Arc<ModelInfo>> {
+        let config = self.core.config();
+        let mut at = name;
+        while let Some(route) = config.routes.get(at) {
+            // A route has a target and is in no circle: both were checked.
+            let Some(first) = route.targets.first() else { break };
+            at = &first.model;
+        }
+        let info = &lookup(at).map_err(|error| self.suggest(error, name))?.info;
+        if at == name {
+            return Ok(Arc::clone(info));
+        }
+        Ok(Arc::new(ModelInfo { name: name.to_owned(), ..(**info).clone() }))
+    }
+
+    fn suggest(&self, error: Error, name: &str) -> Error {
+        let routes = self.routes();
+        let near = super::config::nearest(name, routes.iter().map(String::as_str));
+        if near.is_empty() {
+            return error;
+        }
+        Error::new(error.kind(), format!("there is no model or route `{}`{near}", clip(name)))
+    }
+}
+
+impl ModelResolver for Router {
+    fn resolve(&self, name: &str) -> Result<Arc<dyn ChatModel>> {
+        if let Some(model) = self.faces.chat.get(name) {
+            return Ok(model);
+        }
+        let info = self.info(name, |name| self.core.registry.chat(name))?;
+        let routed: Arc<dyn ChatModel> =
+            Arc::new(Routed { core: Arc::clone(&self.core), info, name: name.to_owned() });
+        let model = self.faces.chat_layers.iter().rev().fold(routed, |inner, layer| layer(inner));
+        self.faces.chat.insert(name.to_owned(), Arc::clone(&model));
+        Ok(model)
+    }
+}
+
+impl EmbeddingResolver for Router {
+    fn embedder(&self, name: &str) -> Result<Arc<dyn EmbeddingModel>> {
+        if let Some(model) = self.faces.embedding.get(name) {
+            return Ok(model);
+        }
+        let info = self.info(name, |name| self.core.registry.embedding(name))?;
+        let routed: Arc<dyn EmbeddingModel> =
+            Arc::new(RoutedEmbedder { core: Arc::clone(&self.core), info, name: name.to_owned() });
+        let model = self.faces.embedding_layers.iter().rev().fold(routed, |inner, layer| layer(inner));
+        self.faces.embedding.insert(name.to_owned(), Arc::clone(&model));
+        Ok(model)
+    }
+}
+
+impl RerankResolver for Router {
+    fn reranker(&self, name: &str) -> Result<Arc<dyn RerankModel>> {
+        let info = self.info(name, |name| self.core.registry.rerank(name))?;
+        Ok(Arc::new(RoutedReranker { core: Arc::clone(&self.core), info, name: name.to_owned() }))
+    }
+}
