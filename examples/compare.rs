@@ -19,7 +19,7 @@ use agentprovision::llm::providers::{
     Cerebras, DeepSeek, Fireworks, Groq, Mistral, OpenRouter, Perplexity, Together, Xai,
 };
 use agentprovision::llm::{Catalog, CatalogEntry};
-use agentprovision::model::{ChatRequest, Message, ModelPrice};
+use agentprovision::model::{ChatRequest, Message, ModelPrice, ModelResolver};
 use agentprovision::money::PicoUsd;
 use agentprovision::prelude::*;
 
@@ -156,10 +156,12 @@ async fn run() -> std::result::Result<(), Box<dyn std::error::Error>> {
 
     let mut contenders = Vec::new();
     for name in &options.models {
-        contenders.push(Contender::new(name, platform.models().get(name)?));
+        contenders.push(Contender::new(name, platform.router().resolve(name)?));
     }
     let mut request = ChatRequest::new("", vec![Message::user(&options.question)]);
     request.max_tokens = Some(1000);
+    // The model itself is compared, and not how patiently it is asked again.
+    request.route.max_attempts = Some(1);
     let how = CompareOptions::default()
         .repetitions(options.repetitions)
         .timeout(Duration::from_secs(60))
