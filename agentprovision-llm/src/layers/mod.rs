@@ -6,9 +6,11 @@
 
 mod cache;
 mod shadow;
+pub(crate) mod trace;
 
 pub use cache::{Answerer, CacheConfig, CacheLayer, CacheScope, CacheStats};
 pub use shadow::{ShadowBudget, ShadowConfig, ShadowCounts, ShadowLayer, ShadowSink, Shadowed};
+pub use trace::{TraceConfig, TraceLayer};
 
 use agentprovision_core::{Error, Result};
 
