@@ -56,6 +56,7 @@
 pub mod catalog;
 mod credential;
 mod endpoint;
+pub mod experiment;
 #[cfg(feature = "gateway")]
 pub mod gateway;
 mod http_model;
