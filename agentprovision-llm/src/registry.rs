@@ -242,6 +242,14 @@ impl ModelRegistry {
         self.0.chat.own.keys().cloned().chain(known).collect()
     }
 
+    /// The names by which models say who provides them: of the providers, and of whoever the host's own models name.
+    pub(crate) fn providers(&self) -> Vec<String> {
+        let own = self.0.chat.own.values().map(|target| target.info.provider.clone());
+        let own = own.chain(self.0.embedding.own.values().map(|target| target.info.provider.clone()));
+        let own = own.chain(self.0.rerank.own.values().map(|target| target.info.provider.clone()));
+        self.0.providers.iter().map(|slot| slot.name.clone()).chain(own).collect()
+    }
+
     /// Clock and randomness.
     pub fn env(&self) -> &Env {
         &self.0.env

@@ -149,13 +149,14 @@ fn check(
     selectors: &BTreeMap<String, Arc<dyn Selector>>,
 ) -> Result<()> {
     let own: Vec<&str> = selectors.keys().map(String::as_str).collect();
-    let model = |name: &str| match registry.chat(name) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            registry.embedding(name).map(drop).or_else(|_| registry.rerank(name).map(drop)).map_err(|_| error)
-        }
+    let model = |name: &str| {
+        registry.chat(name).map(|target| Arc::clone(&target.name)).or_else(|error| {
+            let embedding = registry.embedding(name).map(|target| Arc::clone(&target.name));
+            let rerank = || registry.rerank(name).map(|target| Arc::clone(&target.name));
+            embedding.or_else(|_| rerank()).map_err(|_| error)
+        })
     };
-    config.check(&own, &model, &registry.names())
+    config.check(&own, &model, &registry.names(), &registry.providers())
 }
 
 /// A target and how it is.

@@ -68,6 +68,8 @@ struct Place {
     out: bool,
     /// How often it was asked.
     asked: u32,
+    /// Whether its last failure says that it may be asked again.
+    again: bool,
     /// Not before.
     ready: Duration,
 }
@@ -76,8 +78,6 @@ struct Place {
 struct Seat {
     out: bool,
     asked: bool,
-    /// Not before.
-    ready: Duration,
 }
 
 /// What to do next.
@@ -123,7 +123,7 @@ pub(crate) trait Outside {
     /// Whether a target may be asked once more, by all requests of the process together.
     fn may_retry(&self, place: usize) -> bool;
     /// Whether a target may be asked although every breaker is open; true about once a second.
-    fn last_resort(&self) -> bool;
+    fn last_resort(&self, place: usize) -> bool;
 }
 
 #[derive(Debug)]
@@ -142,6 +142,7 @@ impl Tries {
             seats: vec![Seat::default(); seats],
             out: false,
             asked: 0,
+            again: true,
             ready: Duration::ZERO,
         };
         Self { bounds, places: places.into_iter().map(place).collect(), made: 0, over: false }
@@ -169,9 +170,9 @@ impl Tries {
         self.fresh().find(|(place, seat)| outside.check(*place, *seat).is_ok())
     }
 
-    /// Counts a request that is made beside another.
-    pub(crate) fn count(&mut self, place: usize, seat: usize) {
-        let _ = self.ask(place, seat, false, false);
+    /// Counts a request that is made beside another. Whether nobody could be asked after it.
+    pub(crate) fn count(&mut self, place: usize, seat: usize) -> bool {
+        matches!(self.ask(place, seat, false, false), Step::Ask { last: true, .. })
     }
 
     /// Ends it: nothing more is asked.
@@ -190,17 +191,20 @@ impl Tries {
         let mut only_breakers = true;
         for (place, seat) in self.fresh().chain(self.asked_before()) {
             let again = self.places.get(place).is_some_and(|held| held.asked > 0);
-            let ready = self.ready(place, seat);
+            let ready = self.places.get(place).map_or(Duration::ZERO, |held| held.ready);
             let blocked = outside.check(place, seat).err();
             let at = ready.max(blocked.map_or(Duration::ZERO, |blocked| blocked.retry_at));
             if at <= now {
-                // Refused for all requests together: it would only make an outage worse.
-                if again && !outside.may_retry(place) {
+                // Refused for all requests together: it would only make an outage worse. What one credential was
+                // refused says nothing of the next.
+                if self.asked(place, seat) && !outside.may_retry(place) {
                     continue;
                 }
                 return self.ask(place, seat, again, false);
             }
             match blocked.map(|blocked| blocked.reason) {
+                // Whoever failed in this very request is not asked against its breaker.
+                Some(Reason::Open | Reason::Probing) if again => {}
                 Some(Reason::Open | Reason::Probing) => {
                     if forced.is_none_or(|(best, ..)| at < best) {
                         forced = Some((at, place, seat));
@@ -213,10 +217,9 @@ impl Tries {
             }
         }
         if let Some((_, place, seat)) = forced.filter(|_| only_breakers)
-            && outside.last_resort()
+            && outside.last_resort(place)
         {
-            let again = self.places.get(place).is_some_and(|held| held.asked > 0);
-            return self.ask(place, seat, again, true);
+            return self.ask(place, seat, false, true);
         }
         match earliest {
             Some(at) if at < self.bounds.deadline && at - now <= self.bounds.wait_max => Step::Wait(at),
@@ -224,15 +227,13 @@ impl Tries {
         }
     }
 
-    /// When a target may be asked under a credential, as far as this request knows.
-    fn ready(&self, place: usize, seat: usize) -> Duration {
-        let Some(held) = self.places.get(place) else { return Duration::ZERO };
-        held.seats.get(seat).map_or(held.ready, |seat| seat.ready.max(held.ready))
+    fn asked(&self, place: usize, seat: usize) -> bool {
+        self.places.get(place).and_then(|held| held.seats.get(seat)).is_some_and(|seat| seat.asked)
     }
 
     /// Credentials that were not asked, of targets that were not refused, in order.
     fn fresh(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let open = |place: &Place, seat: &Seat| !place.out && !seat.out && !seat.asked;
+        let open = |place: &Place, seat: &Seat| !place.out && !seat.out && !seat.asked && place.again;
         // After a failure of the target itself its other credentials are no better.
         let kept = self.places.iter().enumerate().flat_map(move |(at, place)| {
             let seats = place.seats.iter().enumerate();
@@ -248,12 +249,11 @@ impl Tries {
         let limit = self.bounds.retries;
         let mut again: Vec<(Duration, usize, usize)> = Vec::new();
         for (at, place) in self.places.iter().enumerate() {
-            if place.out || place.asked == 0 || place.asked > limit {
+            if place.out || place.asked == 0 || !place.again || place.asked > limit {
                 continue;
             }
             let seats = place.seats.iter().enumerate().filter(|(_, seat)| !seat.out && seat.asked);
-            let first = seats.min_by_key(|(_, seat)| seat.ready);
-            again.extend(first.map(|(seat, _)| (self.ready(at, seat), at, seat)));
+            again.extend(seats.map(|(seat, _)| (place.ready, at, seat)));
         }
         again.sort_unstable();
         again.into_iter().map(|(_, place, seat)| (place, seat))
@@ -298,10 +298,11 @@ impl Tries {
             Category::Authentication | Category::Permission | Category::QuotaExhausted => {
                 held.seats.get_mut(seat).into_iter().for_each(|seat| seat.out = true);
             }
-            // The next credential may have room.
+            // The next credential may have room. If there is none, the pause is the provider's, or ours.
             Category::RateLimit => {
-                let ready = now.saturating_add(failure.hint.unwrap_or(Duration::ZERO).max(backoff));
-                held.seats.get_mut(seat).into_iter().for_each(|seat| seat.ready = ready);
+                if held.seats.iter().all(|seat| seat.out || seat.asked) {
+                    held.ready = now.saturating_add(failure.hint.unwrap_or(Duration::ZERO).max(backoff));
+                }
             }
             _ if policy.retry_same_target => {
                 held.ready = now.saturating_add(failure.hint.unwrap_or(Duration::ZERO).max(backoff));
@@ -358,7 +359,7 @@ mod tests {
             !self.no_retry
         }
 
-        fn last_resort(&self) -> bool {
+        fn last_resort(&self, _: usize) -> bool {
             self.resorts.replace(self.resorts.get().saturating_sub(1)) > 0
         }
     }
