@@ -13,6 +13,7 @@
 #[cfg(unix)]
 mod crash;
 mod isolation;
+mod models;
 mod platform;
 mod quickstart;
 mod support;

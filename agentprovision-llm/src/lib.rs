@@ -6,6 +6,7 @@
 //!   [`ChatModel`](agentprovision_core::model::ChatModel).
 //! - [`catalog`] knows context windows and prices, in integers.
 //! - [`layers`] holds what surrounds a model: guards, caches, limits, deadlines.
+//! - [`models`] is the service through which users ask models without an agent.
 //! - [`ModelRegistry`] is the set of models of a platform: it resolves a name to a model.
 //!
 //! ```
@@ -55,6 +56,7 @@ mod endpoint;
 mod http_model;
 mod http_vectors;
 pub mod layers;
+pub mod models;
 pub mod providers;
 mod registry;
 #[cfg(feature = "replay")]
@@ -70,6 +72,7 @@ pub use credential::Credential;
 pub use endpoint::Endpoint;
 pub use http_model::HttpModel;
 pub use http_vectors::{HttpEmbedder, HttpReranker};
+pub use models::Models;
 pub use providers::Provider;
 pub use registry::{ModelRegistry, ModelRegistryBuilder};
 #[cfg(feature = "bedrock")]

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use agentprovision_core::id::TenantId;
+use agentprovision_core::model::ModelInfo;
 use agentprovision_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::HealthOptions;
+use super::{DropReason, HealthOptions};
 use crate::clip;
 
 /// Puts the targets of a route in order.
@@ -298,6 +300,29 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
 }
 
 impl RoutingConfig {
+    /// Whether a tenant may use a model, by its full name.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn permits(&self, tenant: TenantId, name: &str, info: &ModelInfo) -> Result<(), DropReason> {
+        if self.tenants.is_empty() {
+            return Ok(());
+        }
+        let Some(rules) = self.tenants.get(&tenant.to_string()) else { return Ok(()) };
+        let matches = |rule: &String| match rule.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => rule == name,
+        };
+        if !rules.allow.is_empty() && !rules.allow.iter().any(matches) {
+            return Err(DropReason::NotAllowed);
+        }
+        let region = self.regions.get(name).or_else(|| self.regions.get(&info.provider));
+        if !rules.regions.is_empty() && region.is_none_or(|region| !rules.regions.contains(region)) {
+            return Err(DropReason::Region);
+        }
+        Ok(())
+    }
+
     /// Checks everything, given the selectors of the host's own and whether a name resolves to a model.
     ///
     /// # Errors
@@ -372,7 +397,7 @@ impl RoutingConfig {
             resolves(&mut problems, &format!("quality.{}", clip(name)), model);
         }
         for id in self.tenants.keys() {
-            if id.parse::<agentprovision_core::id::TenantId>().is_err() {
+            if id.parse::<TenantId>().is_err() {
                 problems.add(format!("tenants.{}", clip(id)), "this is no id of a tenant");
             }
         }

@@ -49,6 +49,7 @@ from .error import (
 )
 from .event import Events, NumberedEvent, PlatformEvent
 from .model import ChatEvent, ChatRequest, Model, ModelAnswer, model
+from .models import ModelEntry, ModelEvent, Models, RouteDecision
 from .platform import Platform
 from .run import Chain, Outcome, Run, RunEvent, RunRecord, Runs, RunStream, Session, Sessions
 from .tenancy import ApiKey, ApiKeys, NewApiKey, Tenant, Tenants, User, Users
@@ -90,6 +91,9 @@ __all__ = [
     "InvalidInputError",
     "Model",
     "ModelAnswer",
+    "ModelEntry",
+    "ModelEvent",
+    "Models",
     "NewApiKey",
     "NotFoundError",
     "NumberedEvent",
@@ -104,6 +108,7 @@ __all__ = [
     "QuotaExceededError",
     "RateLimitedError",
     "ReadOnlyError",
+    "RouteDecision",
     "Run",
     "RunEvent",
     "RunRecord",
