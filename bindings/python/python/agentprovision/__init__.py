@@ -51,6 +51,7 @@ from .event import Events, NumberedEvent, PlatformEvent
 from .model import ChatEvent, ChatRequest, Model, ModelAnswer, model
 from .models import ModelEntry, ModelEvent, Models, RouteDecision
 from .platform import Platform
+from .routing import RoutingConfig
 from .run import Chain, Outcome, Run, RunEvent, RunRecord, Runs, RunStream, Session, Sessions
 from .tenancy import ApiKey, ApiKeys, NewApiKey, Tenant, Tenants, User, Users
 from .tool import Tool, ToolCall, tool
@@ -109,6 +110,7 @@ __all__ = [
     "RateLimitedError",
     "ReadOnlyError",
     "RouteDecision",
+    "RoutingConfig",
     "Run",
     "RunEvent",
     "RunRecord",

@@ -23,6 +23,7 @@ from ..context import Context, OperatorContext, RequestInfo
 from ..error import ConflictError, InvalidInputError
 from .event import Events
 from .models import Models
+from ..routing import RoutingConfig
 from .run import Runs, Sessions
 from .tenancy import ApiKeys, Tenants, Users
 from ..testing import ManualClock
@@ -85,6 +86,7 @@ class Platform:
         subscribers: Iterable[Callable[..., Any]] = (),
         secrets: Mapping[str, str] | None = None,
         clock: ManualClock | None = None,
+        routing: RoutingConfig | None = None,
         **options: Any,
     ) -> Platform:
         """Opens a platform: use it with `with`, which also closes it.
@@ -100,9 +102,11 @@ class Platform:
             subscribers: Functions of a list of events, called at least once for each event, in order.
             secrets: Values for the environment variables the configuration names; asked before the environment.
             clock: A manual clock, for tests.
-            **options: Further settings of the configuration, such as `pepper_env`, `permissions`, `engine` or `routing`
-                (a `RoutingConfig`).
+            routing: How requests to models are routed: routes, fallbacks, strategies, limits of time.
+            **options: Further settings of the configuration, such as `pepper_env`, `permissions` or `engine`.
         """
+        if routing is not None:
+            options["routing"] = routing
         return _open(store, providers, tools, models, authorizer, subscribers, secrets, clock, options)
 
     def operator(self, actor: str, *, reason: str) -> OperatorContext:
