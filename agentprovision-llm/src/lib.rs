@@ -46,6 +46,8 @@
 //! - `ollama`: Ollama's own format.
 //! - `cohere`: Cohere's chat, embedding and rerank models.
 //! - `replay`: record conversations with providers and replay them over real HTTP.
+//! - `otel`: OpenTelemetry spans and metrics of requests to models.
+//! - `gateway`: an HTTP face in the formats of OpenAI and Anthropic.
 //! - `http-reqwest`: passes `http-reqwest` on to the core.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -53,6 +55,8 @@
 pub mod catalog;
 mod credential;
 mod endpoint;
+#[cfg(feature = "gateway")]
+pub mod gateway;
 mod http_model;
 mod http_vectors;
 pub mod layers;
@@ -65,6 +69,8 @@ pub mod route;
 #[cfg(feature = "bedrock")]
 mod sigv4;
 mod target;
+#[cfg(feature = "otel")]
+pub mod telemetry;
 pub mod wire;
 
 pub use catalog::{Catalog, CatalogEntry};

@@ -5,8 +5,10 @@
 //! Nothing is charged for an answer that the cache gives, because it stands outside of the budget.
 
 mod cache;
+pub(crate) mod trace;
 
 pub use cache::{Answerer, CacheConfig, CacheLayer, CacheScope, CacheStats};
+pub use trace::{TraceConfig, TraceLayer};
 
 use agentprovision_core::{Error, Result};
 
