@@ -125,6 +125,11 @@ impl Platform {
         &self.0.models
     }
 
+    /// Counts what models use that the host asks by itself, such as those behind a gateway.
+    pub fn usage_writer(&self) -> &UsageWriter {
+        &self.0.writer
+    }
+
     /// The models agents may name, and how requests to them are routed.
     pub fn router(&self) -> &Router {
         &self.0.router

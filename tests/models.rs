@@ -5,7 +5,8 @@ use std::sync::Arc;
 use agentprovision::llm::models::ModelKind;
 use agentprovision::llm::route::RoutingConfig;
 use agentprovision::model::{
-    AttemptEnd, CallLog, ChatEvent, ChatRequest, EmbedRequest, Message, RerankRequest,
+    AttemptEnd, CallLog, ChatEvent, ChatRequest, EmbedRequest, EmbeddingResolver, Message, ModelResolver,
+    RerankRequest,
 };
 use agentprovision::money::NanoUsd;
 use agentprovision::prelude::*;
@@ -246,6 +247,27 @@ async fn vectors_and_rankings_are_counted_too() {
         kind(models.embed(&home.admin, EmbedRequest::new("ranks", ["a"])).await),
         Some(ErrorKind::NotFound)
     );
+    platform.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_host_asks_by_itself_counts_through_the_writer() {
+    let scripted = Arc::new(ScriptedModel::from_fn("m", |_| Reply::text("one two")));
+    let (platform, home) =
+        started(Platform::builder().model("m", scripted.clone()).embedder("m", scripted)).await;
+    let chat = platform.usage_writer().chat(platform.router().resolve("m").unwrap());
+    assert_eq!(chat.info().name, "m");
+    let log = CallLog::default();
+    let mut request = ask("m");
+    request.log = log.clone();
+    chat.complete(&home.admin, request.clone()).await.unwrap();
+    let events: Vec<_> = chat.stream(&home.admin, request).await.unwrap().try_collect().await.unwrap();
+    assert_eq!(events[0], ChatEvent::Text("one ".into()));
+    let vectors = platform.usage_writer().embedding(platform.router().embedder("m").unwrap());
+    assert_eq!(vectors.info().name, "m");
+    vectors.embed(&home.admin, EmbedRequest::new("m", ["one"])).await.unwrap();
+    assert_eq!(log.len(), 2);
+    assert_eq!(sums(&platform, &home).await.0.last(), Some(&(Meter::LlmRequests, 3)));
     platform.close().await.unwrap();
 }
 

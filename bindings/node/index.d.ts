@@ -563,7 +563,7 @@ export type ModelReply = string | t.ModelAnswer | AsyncIterable<string | t.ChatE
  * fails the run; of errors that are none of this package only the class is recorded.
  */
 export function model(
-  info: t.ModelInfo,
+  info: t.ModelInfoInput,
   run: (request: t.ChatRequest, call: Call) => ModelReply | Promise<string | t.ModelAnswer>,
 ): Model
 

@@ -5,6 +5,7 @@
 //! and of a stream that nobody read to its end.
 
 mod entry;
+mod metered;
 mod spend;
 mod stream;
 
