@@ -262,7 +262,6 @@ impl RerankModel for ScriptedModel {
             results,
             model: Some(self.info.name.clone()),
             usage: Some(Usage { input_tokens: Some(bytes as u64 / 4 + 1), ..Usage::default() }),
-            search_units: None,
         })
     }
 }
