@@ -267,6 +267,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         cache_read: None,
         cache_write: None,
         cache_write_1h: None,
+        reasoning: None,
     };
     let find_order =
         tool("find_order", "Finds an order by its number", |_: ToolCall, order: Order| async move {

@@ -40,7 +40,7 @@ async fn keys_of_the_platform_call_its_models_where_they_may_run_agents() {
     };
     let whole = key(ApiKeyRequest::new("whole")).await;
     let body = json!({"model": "chat", "messages": [{"role": "user", "content": "hi"}]});
-    let ask = |key: String| call(&gateway, "POST", "/v1/chat/completions", &key, body.clone());
+    let ask = async |key: String| call(&gateway, "POST", "/v1/chat/completions", &key, body.clone()).await;
     let (status, answer) = ask(whole.clone()).await;
     assert_eq!((status, &answer["choices"][0]["message"]["content"]), (200, &json!("hello")));
     let (_, models) = call(&gateway, "GET", "/v1/models", &whole, Value::Null).await;
