@@ -195,7 +195,7 @@ impl<M: Served + ?Sized> Ground<'_, M> {
     ) -> Result<Found<M>, DropReason> {
         let target = (self.lookup)(&named.model).map_err(|_| DropReason::Unknown)?;
         let info = Arc::clone(&target.info);
-        self.allowed(ctx, &target, &info)?;
+        self.config.allows(ctx.tenant(), &target.name, &info.provider)?;
         for (name, has) in &needs.capabilities {
             if has(&info) == Some(false) {
                 return Err(DropReason::Capability(name));
@@ -237,26 +237,6 @@ impl<M: Served + ?Sized> Ground<'_, M> {
             score: None,
         };
         Ok((candidate, target, info))
-    }
-
-    fn allowed(&self, ctx: &Context, target: &Target<M>, info: &ModelInfo) -> Result<(), DropReason> {
-        if self.config.tenants.is_empty() {
-            return Ok(());
-        }
-        let Some(rules) = self.config.tenants.get(&ctx.tenant().to_string()) else { return Ok(()) };
-        let name = &*target.name;
-        let matches = |rule: &String| match rule.strip_suffix('*') {
-            Some(prefix) => name.starts_with(prefix),
-            None => rule == name,
-        };
-        if !rules.allow.is_empty() && !rules.allow.iter().any(matches) {
-            return Err(DropReason::NotAllowed);
-        }
-        let region = self.config.regions.get(name).or_else(|| self.config.regions.get(&info.provider));
-        if !rules.regions.is_empty() && region.is_none_or(|region| !rules.regions.contains(region)) {
-            return Err(DropReason::Region);
-        }
-        Ok(())
     }
 
     fn quality(&self, request: &RouteRequest, target: &str) -> u32 {
