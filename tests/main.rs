@@ -12,6 +12,7 @@
 
 #[cfg(unix)]
 mod crash;
+mod gateway;
 mod isolation;
 mod platform;
 mod quickstart;
