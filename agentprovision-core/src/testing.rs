@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::id::{SignalId, WorkerId};
 use crate::model::{
     Capabilities, ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, FinishReason,
-    Message, ModelInfo, ModelPrice, ModelResolver, Usage,
+    Message, ModelInfo, ModelPrice, ModelResolver, PriceSheet, Usage,
 };
 use crate::money::PicoUsd;
 use crate::run::{Created, Fence, JournalBatch, Lease, NewRun, RunStore, RunTx, Signal};
@@ -88,19 +88,13 @@ impl ScriptedModel {
 
     /// A model whose answer depends on the request alone, so that it is the same after a crash.
     pub fn from_fn(name: &str, script: impl Fn(&ChatRequest) -> Reply + Send + Sync + 'static) -> Self {
-        let price = ModelPrice {
-            input: PicoUsd(1_000_000),
-            output: PicoUsd(2_000_000),
-            cache_read: None,
-            cache_write: None,
-            cache_write_1h: None,
-        };
+        let price = ModelPrice::new(PicoUsd(1_000_000), PicoUsd(2_000_000));
         let info = ModelInfo {
             name: name.to_owned(),
             provider: "scripted".into(),
             context_window: Some(128_000),
             max_output_tokens: Some(4096),
-            price: Some(price),
+            price: Some(price.into()),
             capabilities: Capabilities::default(),
         };
         Self { info, script: Box::new(script), requests: Mutex::default() }
@@ -109,7 +103,7 @@ impl ScriptedModel {
     /// The same model with another price, or none.
     #[must_use]
     pub fn price(mut self, price: Option<ModelPrice>) -> Self {
-        self.info.price = price;
+        self.info.price = price.map(PriceSheet::from);
         self
     }
 

@@ -209,7 +209,8 @@ impl<M: Served + ?Sized> Ground<'_, M> {
         if let Some(cap) = &self.config.price_cap {
             let price = info.price.as_ref().ok_or(DropReason::Price)?;
             let above = |cap: Option<i64>, price: i64| cap.is_some_and(|cap| price > cap);
-            if above(cap.input, price.input.0) || above(cap.output, price.output.0) {
+            let column = price.dearest(needs.input_tokens, None);
+            if above(cap.input, column.input.0) || above(cap.output, column.output.0) {
                 return Err(DropReason::Price);
             }
         }

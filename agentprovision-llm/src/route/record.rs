@@ -177,9 +177,10 @@ impl Recorder {
             ..Usage::default()
         };
         let usage = self.usage.or(billed.then_some(estimate));
-        let cost = match usage {
-            Some(usage) => info.cost(&usage, self.started),
-            None => Some(NanoUsd::ZERO),
+        let cost = match (self.usage, billed) {
+            (Some(usage), _) => info.cost(&usage, self.started),
+            (None, true) => info.at_most(&estimate),
+            (None, false) => Some(NanoUsd::ZERO),
         };
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         log.push(Attempt {
