@@ -5,6 +5,7 @@ mod crates;
 mod parity;
 mod readme;
 mod source;
+mod supply;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -11,12 +11,17 @@
 //! an incomplete answer up to the event with the finish reason and a complete one from there on.
 //! `DIR/GOLDEN_COSTS.json`, where there, adds the exact cost of a case.
 //!
+//! At the end it says for each provider how many cases were recorded from it and what they show, which is what the
+//! README's table of providers rests on.
+//!
 //! `--self-test` alters each leaf in turn and requires the case to fail.
 
 #![expect(clippy::print_stdout, reason = "the result of the program is what it prints")]
 
 #[path = "transcripts/compare.rs"]
 mod compare;
+#[path = "transcripts/evidence.rs"]
+pub(crate) mod evidence;
 #[path = "transcripts/formats.rs"]
 mod formats;
 #[path = "transcripts/frames.rs"]
@@ -78,23 +83,31 @@ fn main() -> ExitCode {
     }
 }
 
-/// Checks the selected cases and prints the result; whether all passed.
-pub(crate) fn run(options: &Options) -> Outcome<bool> {
-    let read = |name: &str| -> Outcome<Value> {
-        let path = options.folder.join(name);
-        let text = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))
-    };
-    let manifest = read("MANIFEST.json")?;
+fn read(folder: &Path, name: &str) -> Outcome<Value> {
+    let path = folder.join(name);
+    let text = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The list of the cases.
+pub(crate) fn manifest(folder: &Path) -> Outcome<Value> {
+    let manifest = read(folder, "MANIFEST.json")?;
     if manifest.get("format") != Some(&json!(1)) {
         return Err("the manifest is not of format 1".into());
     }
+    Ok(manifest)
+}
+
+/// Checks the selected cases and prints the result; whether all passed.
+pub(crate) fn run(options: &Options) -> Outcome<bool> {
+    let manifest = manifest(&options.folder)?;
     let costs = if options.folder.join("GOLDEN_COSTS.json").exists() {
-        read("GOLDEN_COSTS.json")?
+        read(&options.folder, "GOLDEN_COSTS.json")?
     } else {
         Value::Null
     };
     let (mut passed, mut failed, mut left_out, mut alterations) = (0, 0, 0, 0);
+    let mut recorded = evidence::Evidence::new();
     for case in list(&manifest, "cases") {
         let (id, api) = (text(case, "id"), text(case, "api"));
         let wanted = |option: &Option<String>, value| option.as_deref().is_none_or(|wanted| wanted == value);
@@ -107,13 +120,17 @@ pub(crate) fn run(options: &Options) -> Outcome<bool> {
         };
         let cost = costs.get("cases").and_then(|cases| cases.get(id));
         match check(options, case, cost, &format, &mut alterations) {
-            Ok(()) => passed += 1,
+            Ok(()) => {
+                passed += 1;
+                evidence::count(&options.folder, case, &mut recorded);
+            }
             Err(reason) => {
                 failed += 1;
                 println!("FAIL {id}: {reason}");
             }
         }
     }
+    evidence::lines(&recorded).iter().for_each(|line| println!("{line}"));
     if left_out > 0 {
         println!("{left_out} cases left out: their dialect is not built");
     }

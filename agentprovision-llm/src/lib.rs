@@ -6,6 +6,7 @@
 //!   [`ChatModel`](agentprovision_core::model::ChatModel).
 //! - [`catalog`] knows context windows and prices, in integers.
 //! - [`layers`] holds what surrounds a model: guards, caches, limits, deadlines.
+//! - [`limit`] holds room in budgets before work and settles it after, and [`layers`] put that around a model.
 //! - [`ModelRegistry`] is the set of models of a platform: it resolves a name to a model.
 //!
 //! ```
@@ -45,6 +46,7 @@
 //! - `ollama`: Ollama's own format.
 //! - `cohere`: Cohere's chat, embedding and rerank models.
 //! - `replay`: record conversations with providers and replay them over real HTTP.
+//! - `otel`: OpenTelemetry spans and metrics of requests to models.
 //! - `gateway`: an HTTP face in the formats of OpenAI and Anthropic.
 //! - `http-reqwest`: passes `http-reqwest` on to the core.
 
@@ -58,6 +60,7 @@ pub mod gateway;
 mod http_model;
 mod http_vectors;
 pub mod layers;
+pub mod limit;
 pub mod providers;
 mod registry;
 #[cfg(feature = "replay")]
@@ -65,7 +68,10 @@ pub mod replay;
 pub mod route;
 #[cfg(feature = "bedrock")]
 mod sigv4;
+mod sync;
 mod target;
+#[cfg(feature = "otel")]
+pub mod telemetry;
 pub mod wire;
 
 pub use catalog::{Catalog, CatalogEntry};

@@ -99,6 +99,26 @@ async fn a_key_that_google_quotes_does_not_come_through() {
 }
 
 #[tokio::test]
+async fn vertex_embeds_one_text_a_request_with_googles_newest() {
+    let body =
+        json!({"predictions": [{"embeddings": {"values": [1, 0.5], "statistics": {"token_count": 2}}}]});
+    let mut server = Server::answering("200 OK", JSON, &body.to_string()).await;
+    let tokens = Arc::new(TokenFn::new(|| async { Ok(KEY.into()) }));
+    let vertex = Vertex::at(&server.base_url, "p", "europe-west4", tokens).unwrap();
+    let embedder = vertex.embedder("gemini-embedding-001", transport(&vertex), &Catalog::shipped()).unwrap();
+    let answer = within(embedder.embed(&context(), EmbedRequest::new("", ["a", "b"]))).await.unwrap();
+    assert_eq!(answer.vectors, [[1.0, 0.5], [1.0, 0.5]]);
+    assert_eq!(answer.usage.unwrap().input_tokens, Some(4));
+    for text in ["a", "b"] {
+        let seen = within(server.seen()).await;
+        let line = "POST /v1/v1/projects/p/locations/europe-west4/publishers/google/models/gemini-embedding-001:predict ";
+        assert!(seen.head.starts_with(line), "{}", seen.head);
+        assert_eq!(seen.header("authorization"), Some(format!("Bearer {KEY}").as_str()));
+        assert_eq!(seen.json(), json!({"instances": [{"content": text}]}));
+    }
+}
+
+#[tokio::test]
 async fn vertex_gets_a_token_for_every_request_and_errors_do_not_show_it() {
     let mut server = Server::answering("200 OK", JSON, &google_answer()).await;
     let tokens = Arc::new(TokenFn::new(|| async { Ok(KEY.into()) }));

@@ -20,8 +20,10 @@ use crate::clip;
 use crate::credential::Credential;
 use crate::endpoint::{Endpoint, is_segment};
 use crate::http_model::HttpModel;
+use crate::http_vectors::HttpEmbedder;
 use crate::wire::ProviderError;
 use crate::wire::gemini_generate::GeminiGenerate;
+use crate::wire::vertex_embed::VertexEmbed;
 
 /// Gives OAuth 2.0 access tokens of Google Cloud, with the scope `https://www.googleapis.com/auth/cloud-platform`. The
 /// host application knows where they come from (a service account, workload identity, the metadata server) and keeps one
@@ -139,8 +141,15 @@ impl Provider for Vertex {
         Ok(Arc::new(HttpModel::new(info, self.0.clone(), Arc::new(GeminiGenerate::vertex()), transport)))
     }
 
-    fn embedder(&self, _: &str, _: Arc<dyn HttpTransport>, _: &Catalog) -> Result<Arc<dyn EmbeddingModel>> {
-        Err(super::lacking(self.name(), "embedding"))
+    fn embedder(
+        &self,
+        model: &str,
+        transport: Arc<dyn HttpTransport>,
+        catalog: &Catalog,
+    ) -> Result<Arc<dyn EmbeddingModel>> {
+        let info = super::info(self.name(), model, catalog)?;
+        let dialect = Arc::new(VertexEmbed::new(model));
+        Ok(Arc::new(HttpEmbedder::new(info, self.0.clone(), dialect, transport)))
     }
 
     fn reranker(&self, _: &str, _: Arc<dyn HttpTransport>, _: &Catalog) -> Result<Arc<dyn RerankModel>> {

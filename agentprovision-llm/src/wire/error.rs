@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use agentprovision_core::model::Usage;
 use agentprovision_core::{Error, ErrorKind, Retry};
 use serde_json::Value;
 
@@ -125,6 +126,9 @@ pub struct ProviderError {
     pub details: Option<Box<Value>>,
     /// Every hint about when to retry, the most trustworthy first.
     pub hints: Vec<RetryHint>,
+    /// Token counts that came with the failure in one body: the provider may bill them. A stream gives those it has
+    /// seen before its error.
+    pub usage: Option<Usage>,
 }
 
 fn show<T: fmt::Display>(name: &str, value: Option<&T>) -> String {
@@ -141,6 +145,7 @@ impl fmt::Debug for ProviderError {
             .field("provider_type", &self.provider_type)
             .field("message", &self.message)
             .field("hints", &self.hints)
+            .field("usage", &self.usage)
             .finish_non_exhaustive()
     }
 }
@@ -163,6 +168,7 @@ impl ProviderError {
             message,
             details: None,
             hints: Vec::new(),
+            usage: None,
         }
     }
 

@@ -22,6 +22,18 @@ impl GeminiEmbed {
     }
 }
 
+/// Google's word for what vectors are for.
+pub(super) fn task_type(purpose: EmbedPurpose) -> Result<&'static str> {
+    Ok(match purpose {
+        EmbedPurpose::Query => "RETRIEVAL_QUERY",
+        EmbedPurpose::Document => "RETRIEVAL_DOCUMENT",
+        EmbedPurpose::Similarity => "SEMANTIC_SIMILARITY",
+        EmbedPurpose::Classification => "CLASSIFICATION",
+        EmbedPurpose::Clustering => "CLUSTERING",
+        _ => return Err(Error::unsupported("Google's format has no form for this purpose of vectors")),
+    })
+}
+
 impl EmbedDialect for GeminiEmbed {
     fn largest_batch(&self) -> usize {
         100
@@ -32,19 +44,7 @@ impl EmbedDialect for GeminiEmbed {
         let mut fields = Map::new();
         fields.insert("model".into(), json!(model));
         if let Some(purpose) = request.purpose {
-            let task = match purpose {
-                EmbedPurpose::Query => "RETRIEVAL_QUERY",
-                EmbedPurpose::Document => "RETRIEVAL_DOCUMENT",
-                EmbedPurpose::Similarity => "SEMANTIC_SIMILARITY",
-                EmbedPurpose::Classification => "CLASSIFICATION",
-                EmbedPurpose::Clustering => "CLUSTERING",
-                _ => {
-                    return Err(Error::unsupported(
-                        "Google's format has no form for this purpose of vectors",
-                    ));
-                }
-            };
-            fields.insert("taskType".into(), json!(task));
+            fields.insert("taskType".into(), json!(task_type(purpose)?));
         }
         if let Some(dimensions) = request.dimensions {
             fields.insert("outputDimensionality".into(), json!(dimensions));

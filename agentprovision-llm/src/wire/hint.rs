@@ -15,9 +15,9 @@ pub enum HintSource {
     RetryAfter,
     /// A `google.rpc.RetryInfo` in the error's details.
     RetryInfo,
-    /// The header `x-ratelimit-reset-requests`, with no request left.
+    /// The header `x-ratelimit-reset-requests` or `anthropic-ratelimit-requests-reset`, with no request left.
     ResetRequests,
-    /// The header `x-ratelimit-reset-tokens`, with no token left.
+    /// The header `x-ratelimit-reset-tokens`, or one of Anthropic's for tokens, with no token left.
     ResetTokens,
     /// The text of the error's message.
     Message,
@@ -35,6 +35,29 @@ pub struct RetryHint {
 /// The longest wait that is believed; a longer one is a date misread as seconds.
 const LONGEST: f64 = 31.0 * 24.0 * 3600.0;
 
+/// Headers that say how much of a limit is left and when it is whole again: OpenAI's, which say how long that takes, and
+/// Anthropic's, which name the time (RFC 3339).
+const RESETS: [(HintSource, &str, &str); 6] = [
+    (HintSource::ResetRequests, "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+    (HintSource::ResetTokens, "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+    (
+        HintSource::ResetRequests,
+        "anthropic-ratelimit-requests-remaining",
+        "anthropic-ratelimit-requests-reset",
+    ),
+    (HintSource::ResetTokens, "anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"),
+    (
+        HintSource::ResetTokens,
+        "anthropic-ratelimit-input-tokens-remaining",
+        "anthropic-ratelimit-input-tokens-reset",
+    ),
+    (
+        HintSource::ResetTokens,
+        "anthropic-ratelimit-output-tokens-remaining",
+        "anthropic-ratelimit-output-tokens-reset",
+    ),
+];
+
 /// Every hint of an error answer, the most trustworthy first.
 pub(crate) fn hints(headers: &HeaderMap, error: &Value, message: &str) -> Vec<RetryHint> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
@@ -50,13 +73,12 @@ pub(crate) fn hints(headers: &HeaderMap, error: &Value, message: &str) -> Vec<Re
     let details = error.get("details").and_then(Value::as_array).into_iter().flatten();
     let delay = details.filter_map(|detail| detail.get("retryDelay")?.as_str()).find_map(duration);
     add(HintSource::RetryInfo, delay);
-    for (source, remaining, reset) in [
-        (HintSource::ResetRequests, "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
-        (HintSource::ResetTokens, "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
-    ] {
+    for (source, remaining, reset) in RESETS {
         // The reset of a limit that is not used up says nothing about this error.
         if text(remaining) == Some("0") {
-            add(source, text(reset).and_then(|value| duration(value).or_else(|| seconds(value, 1.0))));
+            let read = |value| duration(value).or_else(|| seconds(value, 1.0));
+            let read = |value| read(value).or_else(|| until(value, text("date")?));
+            add(source, text(reset).and_then(read));
         }
     }
     add(HintSource::Message, in_message(message, &["try again in "]));
@@ -78,9 +100,13 @@ fn seconds(text: &str, scale: f64) -> Option<Duration> {
     (value <= LONGEST).then(|| Duration::from_micros((value * 1e6).round() as u64))
 }
 
-/// The time to an HTTP date, measured from the date of the answer itself, so that no clocks are compared.
+/// The time to a date as HTTP or RFC 3339 writes it, measured from the date of the answer itself, so that no clocks are
+/// compared.
 fn until(date: &str, now: &str) -> Option<Duration> {
-    let read = |text| jiff::fmt::rfc2822::parse(text).ok().map(|time| time.timestamp().as_second());
+    let read = |text: &str| match jiff::fmt::rfc2822::parse(text) {
+        Ok(time) => Some(time.timestamp().as_second()),
+        Err(_) => text.parse::<jiff::Timestamp>().ok().map(|time| time.as_second()),
+    };
     let after = read(date)?.saturating_sub(read(now)?);
     let after = u64::try_from(after).unwrap_or(0);
     (after as f64 <= LONGEST).then(|| Duration::from_secs(after))
@@ -174,6 +200,26 @@ mod tests {
             ("x-ratelimit-reset-tokens", "6m0s"),
         ];
         assert_eq!(found(&pairs, ""), [(360_000, HintSource::ResetTokens)]);
+    }
+
+    #[test]
+    fn anthropics_resets_are_times() {
+        let mut pairs = vec![
+            ("date", "Wed, 21 Oct 2015 07:28:00 GMT"),
+            ("anthropic-ratelimit-requests-remaining", "49"),
+            ("anthropic-ratelimit-requests-reset", "2015-10-21T07:28:02Z"),
+            ("anthropic-ratelimit-input-tokens-remaining", "0"),
+            ("anthropic-ratelimit-input-tokens-reset", "2015-10-21T07:28:40Z"),
+            ("anthropic-ratelimit-output-tokens-remaining", "0"),
+            ("anthropic-ratelimit-output-tokens-reset", "2015-10-21T07:27:00Z"),
+            ("anthropic-ratelimit-tokens-remaining", "0"),
+            ("anthropic-ratelimit-tokens-reset", "soon"),
+        ];
+        let expected = [(40_000, HintSource::ResetTokens), (0, HintSource::ResetTokens)];
+        assert_eq!(found(&pairs, ""), expected);
+        // Without the answer's own date a time says nothing.
+        pairs.remove(0);
+        assert_eq!(found(&pairs, ""), []);
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub mod cohere_embed;
 pub mod cohere_rerank;
 pub mod embed;
 mod error;
+#[cfg(any(feature = "cohere", feature = "ollama", feature = "openai"))]
+mod functions;
 #[cfg(feature = "gemini")]
 pub mod gemini_embed;
 #[cfg(feature = "gemini")]
@@ -56,6 +58,8 @@ mod strict_schema;
 pub mod titan_embed;
 #[cfg(any(feature = "anthropic", feature = "bedrock"))]
 mod turns;
+#[cfg(feature = "gemini")]
+pub mod vertex_embed;
 
 pub use error::{Category, Policy, ProviderError};
 pub use hint::{HintSource, RetryHint};

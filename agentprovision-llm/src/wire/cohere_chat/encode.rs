@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::ISSUER;
 use crate::clip;
 use crate::wire::call_ids::CallIds;
+use crate::wire::functions::function;
 use crate::wire::schema::{Rules, reduce};
 use crate::wire::{Delivery, WireRequest};
 
@@ -212,13 +213,8 @@ fn tools(request: &ChatRequest, body: &mut Map<String, Value>) -> Result<()> {
             _ => Ok(()),
         };
     }
-    let tools = request.tools.iter().filter(|tool| only.is_none_or(|only| tool.name == *only)).map(|tool| {
-        let mut function = json!({"name": tool.name, "parameters": tool.input_schema});
-        if let (Some(function), false) = (function.as_object_mut(), tool.description.is_empty()) {
-            function.insert("description".into(), json!(tool.description));
-        }
-        json!({"type": "function", "function": function})
-    });
+    let tools = request.tools.iter().filter(|tool| only.is_none_or(|only| tool.name == *only));
+    let tools = tools.map(|tool| function(tool, &tool.input_schema));
     body.insert("tools".into(), tools.collect());
     if let Some(choice) = choice {
         body.insert("tool_choice".into(), json!(choice));

@@ -1,6 +1,6 @@
 //! The events of an answer. A whole answer is one chunk of a stream, so both are read here.
 
-use agentprovision_core::model::{ChatEvent, Continuation, FinishReason};
+use agentprovision_core::model::{ChatEvent, Continuation, FinishReason, Usage};
 use serde_json::{Map, Value, json};
 
 use super::usage::Counts;
@@ -56,6 +56,11 @@ impl Answer {
     /// Whether there was anything of an answer.
     pub(super) fn any_candidate(&self) -> bool {
         self.any_candidate
+    }
+
+    /// The token counts so far, where there are any.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        Some(self.counts.usage()).filter(|usage| *usage != Usage::default())
     }
 
     /// Takes one chunk.

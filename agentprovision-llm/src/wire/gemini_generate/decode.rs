@@ -24,7 +24,11 @@ pub(super) fn decode(
     let (mut answer, mut events) = (Answer::new(host), Vec::new());
     // A list of one is how the same address answers when the stream was asked for without server-sent events.
     for chunk in body.as_array().map_or(std::slice::from_ref(&body), Vec::as_slice) {
-        answer.chunk(chunk, &mut events)?;
+        // A call Google could not read fails the answer, and is billed.
+        answer.chunk(chunk, &mut events).map_err(|mut error| {
+            error.usage = answer.usage();
+            error
+        })?;
     }
     if !answer.is_finished() && !answer.any_candidate() {
         return Err(malformed("JSON without candidates".into()));

@@ -207,7 +207,12 @@ fn finish_reasons_are_mapped_and_kept() {
     }
     for failed in ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"] {
         assert_eq!(failure(&sse(&[last(json!([]), failed)])), Category::ServerError);
-        assert_eq!(decode(&last(json!([]), failed).to_string()).unwrap_err().category, Category::ServerError);
+        let mut whole = last(json!([]), failed);
+        whole["usageMetadata"] = json!({"promptTokenCount": 3, "thoughtsTokenCount": 2});
+        let error = decode(&whole.to_string()).unwrap_err();
+        assert_eq!(error.category, Category::ServerError);
+        let usage = error.usage.unwrap();
+        assert_eq!((usage.input_tokens, usage.output_tokens), (Some(3), Some(2)), "it is billed");
     }
     let mut number = last(json!([]), "");
     number["candidates"][0]["finishReason"] = json!(2);

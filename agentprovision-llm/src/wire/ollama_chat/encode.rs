@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::clip;
 use crate::wire::call_ids::CallIds;
+use crate::wire::functions::function;
 use crate::wire::schema::{Rules, reduce};
 use crate::wire::{Delivery, WireRequest};
 
@@ -178,11 +179,7 @@ fn tools(request: &ChatRequest, body: &mut Map<String, Value>) -> Result<()> {
             fields.entry("type").or_insert_with(|| json!("object"));
             fields.entry("properties").or_insert_with(|| json!({}));
         }
-        let mut function = json!({"name": tool.name, "parameters": schema});
-        if let (Some(function), false) = (function.as_object_mut(), tool.description.is_empty()) {
-            function.insert("description".into(), json!(tool.description));
-        }
-        tools.push(json!({"type": "function", "function": function}));
+        tools.push(function(tool, &schema));
     }
     body.insert("tools".into(), json!(tools));
     Ok(())

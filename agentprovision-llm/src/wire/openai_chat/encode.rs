@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::strict::is_strict;
 use super::{Lack, OpenAiChat, SeedField, TokenLimitField, messages};
 use crate::clip;
+use crate::wire::functions::function;
 use crate::wire::{Delivery, WireRequest};
 
 /// Fields that `extra` may not set, because the rest of the platform relies on them: `n` bills answers nobody reads,
@@ -119,17 +120,7 @@ fn tools(request: &ChatRequest, body: &mut Map<String, Value>) -> Result<()> {
             _ => Ok(()),
         };
     }
-    let tools: Vec<Value> = request
-        .tools
-        .iter()
-        .map(|tool| {
-            let mut function = json!({"name": tool.name, "parameters": tool.input_schema});
-            if let (Some(function), false) = (function.as_object_mut(), tool.description.is_empty()) {
-                function.insert("description".into(), json!(tool.description));
-            }
-            json!({"type": "function", "function": function})
-        })
-        .collect();
+    let tools: Vec<Value> = request.tools.iter().map(|tool| function(tool, &tool.input_schema)).collect();
     body.insert("tools".into(), json!(tools));
     if let Some(choice) = choice {
         body.insert("tool_choice".into(), choice);
