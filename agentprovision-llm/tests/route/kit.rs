@@ -382,11 +382,13 @@ impl Bench {
 
     /// A whole answer's text.
     pub(crate) async fn complete(&self, request: ChatRequest) -> Result<String> {
+        until(|| self.hanging() == 0).await;
         let model = self.model(&request.model);
         Ok(self.drive(model.complete(&self.ctx, request)).await?.text)
     }
 
     pub(crate) async fn open(&self, request: ChatRequest) -> Result<ChatStream> {
+        until(|| self.hanging() == 0).await;
         let model = self.model(&request.model);
         self.drive(model.stream(&self.ctx, request)).await
     }
