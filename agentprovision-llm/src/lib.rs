@@ -6,13 +6,8 @@
 //!   [`ChatModel`](agentprovision_core::model::ChatModel).
 //! - [`catalog`] knows context windows and prices, in integers.
 //! - [`layers`] holds what surrounds a model: guards, caches, limits, deadlines.
-<<<<<<< HEAD
 //! - [`limit`] holds room in budgets before work and settles it after, and [`layers`] put that around a model.
 //! - [`models`] is the service through which users ask models without an agent.
-=======
-//! - [`models`] is the service through which users ask models without an agent.
-//! - [`limit`] holds room in budgets before work and settles it after, and [`layers`] put that around a model.
->>>>>>> service
 //! - [`ModelRegistry`] is the set of models of a platform: it resolves a name to a model.
 //!
 //! ```
