@@ -6,6 +6,7 @@
 //!   [`ChatModel`](agentprovision_core::model::ChatModel).
 //! - [`catalog`] knows context windows and prices, in integers.
 //! - [`layers`] holds what surrounds a model: guards, caches, limits, deadlines.
+//! - [`limit`] holds room in budgets before work and settles it after, and [`layers`] put that around a model.
 //! - [`ModelRegistry`] is the set of models of a platform: it resolves a name to a model.
 //!
 //! ```
@@ -60,6 +61,7 @@ pub mod gateway;
 mod http_model;
 mod http_vectors;
 pub mod layers;
+pub mod limit;
 pub mod providers;
 mod registry;
 #[cfg(feature = "replay")]
@@ -67,6 +69,7 @@ pub mod replay;
 pub mod route;
 #[cfg(feature = "bedrock")]
 mod sigv4;
+mod sync;
 mod target;
 #[cfg(feature = "otel")]
 pub mod telemetry;

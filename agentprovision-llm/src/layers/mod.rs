@@ -4,13 +4,17 @@
 //! The order from outside: trace, guard, cache, validation, rate limit, budget, then the router with its attempts, then
 //! meter. Nothing is charged for an answer that the cache gives, because it stands outside of the budget.
 
+mod budget;
 mod cache;
 mod events;
 mod guard;
+mod metered;
+mod rate_limit;
 mod timeout;
 pub(crate) mod trace;
 mod validate;
 
+pub use budget::{BudgetConfig, BudgetLayer, BudgetLimit, UnknownPrice};
 pub use cache::{
     Answerer, CacheConfig, CacheLayer, CacheScope, CacheStats, EmbeddingCacheConfig, EmbeddingCacheLayer,
 };
@@ -21,6 +25,7 @@ pub use guard::{
     JudgeConfig, JudgeGuard, LengthGuard, OnFailure, Part, PatternConfig, PatternGuard, PiiConfig, PiiGuard,
     PiiKind, Redaction, Side,
 };
+pub use rate_limit::{RateLimit, RateLimitConfig, RateLimitLayer};
 pub use timeout::{TimeoutConfig, TimeoutLayer};
 pub use trace::{TraceConfig, TraceLayer};
 pub use validate::{ValidateConfig, ValidateLayer};

@@ -11,10 +11,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentprovision_core::Env;
+
+use super::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Parts the window is counted in.
 const BUCKETS: u32 = 10;
@@ -106,13 +108,13 @@ struct Bucket {
     bad: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Probe {
     number: u64,
     expires: Duration,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum State {
     Closed { window: VecDeque<Bucket>, in_a_row: u32 },
     Open { until: Duration },
@@ -125,7 +127,7 @@ impl State {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     state: State,
     /// Counts changes of the state: what a request says about an older one is old news.

@@ -29,9 +29,12 @@ pub(crate) mod target;
 mod tries;
 mod vectors;
 
+use crate::sync;
+
 pub use config::{
     BreakerConfig, HedgeConfig, PriceCap, RouteConfig, RouteTarget, RoutingConfig, Strategy, TenantRouting,
 };
+pub(crate) use config::{Problems, nearest};
 pub use decision::{Candidate, DropReason, Dropped, RouteDecision, RouteRequest, Selector};
 pub use estimate::{DEFAULT_OUTPUT, input_tokens, output_tokens};
 pub use health::{Blocked, Health, HealthOptions, Permit, Reason, Verdict};
