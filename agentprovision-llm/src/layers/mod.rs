@@ -10,6 +10,7 @@ mod events;
 mod guard;
 mod metered;
 mod rate_limit;
+mod shadow;
 mod timeout;
 pub(crate) mod trace;
 mod validate;
@@ -26,6 +27,7 @@ pub use guard::{
     PiiKind, Redaction, Side,
 };
 pub use rate_limit::{RateLimit, RateLimitConfig, RateLimitLayer};
+pub use shadow::{ShadowBudget, ShadowConfig, ShadowCounts, ShadowLayer, ShadowSink, Shadowed};
 pub use timeout::{TimeoutConfig, TimeoutLayer};
 pub use trace::{TraceConfig, TraceLayer};
 pub use validate::{ValidateConfig, ValidateLayer};
@@ -33,7 +35,7 @@ pub use validate::{ValidateConfig, ValidateLayer};
 use agentprovision_core::{Error, Result};
 
 /// Refuses a configuration, naming every problem it has.
-fn refuse(what: &str, problems: &[String]) -> Result<()> {
+pub(crate) fn refuse(what: &str, problems: &[String]) -> Result<()> {
     if problems.is_empty() {
         return Ok(());
     }

@@ -136,7 +136,8 @@ impl<M: Served + ?Sized> Ground<'_, M> {
             // Where the request says what comes next, the fallbacks of a fallback are not its business.
             self.expand(fallback, &mut groups, &mut Vec::new(), 0);
         }
-        if !self.config.custom.contains(name) {
+        let custom = &self.config.custom;
+        if custom.is_empty() || !self.names(name).any(|name| custom.contains(&*name)) {
             for fallback in later {
                 self.follow(fallback, &mut groups, 0);
             }
@@ -174,7 +175,17 @@ impl<M: Served + ?Sized> Ground<'_, M> {
                 groups.push(Group { strategy: None, targets: vec![target] });
             }
         }
-        later.extend(self.config.fallbacks.get(name).into_iter().flatten().map(String::as_str));
+        let fallbacks = &self.config.fallbacks;
+        if !fallbacks.is_empty() {
+            let own = self.names(name).find_map(|name| fallbacks.get(&*name));
+            later.extend(own.into_iter().flatten().map(String::as_str));
+        }
+    }
+
+    /// A name, and the full name of the model it stands for.
+    fn names(&self, name: &str) -> impl Iterator<Item = Arc<str>> + use<M> {
+        let full = (self.lookup)(name).ok().map(|target| Arc::clone(&target.name));
+        std::iter::once(Arc::from(name)).chain(full)
     }
 
     /// The targets of a route within a route are targets of the outer one.
@@ -195,7 +206,7 @@ impl<M: Served + ?Sized> Ground<'_, M> {
     ) -> Result<Found<M>, DropReason> {
         let target = (self.lookup)(&named.model).map_err(|_| DropReason::Unknown)?;
         let info = Arc::clone(&target.info);
-        self.allowed(ctx, &target, &info)?;
+        self.config.allows(ctx.tenant(), &target.name, &info.provider)?;
         for (name, has) in &needs.capabilities {
             if has(&info) == Some(false) {
                 return Err(DropReason::Capability(name));
@@ -209,7 +220,8 @@ impl<M: Served + ?Sized> Ground<'_, M> {
         if let Some(cap) = &self.config.price_cap {
             let price = info.price.as_ref().ok_or(DropReason::Price)?;
             let above = |cap: Option<i64>, price: i64| cap.is_some_and(|cap| price > cap);
-            if above(cap.input, price.input.0) || above(cap.output, price.output.0) {
+            let column = price.dearest(needs.input_tokens, None);
+            if above(cap.input, column.input.0) || above(cap.output, column.output.0) {
                 return Err(DropReason::Price);
             }
         }
@@ -237,26 +249,6 @@ impl<M: Served + ?Sized> Ground<'_, M> {
             score: None,
         };
         Ok((candidate, target, info))
-    }
-
-    fn allowed(&self, ctx: &Context, target: &Target<M>, info: &ModelInfo) -> Result<(), DropReason> {
-        if self.config.tenants.is_empty() {
-            return Ok(());
-        }
-        let Some(rules) = self.config.tenants.get(&ctx.tenant().to_string()) else { return Ok(()) };
-        let name = &*target.name;
-        let matches = |rule: &String| match rule.strip_suffix('*') {
-            Some(prefix) => name.starts_with(prefix),
-            None => rule == name,
-        };
-        if !rules.allow.is_empty() && !rules.allow.iter().any(matches) {
-            return Err(DropReason::NotAllowed);
-        }
-        let region = self.config.regions.get(name).or_else(|| self.config.regions.get(&info.provider));
-        if !rules.regions.is_empty() && region.is_none_or(|region| !rules.regions.contains(region)) {
-            return Err(DropReason::Region);
-        }
-        Ok(())
     }
 
     fn quality(&self, request: &RouteRequest, target: &str) -> u32 {

@@ -51,6 +51,10 @@ pub(super) const FREE: Usage = Usage {
     cache_write_1h_tokens: None,
     output_tokens: Some(0),
     reasoning_tokens: None,
+    billed_input_tokens: None,
+    billed_output_tokens: None,
+    search_units: None,
+    service_tier: None,
 };
 
 /// A whole answer.
