@@ -14,6 +14,7 @@
 mod crash;
 mod gateway;
 mod isolation;
+mod models;
 mod platform;
 mod quickstart;
 mod support;

@@ -16,7 +16,7 @@ use super::body::{self, BodyError, GatewayBody};
 use super::failure::{self, Shape};
 use super::format::{self, WireFormat};
 use super::load::Permit;
-use super::stream::{Encoder, Events};
+use super::stream::{Encoder, SentEvents};
 use super::{Gateway, busy, caller, chat, embeddings, messages, models, responses};
 
 /// What a path and a method ask for.
@@ -246,7 +246,7 @@ impl Gateway {
             model: request.model.clone(),
         };
         if stream {
-            let events = Events::open(model.stream(&ctx, request).await?, form.encoder(head)).await?;
+            let events = SentEvents::open(model.stream(&ctx, request).await?, form.encoder(head)).await?;
             let mut body = GatewayBody::events(events);
             body.hold(permit);
             return Ok(stream_of(body));

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use agentprovision_core::model::{CallLog, ModelInfo};
@@ -10,6 +9,7 @@ use agentprovision_core::{Env, Error, ErrorKind, Result, Retry};
 use async_trait::async_trait;
 
 use super::bucket::Bucket;
+use super::chat::too_late;
 use super::health::{Blocked, Reason};
 use super::record::{Recorder, Subject};
 use super::target::{Served, Target};
@@ -44,22 +44,13 @@ pub(crate) trait Ask: Send + Sync {
 /// What all requests of a process share.
 #[derive(Debug)]
 pub(crate) struct Commons {
-    /// When somebody was last asked against its breaker, in microseconds of the monotonic clock.
-    last_resort: AtomicU64,
     /// Bounds second requests beside slow ones.
     pub(crate) hedges: Bucket,
 }
 
 impl Commons {
     pub(crate) fn new(hedge_per_cent: u32) -> Self {
-        Self { last_resort: AtomicU64::new(0), hedges: Bucket::new(5, hedge_per_cent) }
-    }
-
-    fn last_resort(&self, now: Duration) -> bool {
-        let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-        let pause = u64::try_from(LAST_RESORT.as_micros()).unwrap_or(u64::MAX);
-        let due = |last: u64| (last == 0 || now.saturating_sub(last) >= pause).then_some(now.max(1));
-        self.last_resort.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok()
+        Self { hedges: Bucket::new(5, hedge_per_cent) }
     }
 }
 
@@ -98,8 +89,9 @@ impl<M: Served + ?Sized> Outside for Call<'_, M> {
         self.targets.get(place).is_some_and(|(target, _)| target.vitals.retries.take())
     }
 
-    fn last_resort(&self) -> bool {
-        self.commons.last_resort(self.env.monotonic())
+    fn last_resort(&self, place: usize) -> bool {
+        let now = self.env.monotonic();
+        self.targets.get(place).is_some_and(|(target, _)| target.vitals.last_resort(now, LAST_RESORT))
     }
 }
 
@@ -123,7 +115,12 @@ impl<M: Served + ?Sized> Call<'_, M> {
                     let turn = Turn { place, seat, last, forced, hedge: false };
                     let Some(first) = self.begin(&mut tries, ask, turn) else { continue };
                     match self.race(&mut tries, ask, turn, first, &mut errors).await {
-                        Some((answer, who)) => return Ok((answer, self.name(who))),
+                        Some((answer, who)) => {
+                            if ask.hedges() {
+                                self.commons.hedges.success();
+                            }
+                            return Ok((answer, self.name(who)));
+                        }
                         None if self.pay_once && self.log.attempts().iter().any(|one| one.is_billed()) => {
                             tries.end();
                         }
@@ -189,15 +186,16 @@ impl<M: Served + ?Sized> Call<'_, M> {
             tries.failed(place, seat, &Failure::of(&error), self.env.monotonic(), draw);
             errors.push(error);
         };
-        let answer = match slow.filter(|_| ask.hedges() && !asked.last) {
+        // Two at once may both be billed.
+        let answer = match slow.filter(|_| ask.hedges() && !self.pay_once && !asked.last) {
             None => first.await,
             Some(slow) => match self.env.timeout(slow, &mut first).await {
                 Some(answer) => answer,
                 None => {
                     let other = tries.beside(self).filter(|_| self.commons.hedges.take());
                     let second = other.and_then(|(place, seat)| {
-                        tries.count(place, seat);
-                        let turn = Turn { place, seat, last: false, forced: false, hedge: true };
+                        let last = tries.count(place, seat);
+                        let turn = Turn { place, seat, last, forced: false, hedge: true };
                         Some((turn, self.begin(tries, ask, turn)?))
                     });
                     let Some((beside, second)) = second else {
@@ -263,7 +261,7 @@ impl<M: Served + ?Sized> Call<'_, M> {
                 error.with_retry(Retry::After(if wait.is_zero() { hint } else { wait }))
             }
             Some(error) => error,
-            None if late => Error::new(ErrorKind::DeadlineExceeded, "the deadline of the request has passed"),
+            None if late => too_late(),
             None => {
                 let words = match soonest.map(|soonest| soonest.reason) {
                     Some(Reason::Cooling) => "the model provider asked for a pause",

@@ -68,6 +68,10 @@ pub(crate) fn too_slow() -> Error {
         .with_retry(Retry::After(Duration::ZERO))
 }
 
+pub(crate) fn too_late() -> Error {
+    Error::new(ErrorKind::DeadlineExceeded, "the deadline of the request has passed")
+}
+
 fn silent() -> Error {
     Error::new(ErrorKind::DeadlineExceeded, "the model was silent for too long")
         .with_retry(Retry::After(Duration::ZERO))
@@ -100,16 +104,20 @@ impl Ask for Whole<'_> {
         limit: Duration,
     ) -> Result<ChatResponse> {
         let asked = model.complete(self.ctx, fitted(self.request, info));
-        match self.env.timeout(limit, asked).await.unwrap_or_else(|| Err(too_slow())) {
-            Ok(answer) => {
+        match self.env.timeout(limit, asked).await {
+            Some(Ok(answer)) => {
                 let calls = answer.tool_calls.iter().map(|call| call.arguments.len() + call.name.len());
                 let written = answer.text.len() + answer.reasoning.len() + calls.sum::<usize>();
                 recorder.answered(answer.usage, written as u64);
                 Ok(answer)
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 recorder.failed(&error);
                 Err(error)
+            }
+            None => {
+                recorder.given_up(&too_slow(), limit, self.limit);
+                Err(too_slow())
             }
         }
     }
@@ -161,17 +169,21 @@ impl Ask for Streamed<'_> {
             }
             Ok((events, held))
         };
-        match self.env.timeout(limit, opening).await.unwrap_or_else(|| Err(too_slow())) {
-            Ok((events, held)) => {
+        match self.env.timeout(limit, opening).await {
+            Some(Ok((events, held))) => {
                 let (env, idle, deadline) = (self.env.clone(), self.idle, self.deadline);
                 let finished = held.iter().any(|event| matches!(event, ChatEvent::Finished { .. }));
                 let committed =
                     Committed { events, held, recorder: Some(recorder), env, idle, deadline, finished };
                 Ok(committed.stream())
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 recorder.failed(&error);
                 Err(error)
+            }
+            None => {
+                recorder.given_up(&too_slow(), limit, self.limit);
+                Err(too_slow())
             }
         }
     }
@@ -213,10 +225,17 @@ impl Committed {
         }
         self.recorder.as_ref()?;
         let left = self.deadline.saturating_sub(self.env.monotonic());
-        let event = match self.env.timeout(self.idle.min(left), self.events.next()).await {
+        let limit = self.idle.min(left);
+        let event = match self.env.timeout(limit, self.events.next()).await {
             Some(event) => event,
             None if self.finished => None,
-            None => Some(Err(silent())),
+            None => {
+                self.stop();
+                let error = if left < self.idle { too_late() } else { silent() };
+                let recorder = self.recorder.take();
+                recorder.into_iter().for_each(|recorder| recorder.given_up(&error, limit, self.idle));
+                return Some(Err(error));
+            }
         };
         match event {
             Some(Ok(event)) => {

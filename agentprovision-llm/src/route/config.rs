@@ -1,6 +1,7 @@
 //! How requests are routed, as plain data.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentprovision_core::id::TenantId;
@@ -320,15 +321,17 @@ impl RoutingConfig {
         Ok(())
     }
 
-    /// Checks everything, given the selectors of the host's own and whether a name resolves to a model.
+    /// Checks everything, given the selectors of the host's own, the full name of the model a name resolves to, the names
+    /// that are known and the providers.
     ///
     /// # Errors
     /// `invalid_input` with every problem.
     pub(crate) fn check(
         &self,
         selectors: &[&str],
-        model: &dyn Fn(&str) -> Result<()>,
+        model: &dyn Fn(&str) -> Result<Arc<str>>,
         known: &[String],
+        providers: &[String],
     ) -> Result<()> {
         let mut problems = Problems::default();
         let names = || known.iter().map(String::as_str).chain(self.routes.keys().map(String::as_str));
@@ -346,6 +349,15 @@ impl RoutingConfig {
             {
                 problems.add(path, format!("{}{}", error.message(), nearest(name, names())));
             }
+        };
+        // What is looked up by the full name would never be found under another one.
+        let in_full = |problems: &mut Problems, path: &str, name: &str| {
+            if let Some(full) =
+                model(name).ok().filter(|full| **full != *name && !self.routes.contains_key(name))
+            {
+                problems.add(path, format!("write `{}` for `{}`", clip(&full), clip(name)));
+            }
+            resolves(problems, path, name);
         };
         strategy(&mut problems, "strategy", &self.strategy);
         for (name, route) in &self.routes {
@@ -383,7 +395,7 @@ impl RoutingConfig {
             }
         }
         for name in &self.custom {
-            resolves(&mut problems, "custom", name);
+            in_full(&mut problems, "custom", name);
         }
         for (name, quality) in &self.quality {
             if *quality > 1000 {
@@ -391,9 +403,21 @@ impl RoutingConfig {
             }
             let model =
                 name.rsplit_once(':').filter(|(tag, _)| tag.contains('=')).map_or(&**name, |(_, m)| m);
-            resolves(&mut problems, &format!("quality.{}", clip(name)), model);
+            in_full(&mut problems, &format!("quality.{}", clip(name)), model);
         }
-        for id in self.tenants.keys() {
+        for name in self.regions.keys().filter(|name| !providers.contains(*name)) {
+            let at = format!("regions.{}", clip(name));
+            if model(name).is_err() {
+                let near = nearest(name, providers.iter().map(String::as_str).chain(names()));
+                problems.add(at, format!("there is no provider or model `{}`{near}", clip(name)));
+            } else {
+                in_full(&mut problems, &at, name);
+            }
+        }
+        for (id, rules) in &self.tenants {
+            for (n, rule) in rules.allow.iter().enumerate().filter(|(_, rule)| !rule.ends_with('*')) {
+                in_full(&mut problems, &format!("tenants.{}.allow[{n}]", clip(id)), rule);
+            }
             if id.parse::<agentprovision_core::id::TenantId>().is_err() {
                 problems.add(format!("tenants.{}", clip(id)), "this is no id of a tenant");
             }

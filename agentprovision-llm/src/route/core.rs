@@ -9,7 +9,7 @@ use agentprovision_core::model::{
     CallLog, ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest, EmbedResponse, RerankRequest,
     RerankResponse, RouteHints,
 };
-use agentprovision_core::{Env, Result};
+use agentprovision_core::{Env, Error, Result};
 
 use super::ask::{Call, Commons};
 use super::chat::{self, Streamed, Whole};
@@ -79,6 +79,9 @@ impl Core {
         needs: &Needs,
         lookup: &dyn Fn(&str) -> Result<Arc<Target<M>>>,
     ) -> Result<(Plan<M>, Arc<RoutingConfig>)> {
+        if hints.max_attempts == Some(0) {
+            return Err(Error::invalid("`max_attempts` must be at least 1"));
+        }
         let config = self.config();
         let selectors = |name: &str| self.selectors.get(name).cloned();
         let warm = request.affinity.as_ref().and_then(|key| self.warm.get(&warmth(ctx, &request.model, key)));
@@ -136,7 +139,7 @@ impl Core {
     pub(crate) async fn complete(&self, ctx: &Context, request: &ChatRequest) -> Result<ChatResponse> {
         let (plan, config, seed) = self.plan_chat(ctx, request)?;
         let call = self.call(ctx, plan, &config, &request.route, &request.log, seed);
-        let limit = Duration::from_millis(config.attempt_ms);
+        let limit = Duration::from_millis(config.attempt_ms.min(config.timeout_ms));
         let (answer, who) = call.run(&Whole { env: &self.env, ctx, request, limit }).await?;
         self.remember(ctx, &request.model, &request.route, who);
         Ok(answer)
@@ -149,7 +152,7 @@ impl Core {
             env: &self.env,
             ctx,
             request,
-            limit: Duration::from_millis(config.first_event_ms),
+            limit: Duration::from_millis(config.first_event_ms.min(config.timeout_ms)),
             idle: Duration::from_millis(config.idle_ms),
             deadline: call.bounds.deadline,
             hedges: config.hedge.is_some(),
@@ -165,7 +168,7 @@ impl Core {
         let lookup = |name: &str| self.registry.embedding(name);
         let (plan, config) = self.plan(ctx, &asked, &request.route, &needs, &lookup)?;
         let call = self.call(ctx, plan, &config, &request.route, &request.log, asked.seed);
-        let limit = Duration::from_millis(config.attempt_ms);
+        let limit = Duration::from_millis(config.attempt_ms.min(config.timeout_ms));
         Ok(call.run(&Embed { env: &self.env, ctx, request, limit }).await?.0)
     }
 
@@ -176,7 +179,7 @@ impl Core {
         let lookup = |name: &str| self.registry.rerank(name);
         let (plan, config) = self.plan(ctx, &asked, &request.route, &needs, &lookup)?;
         let call = self.call(ctx, plan, &config, &request.route, &request.log, asked.seed);
-        let limit = Duration::from_millis(config.attempt_ms);
+        let limit = Duration::from_millis(config.attempt_ms.min(config.timeout_ms));
         Ok(call.run(&Rerank { env: &self.env, ctx, request, limit }).await?.0)
     }
 

@@ -136,7 +136,8 @@ impl<M: Served + ?Sized> Ground<'_, M> {
             // Where the request says what comes next, the fallbacks of a fallback are not its business.
             self.expand(fallback, &mut groups, &mut Vec::new(), 0);
         }
-        if !self.config.custom.contains(name) {
+        let custom = &self.config.custom;
+        if custom.is_empty() || !self.names(name).any(|name| custom.contains(&*name)) {
             for fallback in later {
                 self.follow(fallback, &mut groups, 0);
             }
@@ -174,7 +175,17 @@ impl<M: Served + ?Sized> Ground<'_, M> {
                 groups.push(Group { strategy: None, targets: vec![target] });
             }
         }
-        later.extend(self.config.fallbacks.get(name).into_iter().flatten().map(String::as_str));
+        let fallbacks = &self.config.fallbacks;
+        if !fallbacks.is_empty() {
+            let own = self.names(name).find_map(|name| fallbacks.get(&*name));
+            later.extend(own.into_iter().flatten().map(String::as_str));
+        }
+    }
+
+    /// A name, and the full name of the model it stands for.
+    fn names(&self, name: &str) -> impl Iterator<Item = Arc<str>> + use<M> {
+        let full = (self.lookup)(name).ok().map(|target| Arc::clone(&target.name));
+        std::iter::once(Arc::from(name)).chain(full)
     }
 
     /// The targets of a route within a route are targets of the outer one.
@@ -209,7 +220,8 @@ impl<M: Served + ?Sized> Ground<'_, M> {
         if let Some(cap) = &self.config.price_cap {
             let price = info.price.as_ref().ok_or(DropReason::Price)?;
             let above = |cap: Option<i64>, price: i64| cap.is_some_and(|cap| price > cap);
-            if above(cap.input, price.input.0) || above(cap.output, price.output.0) {
+            let column = price.dearest(needs.input_tokens, None);
+            if above(cap.input, column.input.0) || above(cap.output, column.output.0) {
                 return Err(DropReason::Price);
             }
         }

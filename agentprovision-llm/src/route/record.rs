@@ -10,13 +10,16 @@ use agentprovision_core::{Env, Error, ErrorKind};
 
 use super::health::{Health, Permit, Verdict};
 use super::target::Vitals;
-use super::tries::provider_error;
+use super::tries::{Failure, provider_error};
 use crate::wire::Category;
 
 /// The longest pause a provider can ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// How long a credential that is refused is left alone where there are others.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+
+/// A target that is silent for so long has failed, also where its usual times are not known.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What an attempt is made with.
 #[derive(Clone, Debug)]
@@ -122,8 +125,20 @@ impl Recorder {
     }
 
     /// It failed.
-    pub(crate) fn failed(mut self, error: &Error) {
+    pub(crate) fn failed(self, error: &Error) {
         let verdict = self.learn(error);
+        self.ended_by(error, verdict);
+    }
+
+    /// Nobody waited any longer. It speaks against the target only if it had the time it is given by the configuration,
+    /// or long enough for nearly all of its answers: whoever is in a hurry may not shut it out for the others.
+    pub(crate) fn given_up(self, error: &Error, waited: Duration, limit: Duration) {
+        let fair = limit.min(self.subject.vitals.pulse.slow().unwrap_or_default().max(PATIENCE));
+        let verdict = if waited >= fair { Verdict::Failure } else { Verdict::Nothing };
+        self.ended_by(error, verdict);
+    }
+
+    fn ended_by(mut self, error: &Error, verdict: Verdict) {
         if verdict == Verdict::Failure {
             self.subject.vitals.pulse.failed();
         }
@@ -132,24 +147,19 @@ impl Recorder {
             Some(said) => said.category.code(),
             None => error.kind().code(),
         };
-        // Who answered in part, or let us wait until we gave up, may well send a bill for the prompt.
-        let billed = self.written > 0 || error.is(ErrorKind::DeadlineExceeded);
+        // Who answered in part, whether we could read it or not, or let us wait until we gave up, may well send a bill.
+        let billed =
+            self.written > 0 || matches!(error.kind(), ErrorKind::DeadlineExceeded | ErrorKind::Incomplete);
         self.end(AttemptEnd::Failed { kind: error.kind(), category: category.to_owned() }, billed);
     }
 
     /// What an error says of the target, and the pause it asks for.
     fn learn(&self, error: &Error) -> Verdict {
-        let Some(said) = provider_error(error) else {
-            return match error.kind() {
-                ErrorKind::Unavailable | ErrorKind::DeadlineExceeded | ErrorKind::Incomplete => {
-                    Verdict::Failure
-                }
-                _ => Verdict::Nothing,
-            };
-        };
-        match said.category {
+        // Also of a model of the host's own, by the kind of its error.
+        let Failure { category, hint } = Failure::of(error);
+        match category {
             Category::RateLimit | Category::Overloaded => {
-                if let Some(pause) = said.retry_after() {
+                if let Some(pause) = hint {
                     self.subject.health.cool(pause.min(LONGEST_PAUSE));
                 }
             }
@@ -158,7 +168,12 @@ impl Recorder {
             }
             _ => {}
         }
-        if said.policy().counts_against_target_health { Verdict::Failure } else { Verdict::Success }
+        match (category.policy().counts_against_target_health, provider_error(error)) {
+            (true, _) => Verdict::Failure,
+            (false, Some(_)) => Verdict::Success,
+            // Nobody says that the target was reached at all.
+            (false, None) => Verdict::Nothing,
+        }
     }
 
     fn verdict(&mut self, verdict: Verdict) {
@@ -176,10 +191,16 @@ impl Recorder {
             output_tokens: Some(self.written.div_ceil(3)),
             ..Usage::default()
         };
-        let usage = self.usage.or(billed.then_some(estimate));
-        let cost = match usage {
-            Some(usage) => info.cost(&usage, self.started),
-            None => Some(NanoUsd::ZERO),
+        // Counts that came before the end are those so far: what was written after them is not in them.
+        let partial = self
+            .usage
+            .filter(|_| !self.finished && self.written > 0)
+            .map(|usage| Usage { output_tokens: usage.output_tokens.max(estimate.output_tokens), ..usage });
+        let usage = partial.or(self.usage).or(billed.then_some(estimate));
+        let cost = match (self.usage, usage) {
+            (Some(_), Some(usage)) => info.cost(&usage, self.started),
+            (None, Some(usage)) => info.at_most(&usage),
+            (_, None) => Some(NanoUsd::ZERO),
         };
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         log.push(Attempt {
@@ -192,7 +213,7 @@ impl Recorder {
             hedge: *hedge,
             end,
             usage,
-            estimated: self.usage.is_none() && usage.is_some(),
+            estimated: partial.is_some() || self.usage.is_none() && usage.is_some(),
             cost,
         });
     }

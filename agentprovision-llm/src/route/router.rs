@@ -149,13 +149,8 @@ fn check(
     selectors: &BTreeMap<String, Arc<dyn Selector>>,
 ) -> Result<()> {
     let own: Vec<&str> = selectors.keys().map(String::as_str).collect();
-    let model = |name: &str| match registry.chat(name) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            registry.embedding(name).map(drop).or_else(|_| registry.rerank(name).map(drop)).map_err(|_| error)
-        }
-    };
-    config.check(&own, &model, &registry.names())
+    let model = |name: &str| registry.known(name).map(|(name, _)| name);
+    config.check(&own, &model, &registry.names(), &registry.providers())
 }
 
 /// A target and how it is.

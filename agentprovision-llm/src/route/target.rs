@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use agentprovision_core::Env;
 use agentprovision_core::model::{ChatModel, EmbeddingModel, ModelInfo, RerankModel};
@@ -36,6 +38,18 @@ pub(crate) struct Vitals {
     pub(crate) pulse: Pulse,
     /// Bounds retries of the target over all requests of the process.
     pub(crate) retries: Bucket,
+    /// When it was last asked against its breaker, in microseconds of the monotonic clock; 0 for never.
+    last_resort: AtomicU64,
+}
+
+impl Vitals {
+    /// Whether it may be asked against its breaker: no more often than once in each `pause`.
+    pub(crate) fn last_resort(&self, now: Duration, pause: Duration) -> bool {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let (now, pause) = (micros(now), micros(pause));
+        let due = |last: u64| (last == 0 || now.saturating_sub(last) >= pause).then_some(now.max(1));
+        self.last_resort.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok()
+    }
 }
 
 /// What is alike in every kind of model.
@@ -72,7 +86,8 @@ impl<M: Served + ?Sized> Target<M> {
     ) -> Self {
         let seat = |model| Seat { model, health: Health::new(env.clone(), Arc::clone(health)) };
         let seats = models.into_iter().map(seat).collect();
-        let vitals = Vitals { pulse: Pulse::default(), retries: Bucket::new(RETRIES.0, RETRIES.1) };
+        let retries = Bucket::new(RETRIES.0, RETRIES.1);
+        let vitals = Vitals { pulse: Pulse::default(), retries, last_resort: AtomicU64::new(0) };
         Self { info: Arc::new(info), name: name.into(), seats, vitals: Arc::new(vitals) }
     }
 }

@@ -123,7 +123,7 @@ pub(crate) trait Outside {
     /// Whether a target may be asked once more, by all requests of the process together.
     fn may_retry(&self, place: usize) -> bool;
     /// Whether a target may be asked although every breaker is open; true about once a second.
-    fn last_resort(&self) -> bool;
+    fn last_resort(&self, place: usize) -> bool;
 }
 
 #[derive(Debug)]
@@ -170,9 +170,9 @@ impl Tries {
         self.fresh().find(|(place, seat)| outside.check(*place, *seat).is_ok())
     }
 
-    /// Counts a request that is made beside another.
-    pub(crate) fn count(&mut self, place: usize, seat: usize) {
-        let _ = self.ask(place, seat, false, false);
+    /// Counts a request that is made beside another. Whether nobody could be asked after it.
+    pub(crate) fn count(&mut self, place: usize, seat: usize) -> bool {
+        matches!(self.ask(place, seat, false, false), Step::Ask { last: true, .. })
     }
 
     /// Ends it: nothing more is asked.
@@ -195,13 +195,16 @@ impl Tries {
             let blocked = outside.check(place, seat).err();
             let at = ready.max(blocked.map_or(Duration::ZERO, |blocked| blocked.retry_at));
             if at <= now {
-                // Refused for all requests together: it would only make an outage worse.
-                if again && !outside.may_retry(place) {
+                // Refused for all requests together: it would only make an outage worse. What one credential was
+                // refused says nothing of the next.
+                if self.asked(place, seat) && !outside.may_retry(place) {
                     continue;
                 }
                 return self.ask(place, seat, again, false);
             }
             match blocked.map(|blocked| blocked.reason) {
+                // Whoever failed in this very request is not asked against its breaker.
+                Some(Reason::Open | Reason::Probing) if again => {}
                 Some(Reason::Open | Reason::Probing) => {
                     if forced.is_none_or(|(best, ..)| at < best) {
                         forced = Some((at, place, seat));
@@ -214,15 +217,18 @@ impl Tries {
             }
         }
         if let Some((_, place, seat)) = forced.filter(|_| only_breakers)
-            && outside.last_resort()
+            && outside.last_resort(place)
         {
-            let again = self.places.get(place).is_some_and(|held| held.asked > 0);
-            return self.ask(place, seat, again, true);
+            return self.ask(place, seat, false, true);
         }
         match earliest {
             Some(at) if at < self.bounds.deadline && at - now <= self.bounds.wait_max => Step::Wait(at),
             _ => Step::Stop,
         }
+    }
+
+    fn asked(&self, place: usize, seat: usize) -> bool {
+        self.places.get(place).and_then(|held| held.seats.get(seat)).is_some_and(|seat| seat.asked)
     }
 
     /// Credentials that were not asked, of targets that were not refused, in order.
@@ -246,8 +252,8 @@ impl Tries {
             if place.out || place.asked == 0 || !place.again || place.asked > limit {
                 continue;
             }
-            let seat = place.seats.iter().position(|seat| !seat.out && seat.asked);
-            again.extend(seat.map(|seat| (place.ready, at, seat)));
+            let seats = place.seats.iter().enumerate().filter(|(_, seat)| !seat.out && seat.asked);
+            again.extend(seats.map(|(seat, _)| (place.ready, at, seat)));
         }
         again.sort_unstable();
         again.into_iter().map(|(_, place, seat)| (place, seat))
@@ -353,7 +359,7 @@ mod tests {
             !self.no_retry
         }
 
-        fn last_resort(&self) -> bool {
+        fn last_resort(&self, _: usize) -> bool {
             self.resorts.replace(self.resorts.get().saturating_sub(1)) > 0
         }
     }

@@ -51,14 +51,18 @@ macro_rules! vectors {
                 let mut request = self.request.clone();
                 request.model.clone_from(&info.name);
                 let asked = model.$method(self.ctx, request);
-                match self.env.timeout(limit, asked).await.unwrap_or_else(|| Err(too_slow())) {
-                    Ok(answer) => {
+                match self.env.timeout(limit, asked).await {
+                    Some(Ok(answer)) => {
                         recorder.answered(answer.usage, 0);
                         Ok(answer)
                     }
-                    Err(error) => {
+                    Some(Err(error)) => {
                         recorder.failed(&error);
                         Err(error)
+                    }
+                    None => {
+                        recorder.given_up(&too_slow(), limit, self.limit);
+                        Err(too_slow())
                     }
                 }
             }

@@ -150,7 +150,8 @@ pub(crate) fn transport(provider: &dyn Provider) -> Arc<ReqwestTransport> {
     Arc::new(transport)
 }
 
-async fn read_request(stream: &mut TcpStream) -> Seen {
+/// Reads one request.
+pub(crate) async fn read_request(stream: &mut TcpStream) -> Seen {
     let mut bytes = Vec::new();
     loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
