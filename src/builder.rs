@@ -8,14 +8,15 @@ use agentprovision_core::authz::{Authorizer, PermissionRegistry};
 use agentprovision_core::backend::Backend;
 use agentprovision_core::event::{EventBus, EventSink, Events, relay};
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::model::ChatModel;
+use agentprovision_core::model::{ChatModel, EmbeddingModel, RerankModel};
 use agentprovision_core::run::{EngineOptions, EngineParts, LocalEngine, Runs, Sessions};
 use agentprovision_core::tool::{Tool, ToolSet};
 use agentprovision_core::usage::UsageReport;
 use agentprovision_core::{ContextIssuer, Env, Error, Result};
+use agentprovision_llm::models::{Models, UsageWriter};
 use agentprovision_llm::providers::Provider;
-use agentprovision_llm::route::{HealthOptions, Router, RoutingConfig};
-use agentprovision_llm::{Catalog, ModelRegistry};
+use agentprovision_llm::route::{Router, RoutingConfig};
+use agentprovision_llm::{Catalog, ModelRegistry, ModelRegistryBuilder};
 use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::Pepper;
 use agentprovision_tenancy::rbac::{RbacAuthorizer, RoleSpec, Roles};
@@ -37,6 +38,8 @@ pub struct PlatformBuilder {
     env: Env,
     providers: Vec<Arc<dyn Provider>>,
     models: Vec<(String, Arc<dyn ChatModel>)>,
+    embedders: Vec<(String, Arc<dyn EmbeddingModel>)>,
+    rerankers: Vec<(String, Arc<dyn RerankModel>)>,
     catalog: Option<Catalog>,
     transport: Option<Arc<dyn HttpTransport>>,
     tools: Vec<Arc<dyn Tool>>,
@@ -86,6 +89,18 @@ impl PlatformBuilder {
     /// A model of your own, by name.
     pub fn model(mut self, name: impl Into<String>, model: Arc<dyn ChatModel>) -> Self {
         self.models.push((name.into(), model));
+        self
+    }
+
+    /// An embedding model of your own, by name.
+    pub fn embedder(mut self, name: impl Into<String>, model: Arc<dyn EmbeddingModel>) -> Self {
+        self.embedders.push((name.into(), model));
+        self
+    }
+
+    /// A rerank model of your own, by name.
+    pub fn reranker(mut self, name: impl Into<String>, model: Arc<dyn RerankModel>) -> Self {
+        self.rerankers.push((name.into(), model));
         self
     }
 
@@ -175,7 +190,17 @@ impl PlatformBuilder {
         }
         let tools = Arc::new(tools);
         let health = self.routing.breaker.options();
-        let models = models(self.providers, self.models, self.catalog, self.transport, env.clone(), health)?;
+        let mut models = ModelRegistry::builder().env(env.clone()).health(health);
+        for (name, model) in self.models {
+            models = models.model(name, model);
+        }
+        for (name, model) in self.embedders {
+            models = models.embedder(name, model);
+        }
+        for (name, model) in self.rerankers {
+            models = models.reranker(name, model);
+        }
+        let models = with_providers(models, self.providers, self.catalog, self.transport)?;
         let (backend, lasting) = match (self.backend, self.store) {
             (Some(_), Some(_)) => {
                 return Err(Error::invalid("a platform has one store: a backend or a URL, not both"));
@@ -221,8 +246,9 @@ impl PlatformBuilder {
         let closing = CancellationToken::new();
         let mut sinks: Vec<Arc<dyn EventSink>> = vec![Arc::new(bus.clone())];
         sinks.extend(self.sinks);
-        let relay = tokio::spawn(relay(stores.events.clone(), sinks, env, closing.clone()));
+        let relay = tokio::spawn(relay(stores.events.clone(), sinks, env.clone(), closing.clone()));
         let runs = Runs::new(&engine);
+        let writer = UsageWriter::start(stores.effects.clone(), env);
         Ok(Platform::from_parts(Inner {
             issuer,
             agents,
@@ -230,8 +256,10 @@ impl PlatformBuilder {
             runs,
             audit: AuditLog::new(stores.audit.clone(), access.clone()),
             usage: UsageReport::new(stores.usage.clone(), access.clone()),
-            events: Events::new(bus, access),
+            events: Events::new(bus, access.clone()),
             tenancy,
+            models: Models::new(router.clone(), stores.tenants.clone(), access.clone(), writer.clone()),
+            writer,
             router,
             permissions: registry,
             engine,
@@ -242,20 +270,14 @@ impl PlatformBuilder {
     }
 }
 
-fn models(
+fn with_providers(
+    mut models: ModelRegistryBuilder,
     providers: Vec<Arc<dyn Provider>>,
-    own: Vec<(String, Arc<dyn ChatModel>)>,
     catalog: Option<Catalog>,
     transport: Option<Arc<dyn HttpTransport>>,
-    env: Env,
-    health: HealthOptions,
 ) -> Result<ModelRegistry> {
-    let mut models = ModelRegistry::builder().env(env).health(health);
     if let Some(catalog) = catalog {
         models = models.catalog(catalog);
-    }
-    for (name, model) in own {
-        models = models.model(name, model);
     }
     let urls: Vec<_> = providers.iter().flat_map(|provider| provider.base_urls()).collect();
     if let Some(transport) =

@@ -4,6 +4,8 @@
 mod builder;
 mod config;
 mod decode;
+#[cfg(feature = "gateway")]
+mod gateway;
 mod operations;
 mod platform;
 pub mod prelude;

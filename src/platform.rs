@@ -13,6 +13,7 @@ use agentprovision_core::id::{TenantId, UserId};
 use agentprovision_core::run::{Engine, LocalEngine, Runs, Sessions};
 use agentprovision_core::usage::UsageReport;
 use agentprovision_core::{Context, ContextIssuer, Env, ErrorKind, OperatorContext, Result};
+use agentprovision_llm::models::{Models, UsageWriter};
 use agentprovision_llm::route::Router;
 use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::{ApiKeys, Users};
@@ -40,6 +41,8 @@ pub(crate) struct Inner {
     pub(crate) usage: UsageReport,
     pub(crate) events: Events,
     pub(crate) router: Router,
+    pub(crate) models: Models,
+    pub(crate) writer: UsageWriter,
     pub(crate) permissions: Arc<PermissionRegistry>,
     pub(crate) engine: LocalEngine,
     pub(crate) relay: tokio::sync::Mutex<Option<JoinHandle<()>>>,
@@ -117,6 +120,16 @@ impl Platform {
         &self.0.sessions
     }
 
+    /// Models, asked without an agent.
+    pub fn models(&self) -> &Models {
+        &self.0.models
+    }
+
+    /// Counts what models use that the host asks by itself, such as those behind a gateway.
+    pub fn usage_writer(&self) -> &UsageWriter {
+        &self.0.writer
+    }
+
     /// The models agents may name, and how requests to them are routed.
     pub fn router(&self) -> &Router {
         &self.0.router
@@ -152,13 +165,13 @@ impl Platform {
         &self.0.issuer
     }
 
-    /// Stops taking up runs, lets steps under way end for a while, gives every run back, and closes the store. Later
-    /// calls fail with `closed`; closing twice is harmless.
+    /// Stops taking up runs and requests to models, lets steps and requests under way end for a while, gives every run
+    /// back, writes what was used, and closes the store. Later calls fail with `closed`; closing twice is harmless.
     ///
     /// # Errors
     /// What closing the store fails with.
     pub async fn close(&self) -> Result<()> {
-        self.0.engine.close().await;
+        tokio::join!(self.0.engine.close(), self.0.writer.close());
         self.0.closing.cancel();
         if let Some(relay) = self.0.relay.lock().await.take()
             && let Err(error) = relay.await

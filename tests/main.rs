@@ -12,7 +12,9 @@
 
 #[cfg(unix)]
 mod crash;
+mod gateway;
 mod isolation;
+mod models;
 mod platform;
 mod quickstart;
 mod support;

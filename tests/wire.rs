@@ -20,6 +20,7 @@ const ELSEWHERE: &[&str] = &[
     "runs.start",
     "runs.get",
     "runs.events",
+    "models.stream",
     "events.subscribe",
 ];
 

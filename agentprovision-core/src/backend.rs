@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use crate::agent::AgentStore;
 use crate::audit::AuditReader;
+use crate::effect::EffectStore;
 use crate::error::Result;
 use crate::event::EventLog;
 use crate::identity::{ApiKeyStore, UserStore};
@@ -48,4 +49,6 @@ pub struct Stores {
     pub quota: Arc<dyn QuotaGate>,
     /// Events.
     pub events: Arc<dyn EventLog>,
+    /// Effects without a change.
+    pub effects: Arc<dyn EffectStore>,
 }

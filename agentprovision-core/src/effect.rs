@@ -3,7 +3,13 @@
 //! A service describes audit records, usage, events and quota operations as data; the backend applies them inside the
 //! transaction of the change, in the order guards, quota, audit, usage, events. The first refusal rolls back all.
 
+use std::fmt;
+
+use async_trait::async_trait;
+
 use crate::audit::AuditRecord;
+use crate::context::Context;
+use crate::error::Result;
 use crate::event::PlatformEvent;
 use crate::id::{ReservationId, UserId};
 use crate::usage::{BudgetKey, Demand, UsageEvent};
@@ -14,6 +20,9 @@ use crate::usage::{BudgetKey, Demand, UsageEvent};
 pub enum Guard {
     /// The tenant is active; otherwise `tenant_suspended`, or `not_found` when it is deleted.
     TenantActive,
+    /// The tenant is there, active or suspended; otherwise `not_found`. For counts of work that was done: a suspension
+    /// does not undo them, and a deletion leaves nothing they could be kept with.
+    TenantExists,
     /// The user may stop being an admin: either the user is no active `tenant_admin` at the moment, or another user of
     /// the tenant is one; otherwise `conflict`. So a tenant never loses its last admin, however many changes race.
     AdminRemains(UserId),
@@ -83,4 +92,14 @@ pub struct OperatorEffects {
     pub tenant: Effects,
     /// Records for the platform log.
     pub platform: Vec<AuditRecord>,
+}
+
+/// Commits effects that belong to no change of a record: what was used, where using it stored nothing else.
+#[async_trait]
+pub trait EffectStore: fmt::Debug + Send + Sync + 'static {
+    /// Applies effects to the tenant of the context, all of them or none, in their order.
+    ///
+    /// # Errors
+    /// What a guard or a budget refuses.
+    async fn apply(&self, ctx: &Context, effects: Effects) -> Result<()>;
 }

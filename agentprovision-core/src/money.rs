@@ -34,7 +34,7 @@ impl NanoUsd {
 
     /// Rounds exact pico-USD half up to nano-USD; saturates at the range of `i64`.
     pub fn from_picos(picos: i128) -> Self {
-        let nanos = (picos + 500).div_euclid(1000);
+        let nanos = picos.saturating_add(500).div_euclid(1000);
         Self(i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX }))
     }
 
@@ -193,7 +193,8 @@ mod tests {
         for (picos, nanos) in [(499, 0), (500, 1), (1499, 1), (1500, 2), (-500, 0), (-501, -1)] {
             assert_eq!(NanoUsd::from_picos(picos).nanos(), nanos);
         }
-        assert_eq!(NanoUsd::from_picos(i128::MAX / 2).nanos(), i64::MAX);
+        assert_eq!(NanoUsd::from_picos(i128::MAX).nanos(), i64::MAX);
+        assert_eq!(NanoUsd::from_picos(i128::MIN).nanos(), i64::MIN);
     }
 
     #[test]

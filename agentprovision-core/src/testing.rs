@@ -20,8 +20,9 @@ use crate::effect::Effects;
 use crate::error::{Error, Result};
 use crate::id::{SignalId, WorkerId};
 use crate::model::{
-    Capabilities, ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, FinishReason,
-    Message, ModelInfo, ModelPrice, ModelResolver, Usage,
+    Capabilities, ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest,
+    EmbedResponse, EmbeddingModel, FinishReason, Message, ModelInfo, ModelPrice, ModelResolver, PriceSheet,
+    Ranked, RerankModel, RerankRequest, RerankResponse, Usage,
 };
 use crate::money::PicoUsd;
 use crate::run::{Created, Fence, JournalBatch, Lease, NewRun, RunStore, RunTx, Signal};
@@ -88,19 +89,13 @@ impl ScriptedModel {
 
     /// A model whose answer depends on the request alone, so that it is the same after a crash.
     pub fn from_fn(name: &str, script: impl Fn(&ChatRequest) -> Reply + Send + Sync + 'static) -> Self {
-        let price = ModelPrice {
-            input: PicoUsd(1_000_000),
-            output: PicoUsd(2_000_000),
-            cache_read: None,
-            cache_write: None,
-            cache_write_1h: None,
-        };
+        let price = ModelPrice::new(PicoUsd(1_000_000), PicoUsd(2_000_000));
         let info = ModelInfo {
             name: name.to_owned(),
             provider: "scripted".into(),
             context_window: Some(128_000),
             max_output_tokens: Some(4096),
-            price: Some(price),
+            price: Some(price.into()),
             capabilities: Capabilities::default(),
         };
         Self { info, script: Box::new(script), requests: Mutex::default() }
@@ -109,7 +104,7 @@ impl ScriptedModel {
     /// The same model with another price, or none.
     #[must_use]
     pub fn price(mut self, price: Option<ModelPrice>) -> Self {
-        self.info.price = price;
+        self.info.price = price.map(PriceSheet::from);
         self
     }
 
@@ -212,6 +207,62 @@ impl ChatModel for ScriptedModel {
         }
         let rest = stream::iter(std::mem::take(&mut events));
         Ok(if stalls { rest.chain(stream::pending()).boxed() } else { rest.boxed() })
+    }
+}
+
+/// Vectors that depend on the text alone: 8 numbers where the request says nothing else, at most 4096.
+#[async_trait]
+impl EmbeddingModel for ScriptedModel {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    async fn embed(&self, _: &Context, request: EmbedRequest) -> Result<EmbedResponse> {
+        let length = request.dimensions.unwrap_or(8).min(4096) as usize;
+        let vector = |text: &String| {
+            let mut vector = vec![0.0; length];
+            for (place, byte) in text.bytes().enumerate() {
+                if let Some(at) = vector.get_mut(place % length.max(1)) {
+                    *at += f32::from(byte) / 256.0;
+                }
+            }
+            vector
+        };
+        let tokens = request.inputs.iter().map(String::len).sum::<usize>() as u64 / 4 + 1;
+        Ok(EmbedResponse {
+            vectors: request.inputs.iter().map(vector).collect(),
+            model: Some(self.info.name.clone()),
+            usage: Some(Usage { input_tokens: Some(tokens), ..Usage::default() }),
+        })
+    }
+}
+
+/// The score of a document is how many words of the query are in it.
+#[async_trait]
+impl RerankModel for ScriptedModel {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    async fn rerank(&self, _: &Context, request: RerankRequest) -> Result<RerankResponse> {
+        let score = |text: &str| {
+            let found = request.query.split_whitespace().filter(|word| text.contains(word)).count();
+            f64::from(u32::try_from(found).unwrap_or(u32::MAX))
+        };
+        let mut results: Vec<Ranked> = request
+            .documents
+            .iter()
+            .enumerate()
+            .map(|(index, text)| Ranked { index, score: score(text) })
+            .collect();
+        results.sort_by(|a, b| b.score.total_cmp(&a.score));
+        results.truncate(request.top_n.map_or(usize::MAX, |most| most as usize));
+        let bytes = request.query.len() + request.documents.iter().map(String::len).sum::<usize>();
+        Ok(RerankResponse {
+            results,
+            model: Some(self.info.name.clone()),
+            usage: Some(Usage { input_tokens: Some(bytes as u64 / 4 + 1), ..Usage::default() }),
+        })
     }
 }
 

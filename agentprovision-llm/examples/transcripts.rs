@@ -191,11 +191,13 @@ fn golden_cost(cost: &Value, actual: &Map<String, Value>) -> Outcome<Value> {
     let prices = cost.get("price_pico_usd_per_token").ok_or("a cost without a price")?;
     let price = |name: &str| prices.get(name).and_then(Value::as_i64).map(PicoUsd);
     let price = ModelPrice {
-        input: price("input").ok_or("a price without input")?,
-        output: price("output").ok_or("a price without output")?,
         cache_read: price("cache_read"),
         cache_write: price("cache_write"),
         cache_write_1h: price("cache_write_1h"),
+        ..ModelPrice::new(
+            price("input").ok_or("a price without input")?,
+            price("output").ok_or("a price without output")?,
+        )
     };
     let usage = actual.get("usage").cloned().unwrap_or_default();
     let usage = serde_json::from_value(usage).map_err(|error| format!("cost without usage: {error}"))?;

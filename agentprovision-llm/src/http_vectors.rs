@@ -114,6 +114,10 @@ fn sum(first: Option<Usage>, second: Option<Usage>) -> Option<Usage> {
         cache_write_1h_tokens: add(|usage| usage.cache_write_1h_tokens),
         output_tokens: add(|usage| usage.output_tokens),
         reasoning_tokens: add(|usage| usage.reasoning_tokens),
+        billed_input_tokens: add(|usage| usage.billed_input_tokens),
+        billed_output_tokens: add(|usage| usage.billed_output_tokens),
+        search_units: add(|usage| usage.search_units),
+        service_tier: first.plus(second).service_tier,
     })
 }
 

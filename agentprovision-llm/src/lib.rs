@@ -7,6 +7,7 @@
 //! - [`catalog`] knows context windows and prices, in integers.
 //! - [`layers`] holds what surrounds a model: guards, caches, limits, deadlines.
 //! - [`limit`] holds room in budgets before work and settles it after, and [`layers`] put that around a model.
+//! - [`models`] is the service through which users ask models without an agent.
 //! - [`ModelRegistry`] is the set of models of a platform: it resolves a name to a model.
 //!
 //! ```
@@ -48,6 +49,7 @@
 //! - `replay`: record conversations with providers and replay them over real HTTP.
 //! - `otel`: OpenTelemetry spans and metrics of requests to models.
 //! - `gateway`: an HTTP face in the formats of OpenAI and Anthropic.
+//! - `cache-semantic`: a cache that finds answers to questions in other words.
 //! - `http-reqwest`: passes `http-reqwest` on to the core.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -55,12 +57,14 @@
 pub mod catalog;
 mod credential;
 mod endpoint;
+pub mod experiment;
 #[cfg(feature = "gateway")]
 pub mod gateway;
 mod http_model;
 mod http_vectors;
 pub mod layers;
 pub mod limit;
+pub mod models;
 pub mod providers;
 mod registry;
 #[cfg(feature = "replay")]
@@ -79,6 +83,7 @@ pub use credential::Credential;
 pub use endpoint::Endpoint;
 pub use http_model::HttpModel;
 pub use http_vectors::{HttpEmbedder, HttpReranker};
+pub use models::Models;
 pub use providers::Provider;
 pub use registry::{ModelRegistry, ModelRegistryBuilder};
 #[cfg(feature = "bedrock")]

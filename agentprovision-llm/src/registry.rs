@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use agentprovision_core::http::HttpTransport;
 use agentprovision_core::model::{
-    ChatModel, EmbeddingModel, EmbeddingResolver, ModelResolver, RerankModel, RerankResolver,
+    ChatModel, EmbeddingModel, EmbeddingResolver, ModelInfo, ModelResolver, RerankModel, RerankResolver,
 };
 use agentprovision_core::{Env, Error, Result};
 use http::Uri;
 
 use crate::catalog::Catalog;
 use crate::clip;
+use crate::models::ModelKind;
 use crate::providers::Provider;
 use crate::route::HealthOptions;
 use crate::route::target::{Served, Target};
@@ -253,6 +254,40 @@ impl ModelRegistry {
     /// Clock and randomness.
     pub fn env(&self) -> &Env {
         &self.0.env
+    }
+
+    /// The names of [`ModelRegistry::names`] and those of registered embedding and rerank models, with what they stand for
+    /// and what is known of it. Makes no model.
+    pub(crate) fn listed(&self) -> Vec<(String, ModelKind, ModelInfo)> {
+        fn own<M: Served + ?Sized>(
+            models: &Kind<M>,
+            kind: ModelKind,
+        ) -> impl Iterator<Item = (String, ModelKind, ModelInfo)> {
+            models.own.iter().map(move |(name, target)| (name.clone(), kind, (*target.info).clone()))
+        }
+        let catalog = &self.0.catalog;
+        let known = self.0.providers.iter().flat_map(|slot| {
+            catalog.of(&slot.name).map(|entry| {
+                let name = format!("{}/{}", entry.provider, entry.model);
+                (name, ModelKind::Chat, catalog.info(&entry.provider, &entry.model))
+            })
+        });
+        own(&self.0.chat, ModelKind::Chat)
+            .chain(own(&self.0.embedding, ModelKind::Embedding))
+            .chain(own(&self.0.rerank, ModelKind::Rerank))
+            .chain(known)
+            .collect()
+    }
+
+    /// What a model of any kind is called and what is known of it, by a name that stands for it.
+    pub(crate) fn known(&self, name: &str) -> Result<(Arc<str>, Arc<ModelInfo>)> {
+        fn of<M: Served + ?Sized>(target: &Target<M>) -> (Arc<str>, Arc<ModelInfo>) {
+            (Arc::clone(&target.name), Arc::clone(&target.info))
+        }
+        self.chat(name).map(|target| of(&*target)).or_else(|error| {
+            let embedding = self.embedding(name).map(|target| of(&*target));
+            embedding.or_else(|_| self.rerank(name).map(|target| of(&*target))).map_err(|_| error)
+        })
     }
 
     pub(crate) fn chat(&self, name: &str) -> Result<Arc<Target<dyn ChatModel>>> {

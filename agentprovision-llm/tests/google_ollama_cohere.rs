@@ -196,7 +196,7 @@ async fn cohere_answers_embeds_and_ranks() {
     let cohere = Cohere::at(&server.base_url, KEY.into()).unwrap();
     let reranker = cohere.reranker("rerank-v3.5", transport(&cohere), &Catalog::shipped()).unwrap();
     let answer = within(reranker.rerank(&context(), RerankRequest::new("x", "q", ["a", "b"]))).await.unwrap();
-    assert_eq!((answer.results[0].index, answer.search_units), (1, Some(1)));
+    assert_eq!((answer.results[0].index, answer.usage.unwrap().search_units), (1, Some(1)));
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use agentprovision_core::http::HttpTransport;
 use agentprovision_core::model::{ChatEvent, ChatRequest, FinishReason, Message};
-use agentprovision_core::{Error, ErrorKind, Retry};
+use agentprovision_core::{Error, ErrorKind, Retry, Timestamp};
 use agentprovision_llm::providers::{OpenAi, OpenAiCompatible};
 use agentprovision_llm::{Catalog, Category, ModelRegistry, Provider, ProviderError};
 use futures_util::StreamExt;
@@ -69,7 +69,7 @@ async fn a_request_says_exactly_what_it_must() {
     request.max_tokens = Some(5);
     let answer = within(model.complete(&context(), request)).await.unwrap();
     assert_eq!((answer.text.as_str(), answer.finish), ("hi", FinishReason::Stop));
-    let cost = model.info().price.unwrap().cost(&answer.usage.unwrap());
+    let cost = model.info().cost(&answer.usage.unwrap(), Timestamp::default()).unwrap();
     assert_eq!(cost.to_string(), "0.00003");
 
     let seen = within(server.seen()).await;

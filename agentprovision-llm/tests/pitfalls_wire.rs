@@ -1,6 +1,15 @@
 //! Mistakes that others made between a wire format and what it means, asked of every format there is. The numbers are those
 //! of the list of pitfalls that the tests are named after.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "these functions are called by tests only"
+)]
+
+#[cfg(test)]
 #[path = "wires/mod.rs"]
 mod wires;
 

@@ -1,6 +1,16 @@
 //! Spans and metrics of OpenTelemetry, as an exporter gets them.
 
-#[allow(dead_code, reason = "other tests use more of it")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "these functions are called by tests only"
+)]
+
+#[cfg(test)]
+#[expect(dead_code, reason = "other tests use more of it")]
+#[path = "support/mod.rs"]
 mod support;
 
 use std::collections::BTreeMap;

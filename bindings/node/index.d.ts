@@ -49,6 +49,78 @@ export interface PlatformConfig {
   pepperEnv?: string
   /** Settings of the engine. */
   engine?: EngineConfig
+  /** How requests to models are routed. */
+  routing?: RoutingConfig
+}
+
+/** How requests to models are routed. Everything has a default. */
+export interface RoutingConfig {
+  /** How targets are put in order where a route does not say; default `ordered`. */
+  strategy?: RoutingStrategy
+  /** Names that stand for several models. */
+  routes?: Record<string, RouteConfig>
+  /** Models or routes that are tried, in order, after the model that is named: by its name. */
+  fallbacks?: Record<string, string[]>
+  /** Models that were made for their task: they fall back only to what a request lists. */
+  custom?: string[]
+  /** Quality of models by the host's own measure, 0 to 1000; 500 where unknown. A key `tag=value:model` holds for that tag. */
+  quality?: Record<string, number>
+  /** Where models are served, by provider or by model. */
+  regions?: Record<string, string>
+  /** What tenants may use, by id; a tenant that is not listed may use everything. */
+  tenants?: Record<string, TenantRouting>
+  /** The highest prices a target may have, in pico-USD per token; what has no price is left out. */
+  priceCap?: { input?: number; output?: number }
+  /** The most requests to providers for one request, everything counted; default 4. */
+  maxAttempts?: number
+  /** How often one target is asked again; default 2. */
+  retries?: number
+  /** The longest a whole answer may take, in milliseconds; default 600000. */
+  timeoutMs?: number
+  /** The longest the first piece of a streamed answer may take while others can be asked, in milliseconds; default 60000. */
+  firstEventMs?: number
+  /** The longest an answer in one piece may take while others can be asked, in milliseconds; default 300000. */
+  attemptMs?: number
+  /** The longest pause within a streamed answer, in milliseconds; default 120000. */
+  idleMs?: number
+  /** The pause before a target is asked again, in milliseconds, doubled each time; default 500. */
+  backoffMs?: number
+  /** The longest such pause, in milliseconds; default 8000. */
+  backoffMaxMs?: number
+  /** The longest pause a provider asks for that is waited for, in milliseconds; default 60000. */
+  waitMaxMs?: number
+  /** When a target is left alone after failures. */
+  breaker?: {
+    windowMs?: number
+    minSamples?: number
+    failurePerCent?: number
+    consecutive?: number
+    openMs?: number
+    openMaxMs?: number
+  }
+  /** A second request beside a slow one, for at most so many of all requests; none where absent. */
+  hedge?: { perCent?: number }
+}
+
+/** Puts the targets of a route in order. */
+export type RoutingStrategy = 'ordered' | 'performance' | 'cost' | 'balanced' | 'quality' | 'weighted' | 'sticky'
+
+/** A name that stands for several models. */
+export interface RouteConfig {
+  /** The models, as `provider/model`, a registered model, or another route. */
+  targets: (string | { model: string; weight?: number; custom?: boolean })[]
+  /** How they are put in order. */
+  strategy?: RoutingStrategy
+  /** Models or routes that are tried when none of the targets can answer, in order. */
+  fallbacks?: string[]
+}
+
+/** What a tenant may use. */
+export interface TenantRouting {
+  /** Models, as `provider/model`, a registered name, or a prefix before `*`; all where empty. */
+  allow?: string[]
+  /** Regions; all where empty. */
+  regions?: string[]
 }
 
 /** A role of the host's own. */
@@ -357,10 +429,44 @@ export interface Events {
   read(ctx: Context, query?: t.EventReadArguments): Promise<t.NumberedEvent[]>
 }
 
-/** The models agents may name. */
+/** What a model is asked, beside its name and the conversation. */
+export interface AskOptions extends Omit<t.ModelAskArguments, 'model' | 'messages'> {
+  /** Ends the request when it aborts; what was used until then counts. */
+  signal?: AbortSignal
+}
+
+/** What an embedding model is asked, beside its name and the texts. */
+export interface EmbedOptions extends Omit<t.ModelEmbedArguments, 'model' | 'inputs'> {
+  /** Ends the request when it aborts. */
+  signal?: AbortSignal
+}
+
+/** What a rerank model is asked, beside its name, the query and the documents. */
+export interface RerankOptions extends Omit<t.ModelRerankArguments, 'model' | 'query' | 'documents'> {
+  /** Ends the request when it aborts. */
+  signal?: AbortSignal
+}
+
+/** Models and routes. What a request used counts as usage of the tenant, whatever became of the answer. */
 export interface Models {
-  /** Those of the host, and of each provider what the catalogue knows. */
+  /** The names agents may use: those of the host, and of each provider what the catalogue knows. */
   names(): string[]
+  /** The routes and models the tenant may use, and how they are. */
+  list(ctx: Context): Promise<t.ModelEntry[]>
+  /** Who would be asked, in which order, and why not the others; asks nobody. */
+  explain(ctx: Context, model: string, messages: t.Conversation, options?: AskOptions): Promise<t.RouteDecision>
+  /** A whole answer, and what was spent on it. */
+  complete(
+    ctx: Context, model: string, messages: t.Conversation, options?: AskOptions,
+  ): Promise<t.AnsweredChatResponse>
+  /** The answer in pieces, and then what was spent. Ending the loop ends the request. */
+  stream(ctx: Context, model: string, messages: t.Conversation, options?: AskOptions): Stream<t.ModelEvent>
+  /** The vectors of texts, in their order. */
+  embed(ctx: Context, model: string, inputs: string[], options?: EmbedOptions): Promise<t.AnsweredEmbedResponse>
+  /** Documents in the order of how well they answer a query, the best first. */
+  rerank(
+    ctx: Context, model: string, query: string, documents: string[], options?: RerankOptions,
+  ): Promise<t.AnsweredRerankResponse>
 }
 
 // ---- what the host writes
@@ -457,7 +563,7 @@ export type ModelReply = string | t.ModelAnswer | AsyncIterable<string | t.ChatE
  * fails the run; of errors that are none of this package only the class is recorded.
  */
 export function model(
-  info: t.ModelInfo,
+  info: t.ModelInfoInput,
   run: (request: t.ChatRequest, call: Call) => ModelReply | Promise<string | t.ModelAnswer>,
 ): Model
 

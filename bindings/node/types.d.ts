@@ -220,6 +220,42 @@ export interface AgentVersionArguments {
 /** A person's answer to an approval. */
 export type Answer = 'approve' | 'deny'
 
+/** An answer and what was spent on it. */
+export interface AnsweredChatResponse {
+  /** The answer. */
+  answer: ChatResponse
+  /** The requests to providers, in the order they ended; none where a stored answer was given. */
+  attempts: Attempt[]
+  /** What they cost together; absent when a price is unknown. */
+  costUsd: NanoUsd | null
+  /** Their token counts together; absent when nothing was billed. */
+  usage: Usage | null
+}
+
+/** An answer and what was spent on it. */
+export interface AnsweredEmbedResponse {
+  /** The answer. */
+  answer: EmbedResponse
+  /** The requests to providers, in the order they ended; none where a stored answer was given. */
+  attempts: Attempt[]
+  /** What they cost together; absent when a price is unknown. */
+  costUsd: NanoUsd | null
+  /** Their token counts together; absent when nothing was billed. */
+  usage: Usage | null
+}
+
+/** An answer and what was spent on it. */
+export interface AnsweredRerankResponse {
+  /** The answer. */
+  answer: RerankResponse
+  /** The requests to providers, in the order they ended; none where a stored answer was given. */
+  attempts: Attempt[]
+  /** What they cost together; absent when a price is unknown. */
+  costUsd: NanoUsd | null
+  /** Their token counts together; absent when nothing was billed. */
+  usage: Usage | null
+}
+
 /** An API key. The secret itself is nowhere. */
 export interface ApiKey {
   /** When it was made. */
@@ -246,6 +282,91 @@ export type Approval = 'never' | 'always'
 
 /** An id of the form `apv_<uuid>`. */
 export type ApprovalId = string
+
+/** One request to a provider, after it ended. */
+export type Attempt =
+  | AnsweredAttempt
+  | FailedAttempt
+  | DroppedAttempt
+
+/** It gave the whole answer. */
+export interface AnsweredAttempt {
+  end: 'answered'
+  /** What it cost: zero when nothing was billed, absent when the price is unknown. */
+  cost: NanoUsd | null
+  /** Which of the provider's credentials, counted from 0. */
+  credential: number
+  /** How long it took, in microseconds. */
+  durationUs: number
+  /** Whether the counts are an estimate from above, because the provider gave none. */
+  estimated: boolean
+  /** How long it took to the first piece of the answer, in microseconds, where it was streamed and there was one. */
+  firstContentUs: number | null
+  /** Whether it ran beside a slow one. */
+  hedge: boolean
+  /** The model, by the provider's name for it. */
+  model: string
+  /** The provider. */
+  provider: string
+  /** When it began. */
+  started: Timestamp
+  /** Token counts; absent when nothing was billed. */
+  usage: Usage | null
+}
+
+/** It failed. */
+export interface FailedAttempt {
+  /** What kind of failure it was, in the provider layer's words; the kind's name where there is no other. */
+  category: string
+  end: 'failed'
+  /** The kind of its error. */
+  kind: ErrorKind
+  /** What it cost: zero when nothing was billed, absent when the price is unknown. */
+  cost: NanoUsd | null
+  /** Which of the provider's credentials, counted from 0. */
+  credential: number
+  /** How long it took, in microseconds. */
+  durationUs: number
+  /** Whether the counts are an estimate from above, because the provider gave none. */
+  estimated: boolean
+  /** How long it took to the first piece of the answer, in microseconds, where it was streamed and there was one. */
+  firstContentUs: number | null
+  /** Whether it ran beside a slow one. */
+  hedge: boolean
+  /** The model, by the provider's name for it. */
+  model: string
+  /** The provider. */
+  provider: string
+  /** When it began. */
+  started: Timestamp
+  /** Token counts; absent when nothing was billed. */
+  usage: Usage | null
+}
+
+/** Nobody waited any more: the caller went away, or another attempt was faster. */
+export interface DroppedAttempt {
+  end: 'dropped'
+  /** What it cost: zero when nothing was billed, absent when the price is unknown. */
+  cost: NanoUsd | null
+  /** Which of the provider's credentials, counted from 0. */
+  credential: number
+  /** How long it took, in microseconds. */
+  durationUs: number
+  /** Whether the counts are an estimate from above, because the provider gave none. */
+  estimated: boolean
+  /** How long it took to the first piece of the answer, in microseconds, where it was streamed and there was one. */
+  firstContentUs: number | null
+  /** Whether it ran beside a slow one. */
+  hedge: boolean
+  /** The model, by the provider's name for it. */
+  model: string
+  /** The provider. */
+  provider: string
+  /** When it began. */
+  started: Timestamp
+  /** Token counts; absent when nothing was billed. */
+  usage: Usage | null
+}
 
 /** A record in its place in the audit log. */
 export interface AuditEntry {
@@ -335,6 +456,51 @@ export interface BudgetLimits {
   tokens?: number | null
   /** Tool calls. */
   toolCalls?: number | null
+}
+
+/** Whether a stored answer may be given. */
+export type CacheUse = 'default' | 'always' | 'refresh' | 'never'
+
+/** A target that may answer. */
+export interface Candidate {
+  /** Why it may not be asked at the moment. */
+  blocked?: string | null
+  /** The expected cost: the whole prompt, and the longest answer that is expected; absent when the price is unknown. */
+  cost: NanoUsd | null
+  /** Whether it was made for the task and goes first. */
+  custom: boolean
+  /** The expected time of the answer in milliseconds, with a penalty for failures; absent while nothing is known. */
+  expectedMs: number | null
+  /** The share of its attempts that failed lately, 0 to 1. */
+  failing: number
+  /** Its group: 0 for what was asked for, then one for each fallback. Groups stay in order. */
+  group: number
+  /** The provider. */
+  provider: string
+  /** Quality by the host's own measure, 0 to 1000. */
+  quality: number
+  /** What the strategy gave it; higher is better, on the strategy's own scale. */
+  score: number | null
+  /** `provider/model`, or the name a model of the host's own is registered under. */
+  target: string
+  /** Whether it answered the last request with the same affinity key, so that its prompt cache is warm. */
+  warm: boolean
+  /** Its share, for the strategies that weigh. */
+  weight: number
+}
+
+/** What a model can do beside text in, text out; an absent field is unknown, and unknown is tried. */
+export interface Capabilities {
+  /** Reads documents. */
+  documents?: boolean | null
+  /** Reads images. */
+  images?: boolean | null
+  /** Keeps its answer to a JSON Schema. */
+  outputSchema?: boolean | null
+  /** Reasons before it answers. */
+  reasoning?: boolean | null
+  /** Calls tools. */
+  tools?: boolean | null
 }
 
 /** The execution chain of a run. */
@@ -487,6 +653,8 @@ export interface ChatRequest {
   model: string
   /** JSON Schema the answer must match. */
   outputSchema: Json
+  /** What the caller says about who answers. */
+  route?: RouteHints
   /** Seed for repeatable sampling, where the provider has it. */
   seed: number | null
   /** Sequences that end the answer. */
@@ -605,11 +773,40 @@ export interface Continuation {
   items: Json[]
 }
 
+/** A conversation; a text alone is what the user says. */
+export type Conversation = string | Message[]
+
 /** A place in a list. */
 export type Cursor = string
 
+/** Why a target was left out. */
+export type DropReason = 'unknown' | 'not_allowed' | 'region' | {
+  capability: string
+} | 'context_window' | 'price' | 'selector'
+
+/** A target that was left out. */
+export interface Dropped {
+  /** Why. */
+  reason: DropReason
+  /** Its name. */
+  target: string
+}
+
 /** What calling a tool does to the world, which decides what may be repeated after a crash. */
 export type Effect = 'pure' | 'idempotent' | 'transactional' | 'unsafe'
+
+/** What vectors are for; models that were trained for it make others for a question than for what answers it. */
+export type EmbedPurpose = 'query' | 'document' | 'similarity' | 'classification' | 'clustering'
+
+/** The vectors of texts. */
+export interface EmbedResponse {
+  /** The model that answered, as the provider names it. */
+  model: string | null
+  /** Token counts; absent when the provider sent none. */
+  usage: Usage | null
+  /** One vector for each text, in the order of the texts, all of one length. */
+  vectors: number[][]
+}
 
 /** A part of a log. */
 export interface EntriesArguments {
@@ -804,8 +1001,169 @@ export interface ModelAnswer {
   usage?: UsageInput | null
 }
 
-/** What a model is, as the host says. */
+/** What a chat model or a route is asked. */
+export interface ModelAskArguments {
+  /** Fields of the provider's own wire format, passed through unchanged. */
+  extra?: Record<string, Json> | null
+  /** Longest answer in tokens; the provider's default where absent. */
+  maxTokens?: number | null
+  /** The conversation so far; a text alone is what the user says. */
+  messages: Conversation
+  /** The name of the model or the route. */
+  model: string
+  /** JSON Schema the answer must match. */
+  outputSchema?: Record<string, Json> | null
+  /** What the caller says about who answers. */
+  route?: RouteHints | null
+  /** Seed for repeatable sampling, where the provider has it. */
+  seed?: number | null
+  /** Sequences that end the answer. */
+  stop?: string[] | null
+  /** Sampling temperature; the provider's default where absent. */
+  temperature?: number | null
+  /** Which of them; default `auto`. */
+  toolChoice?: ToolChoice | null
+  /** Tools the model may call. */
+  tools?: ToolDefinition[] | null
+}
+
+/** Texts for an embedding model. */
+export interface ModelEmbedArguments {
+  /** Length of the vectors; the model's default where absent. */
+  dimensions?: number | null
+  /** Fields of the provider's own wire format, passed through unchanged. */
+  extra?: Record<string, Json> | null
+  /** The texts, none of them empty. */
+  inputs: string[]
+  /** The name of the model or the route. */
+  model: string
+  /** What the vectors are for; models that know no difference ignore it. */
+  purpose?: EmbedPurpose | null
+  /** What the caller says about who answers. */
+  route?: RouteHints | null
+}
+
+/** A name that can be asked for. */
+export interface ModelEntry {
+  /** What is known of it; of a route, of the first model the tenant may use. */
+  info: ModelInfo
+  /** What it stands for. */
+  kind: ModelKind
+  /** The name. */
+  name: string
+  /** How it is; absent for a route, and for a model that was not asked since the platform started. */
+  status: ModelStatus | null
+  /** The names a route stands for, as far as the tenant may use them; empty for a model. */
+  targets?: string[]
+}
+
+/** A piece of an answer of a model, and at its end what was spent on it. */
+export type ModelEvent =
+  | StartedModelEvent
+  | TextModelEvent
+  | ReasoningModelEvent
+  | RefusalModelEvent
+  | ToolCallModelEvent
+  | ContinuationModelEvent
+  | UsageModelEvent
+  | FinishedModelEvent
+  | SpentModelEvent
+
+/** The provider's id and model of the answer; may come more than once. */
+export interface StartedModelEvent {
+  /** The id of the answer. */
+  id: string | null
+  /** The model that answers, as the provider names it. */
+  model: string | null
+  type: 'started'
+}
+
+/** More text. */
+export interface TextModelEvent {
+  /** The text. */
+  text: string
+  type: 'text'
+}
+
+/** More reasoning. */
+export interface ReasoningModelEvent {
+  /** The text. */
+  text: string
+  type: 'reasoning'
+}
+
+/** More of a refusal. */
+export interface RefusalModelEvent {
+  /** The text. */
+  text: string
+  type: 'refusal'
+}
+
+/** More of a tool call: the id and name when it begins, argument text as it comes. */
+export interface ToolCallModelEvent {
+  /** More argument text. */
+  arguments: string
+  /** The id, on its first piece. */
+  id: string | null
+  /** Which call of this answer, from 0, in the order they began. */
+  index: number
+  /** The tool, on its first piece. */
+  name: string | null
+  type: 'tool_call'
+}
+
+/** What the provider wants to see again when its answer is sent back; the last one holds. */
+export interface ContinuationModelEvent {
+  /** It, for the `continuation` of an assistant's message. */
+  continuation: Continuation
+  type: 'continuation'
+}
+
+/** Token counts so far; the last one holds. */
+export interface UsageModelEvent {
+  type: 'usage'
+  /** The counts. */
+  usage: Usage
+}
+
+/** The answer is complete; only usage and what was spent may follow. */
+export interface FinishedModelEvent {
+  /** The provider's word for it. */
+  raw: string | null
+  /** Why it ended. */
+  reason: FinishReason
+  type: 'finished'
+}
+
+/** The end: what was spent. */
+export interface SpentModelEvent {
+  /** The requests to providers, in the order they ended; none where a stored answer was given. */
+  attempts: Attempt[]
+  /** What they cost together; absent when a price is unknown. */
+  costUsd: NanoUsd | null
+  type: 'spent'
+  /** Their token counts together; absent when nothing was billed. */
+  usage: Usage | null
+}
+
+/** What a model is and can do. */
 export interface ModelInfo {
+  /** What it can do beside text. */
+  capabilities: Capabilities
+  /** Longest input and output together, in tokens; absent when unknown. */
+  contextWindow: number | null
+  /** Longest output in tokens; absent when unknown. */
+  maxOutputTokens: number | null
+  /** The name agents use. */
+  name: string
+  /** The price; absent when unknown, and unknown is never zero. */
+  price: ModelPrice | null
+  /** The provider that serves it. */
+  provider: string
+}
+
+/** What a model is, as the host says. */
+export interface ModelInfoInput {
   /** Longest input and output together, in tokens. */
   contextWindow?: number | null
   /** Longest output in tokens. */
@@ -813,13 +1171,30 @@ export interface ModelInfo {
   /** The name agents use. */
   name: string
   /** The price; without one its cost is unknown, and unknown is never zero. */
-  price?: ModelPrice | null
+  price?: ModelPriceInput | null
   /** The provider that serves it; default `host`. */
   provider?: string | null
 }
 
-/** Prices of a model, in US dollars per million tokens. */
+/** What a name stands for. */
+export type ModelKind = 'route' | 'chat' | 'embedding' | 'rerank'
+
+/** Prices of one model, in pico-USD per token. */
 export interface ModelPrice {
+  /** Prompt tokens read from the provider's cache; the input price where absent. */
+  cacheRead: PicoUsd | null
+  /** Prompt tokens written to the provider's cache; the input price where absent. */
+  cacheWrite: PicoUsd | null
+  /** Prompt tokens written to the provider's cache for an hour; the price of other writes where absent. */
+  cacheWrite1h?: PicoUsd | null
+  /** Prompt tokens that come from no cache. */
+  input: PicoUsd
+  /** Completion tokens. */
+  output: PicoUsd
+}
+
+/** Prices of a model, in US dollars per million tokens. */
+export interface ModelPriceInput {
   /** Prompt tokens read from a cache; the input price where absent. */
   cacheRead?: NanoUsd | null
   /** Prompt tokens written to a cache; the input price where absent. */
@@ -830,6 +1205,34 @@ export interface ModelPrice {
   input: NanoUsd
   /** Completion tokens. */
   output: NanoUsd
+}
+
+/** Documents for a rerank model. */
+export interface ModelRerankArguments {
+  /** The documents to sort. */
+  documents: string[]
+  /** Fields of the provider's own wire format, passed through unchanged. */
+  extra?: Record<string, Json> | null
+  /** The name of the model or the route. */
+  model: string
+  /** What is searched for. */
+  query: string
+  /** What the caller says about who answers. */
+  route?: RouteHints | null
+  /** How many of the best to name; all where absent. */
+  topN?: number | null
+}
+
+/** How a model is at the moment. */
+export interface ModelStatus {
+  /** How many of them may not be asked at the moment. */
+  blocked: number
+  /** How many credentials it has. */
+  credentials: number
+  /** The share of its attempts that failed lately, 0 to 1. */
+  failing: number
+  /** The expected time to the first piece of an answer in milliseconds; absent while nothing is known. */
+  firstMs: number | null
 }
 
 /** A tool call a model asks for. */
@@ -884,6 +1287,9 @@ export interface OutcomeRecord {
 
 /** 64 hexadecimal digits. */
 export type PayloadHash = string
+
+/** A price in pico-USD (10⁻¹² USD) per token: `2_500_000` is 2.50 USD per million tokens. */
+export type PicoUsd = number
 
 /**
  * An event: CloudEvents 1.0 attributes with the extensions `tenantid`, `correlationid`, `causationid`, `userid`,
@@ -943,11 +1349,78 @@ export interface ProveArguments {
   size: number
 }
 
+/** How well one document answers the query. */
+export interface Ranked {
+  /** Its place among the documents of the request, from 0. */
+  index: number
+  /** Higher is better; the scale is the model's own. */
+  score: number
+}
+
 /** An id of the form `req_<uuid>`. */
 export type RequestId = string
 
+/** The documents of a request, the best first. */
+export interface RerankResponse {
+  /** The model that answered, as the provider names it. */
+  model: string | null
+  /** The documents, the best first, each at most once. */
+  results: Ranked[]
+  /** Searches the provider bills, where it bills by these. */
+  searchUnits?: number | null
+  /** Token counts; absent when the provider sent none. */
+  usage: Usage | null
+}
+
 /** A role by name. The built-in ones are constants; an unknown name is refused when it is assigned. */
 export type Role = string
+
+/** How a request is routed: who is asked, in which order, and who is not. */
+export interface RouteDecision {
+  /** Who is asked, in this order. */
+  candidates: Candidate[]
+  /** Who is not, in the order they were looked at. */
+  dropped: Dropped[]
+  /** The estimated length of the prompt, in tokens, from above. */
+  inputTokens: number
+  /** The longest answer that is expected, in tokens. */
+  outputTokens: number
+  /** The name that was asked for. */
+  requested: string
+  /** The strategy or selector that put the first group in order. */
+  strategy: string
+}
+
+/**
+ * What a caller says about who answers and how hard it is tried. None of it is part of what the provider is told, and
+ * a model that is no router ignores all of it.
+ */
+export interface RouteHints {
+  /**
+   * Requests with one key go to one target while it is well, so that its prompt cache is used; the session's id in a
+   * run. It is also the unit of experiments.
+   */
+  affinity?: string | null
+  /** Whether a stored answer may be given. */
+  cache?: CacheUse
+  /** When the whole answer must be there; also the context's deadline counts. */
+  deadline?: Timestamp | null
+  /** Models to try, in order, when the one that is named cannot answer. */
+  fallbacks?: string[]
+  /**
+   * The most requests to providers, retries, fallbacks and hedges together; the configured number where absent, which
+   * it can only lower.
+   */
+  maxAttempts?: number | null
+  /** Ends after the first attempt that a provider may bill, whatever became of it. */
+  payOnce?: boolean
+  /** The project whose budget pays. */
+  project?: string | null
+  /** The strategy that puts the candidates in order, by name; the configured one where absent. */
+  strategy?: string | null
+  /** The caller's own labels, for selectors and telemetry. */
+  tags?: Record<string, string>
+}
 
 /** An answer to an approval. */
 export interface RunApproveArguments {

@@ -1,50 +1,46 @@
-//! A small model behind real HTTP on loopback, in OpenAI's wire format, for machines without a provider's key.
+//! Small models behind real HTTP on loopback, in OpenAI's wire format, for machines without a provider's key.
 //!
-//! It computes its answer from the request: it asks the tool for the issue whose number it reads in the conversation,
-//! then labels it by the words that occur in it.
+//! One computes its answer from the request: it asks the tool for the issue whose number it reads in the conversation,
+//! then labels it by the words that occur in it. Others say what they are told to.
+
+#![allow(dead_code, reason = "each example has its own use for these models")]
+
+mod server;
 
 use std::io;
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
 
-/// Starts the model on a free port and returns its base URL. It ends with the process.
+use server::{Answer, Asked, serve};
+
+/// Starts the model that thinks on a free port and returns its base URL. It ends with the process.
 pub(crate) async fn loopback_model() -> io::Result<String> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    tokio::spawn(async move {
-        while let Ok((connection, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                // A client that goes away in the middle is no concern of the model.
-                let _ = answer(connection).await;
-            });
-        }
-    });
-    Ok(format!("http://{address}/v1"))
+    let address = serve(|asked| stream(asked, think(&asked.body))).await?;
+    Ok(format!("{address}/v1"))
 }
 
-async fn answer(connection: TcpStream) -> io::Result<()> {
-    let mut connection = BufReader::new(connection);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if connection.read_line(&mut line).await? == 0 {
-            return Ok(());
-        }
-        let line = line.trim_end();
-        if line.is_empty() {
-            break;
-        }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().unwrap_or(0);
-        }
-    }
-    let mut body = vec![0; length];
-    connection.read_exact(&mut body).await?;
-    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+/// Starts a model that always says the same, after a while, and returns its base URL.
+pub(crate) async fn loopback_saying(text: &'static str, delay: Duration) -> io::Result<String> {
+    let say = move |asked: &Asked| Answer { delay, ..stream(asked, Thought::Say(text.into())) };
+    Ok(format!("{}/v1", serve(say).await?))
+}
+
+/// Starts a model that is always overloaded, and returns its base URL.
+pub(crate) async fn loopback_busy() -> io::Result<String> {
+    let error = json!({"error": {"message": "try again later", "type": "rate_limit_error"}});
+    let busy = move |_: &Asked| Answer {
+        status: "429 Too Many Requests",
+        content_type: "application/json",
+        body: error.to_string(),
+        delay: Duration::ZERO,
+    };
+    Ok(format!("{}/v1", serve(busy).await?))
+}
+
+/// The streamed answer in OpenAI's format.
+fn stream(asked: &Asked, thought: Thought) -> Answer {
+    let request = &asked.body;
     let mut events = String::new();
     let id = format!("chatcmpl-loopback-{}", request["messages"].as_array().map_or(0, Vec::len));
     let mut event = |choices: Value, usage: Value| {
@@ -56,7 +52,7 @@ async fn answer(connection: TcpStream) -> io::Result<()> {
     };
     let mut written = 0;
     let delta = |delta: Value| json!([{"index": 0, "delta": delta, "finish_reason": null}]);
-    let reason = match think(&request) {
+    let reason = match thought {
         Thought::Lookup(number) => {
             let arguments = json!({ "number": number }).to_string();
             written += arguments.len();
@@ -74,21 +70,13 @@ async fn answer(connection: TcpStream) -> io::Result<()> {
         }
     };
     event(json!([{"index": 0, "delta": {}, "finish_reason": reason}]), Value::Null);
-    let (prompt, completion) = (body.len() / 4, written / 4 + 1);
+    let (prompt, completion) = (asked.length / 4, written / 4 + 1);
     event(
         json!([]),
         json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}),
     );
     events.push_str("data: [DONE]\n\n");
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
-    let connection = connection.get_mut();
-    connection.write_all(head.as_bytes()).await?;
-    // In pieces, as a provider sends them.
-    for piece in events.as_bytes().chunks(97) {
-        connection.write_all(piece).await?;
-        connection.flush().await?;
-    }
-    connection.shutdown().await
+    Answer { status: "200 OK", content_type: "text/event-stream", body: events, delay: Duration::ZERO }
 }
 
 enum Thought {

@@ -4,6 +4,9 @@ use agentprovision_core::agent::{AgentSpec, AgentState, VersionHash};
 use agentprovision_core::context::RequestInfo;
 use agentprovision_core::id::{AgentId, ApiKeyId, ApprovalId, RunId, SessionId, TenantId, UsageId, UserId};
 use agentprovision_core::identity::Role;
+use agentprovision_core::model::{
+    ChatRequest, EmbedPurpose, EmbedRequest, Message, RerankRequest, RouteHints, ToolChoice, ToolDefinition,
+};
 use agentprovision_core::page::{Cursor, PageRequest};
 use agentprovision_core::run::{
     Answer, EventCursor, OnDisconnect, PayloadHash, RunInput, RunQuery, RunStatus,
@@ -300,6 +303,64 @@ arguments! {
         answer: Answer,
     }
 
+    /// What a chat model or a route is asked.
+    ModelAsk {
+        /// The name of the model or the route.
+        model: String,
+        /// The conversation so far; a text alone is what the user says.
+        messages: Said,
+        /// Tools the model may call.
+        tools: Option<Vec<ToolDefinition>>,
+        /// Which of them; default `auto`.
+        tool_choice: Option<ToolChoice>,
+        /// Sampling temperature; the provider's default where absent.
+        temperature: Option<f64>,
+        /// Longest answer in tokens; the provider's default where absent.
+        max_tokens: Option<u64>,
+        /// JSON Schema the answer must match.
+        output_schema: Option<Map<String, Value>>,
+        /// Sequences that end the answer.
+        stop: Option<Vec<String>>,
+        /// Seed for repeatable sampling, where the provider has it.
+        seed: Option<i64>,
+        /// Fields of the provider's own wire format, passed through unchanged.
+        extra: Option<Map<String, Value>>,
+        /// What the caller says about who answers.
+        route: Option<RouteHints>,
+    }
+
+    /// Texts for an embedding model.
+    ModelEmbed {
+        /// The name of the model or the route.
+        model: String,
+        /// The texts, none of them empty.
+        inputs: Vec<String>,
+        /// What the vectors are for; models that know no difference ignore it.
+        purpose: Option<EmbedPurpose>,
+        /// Length of the vectors; the model's default where absent.
+        dimensions: Option<u32>,
+        /// Fields of the provider's own wire format, passed through unchanged.
+        extra: Option<Map<String, Value>>,
+        /// What the caller says about who answers.
+        route: Option<RouteHints>,
+    }
+
+    /// Documents for a rerank model.
+    ModelRerank {
+        /// The name of the model or the route.
+        model: String,
+        /// What is searched for.
+        query: String,
+        /// The documents to sort.
+        documents: Vec<String>,
+        /// How many of the best to name; all where absent.
+        top_n: Option<u32>,
+        /// Fields of the provider's own wire format, passed through unchanged.
+        extra: Option<Map<String, Value>>,
+        /// What the caller says about who answers.
+        route: Option<RouteHints>,
+    }
+
     /// A session by id.
     SessionById {
         /// The session.
@@ -358,6 +419,70 @@ arguments! {
         after: Option<u64>,
         /// At most this many events, 1 to 500; default 100.
         limit: Option<u32>,
+    }
+}
+
+/// A conversation, or what a user says.
+#[derive(Debug)]
+pub(super) struct Said(Vec<Message>);
+
+impl<'de> Deserialize<'de> for Said {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Self(vec![Message::user(text)])),
+            given @ Value::Array(_) => Vec::deserialize(given).map(Self).map_err(serde::de::Error::custom),
+            _ => Err(serde::de::Error::custom("a text or a list of messages is needed")),
+        }
+    }
+}
+
+impl JsonSchema for Said {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Conversation".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A conversation; a text alone is what the user says.",
+            "oneOf": [{ "type": "string" }, generator.subschema_for::<Vec<Message>>()],
+        })
+    }
+}
+
+impl From<ModelAsk> for ChatRequest {
+    fn from(args: ModelAsk) -> Self {
+        let mut request = Self::new(args.model, args.messages.0);
+        request.tools = args.tools.unwrap_or_default();
+        request.tool_choice = args.tool_choice.unwrap_or_default();
+        request.temperature = args.temperature;
+        request.max_tokens = args.max_tokens;
+        request.output_schema = args.output_schema.map(Value::Object);
+        request.stop = args.stop.unwrap_or_default();
+        request.seed = args.seed;
+        request.extra = args.extra.unwrap_or_default();
+        request.route = args.route.unwrap_or_default();
+        request
+    }
+}
+
+impl From<ModelEmbed> for EmbedRequest {
+    fn from(args: ModelEmbed) -> Self {
+        let mut request = Self::new(args.model, args.inputs);
+        request.purpose = args.purpose;
+        request.dimensions = args.dimensions;
+        request.extra = args.extra.unwrap_or_default();
+        request.route = args.route.unwrap_or_default();
+        request
+    }
+}
+
+impl From<ModelRerank> for RerankRequest {
+    fn from(args: ModelRerank) -> Self {
+        let mut request = Self::new(args.model, args.query, args.documents);
+        request.top_n = args.top_n;
+        request.extra = args.extra.unwrap_or_default();
+        request.route = args.route.unwrap_or_default();
+        request
     }
 }
 

@@ -9,7 +9,7 @@ use agentprovision_core::authz::{Authorizer, Decision, Permission, Resource};
 use agentprovision_core::event::{EventSink, NumberedEvent};
 use agentprovision_core::model::{
     Capabilities, ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Continuation,
-    FinishReason, ModelInfo, ModelPrice, Usage,
+    FinishReason, ModelInfo, ModelPrice, PriceSheet, ServiceTier, Usage,
 };
 use agentprovision_core::money::{NanoUsd, PicoUsd};
 use agentprovision_core::tool::{Approval, Effect, SqlValue, Tool, ToolCall, ToolSpec, TxHandle};
@@ -202,6 +202,8 @@ pub(super) struct PriceForm {
     cache_write: Option<NanoUsd>,
     /// Prompt tokens written to a cache for an hour; the price of other writes where absent.
     cache_write_1h: Option<NanoUsd>,
+    /// Those of the completion tokens that were reasoning; the output price where absent.
+    reasoning: Option<NanoUsd>,
 }
 
 impl TryFrom<PriceForm> for ModelPrice {
@@ -222,6 +224,7 @@ impl TryFrom<PriceForm> for ModelPrice {
             cache_read: form.cache_read.map(picos).transpose()?,
             cache_write: form.cache_write.map(picos).transpose()?,
             cache_write_1h: form.cache_write_1h.map(picos).transpose()?,
+            reasoning: form.reasoning.map(picos).transpose()?,
         })
     }
 }
@@ -279,6 +282,14 @@ enum EventForm {
         output_tokens: Option<u64>,
         /// Those of the completion tokens that were reasoning.
         reasoning_tokens: Option<u64>,
+        /// Prompt tokens that are billed, where that is said apart from what the model read.
+        billed_input_tokens: Option<u64>,
+        /// Completion tokens that are billed, where that is said apart from what the model wrote.
+        billed_output_tokens: Option<u64>,
+        /// Searches that are billed.
+        search_units: Option<u64>,
+        /// The service tier that answered.
+        service_tier: Option<ServiceTier>,
     },
     /// The answer is complete; only usage may follow.
     Finished {
@@ -306,6 +317,10 @@ impl From<EventForm> for ChatEvent {
                 cache_write_1h_tokens,
                 output_tokens,
                 reasoning_tokens,
+                billed_input_tokens,
+                billed_output_tokens,
+                search_units,
+                service_tier,
             } => Self::Usage(Usage {
                 input_tokens,
                 cache_read_tokens,
@@ -313,6 +328,10 @@ impl From<EventForm> for ChatEvent {
                 cache_write_1h_tokens,
                 output_tokens,
                 reasoning_tokens,
+                billed_input_tokens,
+                billed_output_tokens,
+                search_units,
+                service_tier,
             }),
             EventForm::Finished { reason, raw } => Self::Finished { reason, raw },
         }
@@ -413,7 +432,7 @@ pub fn model(info: &str, function: Arc<dyn HostFunction>) -> Result<impl ChatMod
         provider: form.provider.unwrap_or_else(|| "host".into()),
         context_window: form.context_window,
         max_output_tokens: form.max_output_tokens,
-        price: form.price.map(ModelPrice::try_from).transpose()?,
+        price: form.price.map(ModelPrice::try_from).transpose()?.map(PriceSheet::from),
         capabilities: Capabilities::default(),
     };
     Ok(HostModel { info, function })

@@ -119,7 +119,7 @@ impl JsonStream {
     }
 }
 
-/// Opens a stream: `runs.events` or `events.subscribe`.
+/// Opens a stream: `runs.events`, `models.stream` or `events.subscribe`.
 ///
 /// # Errors
 /// As [`invoke`].
@@ -141,6 +141,11 @@ pub async fn stream(
                 let given: args::Follow = decode("the arguments of `events.subscribe`", arguments)?;
                 let events = platform.events().subscribe(ctx, given.after.unwrap_or(0)).await?;
                 Ok(JsonStream::new(events.map_ok(views::Event::from)))
+            }
+            "models.stream" => {
+                let given: args::ModelAsk = decode("the arguments of `models.stream`", arguments)?;
+                let answer = platform.models().stream(ctx, given.into()).await?;
+                Ok(JsonStream::new(views::model_events(answer)))
             }
             other => Err(Error::unsupported(format!("`{}` is not a stream", crate::decode::clip(other)))),
         }

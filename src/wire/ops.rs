@@ -5,10 +5,13 @@ use agentprovision_core::audit::merkle::TreeHash;
 use agentprovision_core::audit::{AuditEntry, Checkpoint, InclusionProof};
 use agentprovision_core::context::{Context, OperatorContext};
 use agentprovision_core::identity::User;
+use agentprovision_core::model::{ChatResponse, EmbedResponse, RerankResponse};
 use agentprovision_core::run::{Chain, SessionRecord};
 use agentprovision_core::tenant::Tenant;
 use agentprovision_core::usage::{Period, UsageEvent, UsageSummary};
 use agentprovision_core::{Error, Result};
+use agentprovision_llm::models::{Answered, ModelEntry};
+use agentprovision_llm::route::RouteDecision;
 use agentprovision_tenancy::identity::ApiKeyRequest;
 use futures_util::future::BoxFuture;
 use schemars::SchemaGenerator;
@@ -196,6 +199,17 @@ operations! {
     "sessions.list" (tenant) args::Listed => views::PageOf<SessionRecord> {
         |p, ctx, a| views::PageOf::from(p.sessions().list(ctx, a.into()).await?)
     }
+    "models.list" (tenant) args::Nothing => Vec<ModelEntry> { |p, ctx, _| p.models().list(ctx).await? }
+    "models.explain" (tenant) args::ModelAsk => RouteDecision { |p, ctx, a| p.models().explain(ctx, &a.into()).await? }
+    "models.complete" (tenant) args::ModelAsk => Answered<ChatResponse> {
+        |p, ctx, a| p.models().complete(ctx, a.into()).await?
+    }
+    "models.embed" (tenant) args::ModelEmbed => Answered<EmbedResponse> {
+        |p, ctx, a| p.models().embed(ctx, a.into()).await?
+    }
+    "models.rerank" (tenant) args::ModelRerank => Answered<RerankResponse> {
+        |p, ctx, a| p.models().rerank(ctx, a.into()).await?
+    }
     "audit.entries" (tenant) args::Entries => Vec<views::Entry> {
         |p, ctx, a| entries(&p.audit().entries(ctx, a.from.unwrap_or(0), limit(a.limit)).await?)?
     }
@@ -235,6 +249,7 @@ operations! {
     "runs.start" (tenant) args::RunStart => views::Outcome<'static>
     "runs.get" (tenant) args::RunById => views::Outcome<'static>
     "runs.events" (tenant) args::RunEvents => agentprovision_core::run::RunEvent
+    "models.stream" (tenant) args::ModelAsk => views::ModelEvent
     "sessions.send" (tenant) args::Turn => views::Outcome<'static>
     "events.subscribe" (tenant) args::Follow => views::Event
 }

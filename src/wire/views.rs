@@ -5,13 +5,16 @@ use agentprovision_core::audit::{AuditEntry, AuditRecord};
 use agentprovision_core::event::{NumberedEvent, PlatformEvent};
 use agentprovision_core::id::{AgentId, ApiKeyId, ProjectId, RequestId, RunId, SessionId, TenantId, UserId};
 use agentprovision_core::identity;
+use agentprovision_core::model::{Attempt, ChatEvent, Continuation, FinishReason, Usage};
 use agentprovision_core::money::NanoUsd;
 use agentprovision_core::page::{Cursor, Page};
 use agentprovision_core::run::{self, Chain, ChainHash, JournalRow, RunStatus, RunTotals, StepError};
 use agentprovision_core::{Context, Error, Result, Timestamp, agent, audit};
+use agentprovision_llm::models::{ModelStream, Spent};
 use agentprovision_tenancy::identity::NewApiKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::{Stream, StreamExt, stream};
 use schemars::JsonSchema;
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -239,6 +242,115 @@ impl From<NumberedEvent> for Event {
     fn from(event: NumberedEvent) -> Self {
         Self { seq: event.seq, event: event.event }
     }
+}
+
+/// A piece of an answer of a model, and at its end what was spent on it.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum ModelEvent {
+    /// The provider's id and model of the answer; may come more than once.
+    Started {
+        /// The id of the answer.
+        id: Option<String>,
+        /// The model that answers, as the provider names it.
+        model: Option<String>,
+    },
+    /// More text.
+    Text {
+        /// The text.
+        text: String,
+    },
+    /// More reasoning.
+    Reasoning {
+        /// The text.
+        text: String,
+    },
+    /// More of a refusal.
+    Refusal {
+        /// The text.
+        text: String,
+    },
+    /// More of a tool call: the id and name when it begins, argument text as it comes.
+    ToolCall {
+        /// Which call of this answer, from 0, in the order they began.
+        index: usize,
+        /// The id, on its first piece.
+        id: Option<String>,
+        /// The tool, on its first piece.
+        name: Option<String>,
+        /// More argument text.
+        arguments: String,
+    },
+    /// What the provider wants to see again when its answer is sent back; the last one holds.
+    Continuation {
+        /// It, for the `continuation` of an assistant's message.
+        continuation: Continuation,
+    },
+    /// Token counts so far; the last one holds.
+    Usage {
+        /// The counts.
+        usage: Usage,
+    },
+    /// The answer is complete; only usage and what was spent may follow.
+    Finished {
+        /// Why it ended.
+        reason: FinishReason,
+        /// The provider's word for it.
+        raw: Option<String>,
+    },
+    /// The end: what was spent.
+    Spent {
+        /// The requests to providers, in the order they ended; none where a stored answer was given.
+        attempts: Vec<Attempt>,
+        /// Their token counts together; absent when nothing was billed.
+        usage: Option<Usage>,
+        /// What they cost together; absent when a price is unknown.
+        cost_usd: Option<NanoUsd>,
+    },
+}
+
+impl ModelEvent {
+    /// `None` for a kind of piece that has no form here.
+    fn of(event: ChatEvent) -> Option<Self> {
+        Some(match event {
+            ChatEvent::Started { id, model } => Self::Started { id, model },
+            ChatEvent::Text(text) => Self::Text { text },
+            ChatEvent::Reasoning(text) => Self::Reasoning { text },
+            ChatEvent::Refusal(text) => Self::Refusal { text },
+            ChatEvent::ToolCall { index, id, name, arguments } => {
+                Self::ToolCall { index, id, name, arguments }
+            }
+            ChatEvent::Continuation(continuation) => Self::Continuation { continuation },
+            ChatEvent::Usage(usage) => Self::Usage { usage },
+            ChatEvent::Finished { reason, raw } => Self::Finished { reason, raw },
+            _ => return None,
+        })
+    }
+}
+
+impl From<Spent> for ModelEvent {
+    fn from(spent: Spent) -> Self {
+        let Spent { attempts, usage, cost_usd, .. } = spent;
+        Self::Spent { attempts, usage, cost_usd }
+    }
+}
+
+/// The pieces of an answer, and then what was spent.
+pub(super) fn model_events(answer: ModelStream) -> impl Stream<Item = Result<ModelEvent>> + Send {
+    stream::unfold(Some(answer), |answer| async {
+        let mut answer = answer?;
+        loop {
+            match answer.next().await {
+                Some(Ok(event)) => {
+                    if let Some(event) = ModelEvent::of(event) {
+                        return Some((Ok(event), Some(answer)));
+                    }
+                }
+                Some(Err(error)) => return Some((Err(error), None)),
+                None => return Some((Ok(answer.spent()?.clone().into()), None)),
+            }
+        }
+    })
 }
 
 /// Who acts, for which tenant, with which grants.

@@ -2,6 +2,7 @@
 
 use agentprovision::agent::AgentQuery;
 use agentprovision::id::UserId;
+use agentprovision::model::{ChatRequest, EmbedRequest, Message, RerankRequest};
 use agentprovision::prelude::*;
 use agentprovision::run::EventCursor;
 use agentprovision::tenancy::identity::ApiKeyRequest;
@@ -23,6 +24,10 @@ impl Call {
     /// A text that was never used for anything.
     fn fresh(&self) -> String {
         format!("fresh-{}", self.platform.env().id::<UserId>().uuid().as_simple())
+    }
+
+    fn question(&self) -> ChatRequest {
+        ChatRequest::new("m", vec![Message::user("say something")])
     }
 
     fn spec(&self) -> AgentSpec {
@@ -97,6 +102,15 @@ calls! {
     "sessions.open" => |c| c.platform.sessions().open(&c.ctx, c.ids.agent),
     "sessions.get" => |c| c.platform.sessions().get(&c.ctx, c.ids.session),
     "sessions.list" => |c| c.platform.sessions().list(&c.ctx, PageRequest::default()),
+    "models.list" => |c| c.platform.models().list(&c.ctx),
+    "models.explain" => |c| async { c.platform.models().explain(&c.ctx, &c.question()).await },
+    "models.complete" => |c| c.platform.models().complete(&c.ctx, c.question()),
+    "models.stream" => |c| async {
+        let events = c.platform.models().stream(&c.ctx, c.question()).await?;
+        events.try_collect::<Vec<_>>().await
+    },
+    "models.embed" => |c| c.platform.models().embed(&c.ctx, EmbedRequest::new("m", ["a text"])),
+    "models.rerank" => |c| c.platform.models().rerank(&c.ctx, RerankRequest::new("m", "a", ["a text", "another"])),
     "audit.entries" => |c| async {
         let entries = c.platform.audit().entries(&c.ctx, 0, 500).await?;
         entries.iter().map(agentprovision::audit::AuditEntry::record).collect::<Result<Vec<_>>>()

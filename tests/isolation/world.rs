@@ -148,13 +148,13 @@ struct Note {
 /// A platform's parts: a model that calls the agent's first tool with what it was asked and then repeats its result, one
 /// tool that needs nobody, one that needs a person, and the roles the scenarios ask for.
 pub(super) fn builder() -> PlatformBuilder {
-    let model = ScriptedModel::from_fn("m", |request| {
+    let model = Arc::new(ScriptedModel::from_fn("m", |request| {
         let asked = last_text(request);
         match (request.tools.first(), ScriptedModel::tool_results(request)) {
             (Some(tool), 0) => Reply::tool(&tool.name, json!({ "text": format!("looked up for: {asked}") })),
             _ => Reply::text(asked),
         }
-    });
+    }));
     let look = |name: &str| {
         tool(name, "Finds a note", |_: ToolCall, note: Note| async move {
             Result::Ok(format!("found by a tool: {}", note.text))
@@ -162,7 +162,9 @@ pub(super) fn builder() -> PlatformBuilder {
     };
     let mut builder = Platform::builder()
         .pepper("a pepper for these tests only")
-        .model("m", Arc::new(model))
+        .model("m", model.clone())
+        .embedder("m", model.clone())
+        .reranker("m", model)
         .tool(look("look").effect(Effect::Pure))
         .tool(look("pay").approval(Approval::Always));
     for role in special_roles() {
@@ -198,7 +200,7 @@ pub(super) fn reads(resource: &str) -> Permission {
     match resource {
         "tenants" => Permission::TENANTS_READ,
         "users" | "api_keys" => Permission::USERS_READ,
-        "agents" => Permission::AGENTS_READ,
+        "agents" | "models" => Permission::AGENTS_READ,
         "runs" | "sessions" => Permission::RUNS_READ,
         "audit" | "events" => Permission::AUDIT_READ,
         "usage" => Permission::USAGE_READ,

@@ -88,7 +88,7 @@ fn files_stay_short() {
 }
 
 /// The public methods of the services, in the files they are written in.
-const SERVICES: [(&str, &str, &str); 10] = [
+const SERVICES: [(&str, &str, &str); 11] = [
     ("platform", "Platform", "src/platform.rs"),
     ("tenants", "Tenants", "agentprovision-tenancy/src/tenant/mod.rs"),
     ("users", "Users", "agentprovision-tenancy/src/identity/users.rs"),
@@ -96,13 +96,14 @@ const SERVICES: [(&str, &str, &str); 10] = [
     ("agents", "Agents", "agentprovision-core/src/agent/service.rs"),
     ("runs", "Runs", "agentprovision-core/src/run/service.rs"),
     ("sessions", "Sessions", "agentprovision-core/src/run/sessions.rs"),
+    ("models", "Models", "agentprovision-llm/src/models/mod.rs"),
     ("audit", "AuditLog", "agentprovision-core/src/audit/log.rs"),
     ("usage", "UsageReport", "agentprovision-core/src/usage/report.rs"),
     ("events", "Events", "agentprovision-core/src/event/relay.rs"),
 ];
 
 /// Methods that are no operations: they make the service, or reach another one.
-const NO_OPERATIONS: &[&str] = &["new", "builder", "env", "issuer", "models", "permissions"];
+const NO_OPERATIONS: &[&str] = &["new", "builder", "env", "issuer", "router", "usage_writer", "permissions"];
 
 #[test]
 fn every_public_method_of_a_service_is_an_operation() {
@@ -153,6 +154,7 @@ fn handles_are_cheap_to_pass_around() {
     handle::<agentprovision::usage::UsageReport>();
     handle::<agentprovision::event::Events>();
     handle::<agentprovision::llm::ModelRegistry>();
+    handle::<agentprovision::llm::Models>();
     handle::<agentprovision::Error>();
 }
 

@@ -88,10 +88,10 @@ impl Bench {
     }
 }
 
-/// Looks in the root package, in the packages beside it, and in the bindings.
+/// Looks in the root package, in the packages beside it, in the bindings and in the comparison with others.
 fn find(root: &Path) -> Result<Vec<Bench>> {
     let mut packages = vec![root.to_owned()];
-    for folder in [root.to_owned(), root.join("bindings")] {
+    for folder in [root.to_owned(), root.join("bindings"), root.join("xtask")] {
         packages.extend(std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()));
     }
     let mut found = Vec::new();

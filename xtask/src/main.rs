@@ -11,6 +11,7 @@ mod postgres;
 mod python;
 mod report;
 mod run;
+mod sdks;
 mod suites;
 
 use std::process::ExitCode;
@@ -20,8 +21,8 @@ use crate::run::{Result, Workspace};
 const USAGE: &str = "\
 usage: cargo xtask <command>
 
-  test           format, lints, documentation, tests, examples, and the Python and Node packages;
-                 the last line is `N passed, N failed`
+  test           format, lints, documentation, tests, examples, the Python and Node packages, and the
+                 libraries of providers against the gateway; the last line is `N passed, N failed`
   test SUITE     one of its suites; a name that is none lists them
   test --fresh   everything, from a fresh clone in a minimal Debian root (root user, Debian host)
   services       start a throw-away PostgreSQL, print its URL, stop it on Enter

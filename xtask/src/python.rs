@@ -44,17 +44,28 @@ pub(crate) struct Venv {
 }
 
 impl Venv {
-    /// The one with the tools for tests, made anew when the interpreter or what it takes has changed.
+    /// The one with the tools for tests.
     pub(crate) fn for_tests(workspace: &Workspace, steps: &mut Steps) -> Result<Self> {
         let requirements = workspace.root.join(FOLDER).join("requirements-test.txt");
-        let folder = workspace.target.join("python-venv");
-        let holds = format!("{}\n{}", base_interpreter(workspace)?, fs::read_to_string(&requirements)?);
+        Self::with(workspace, "python-venv", &requirements, steps)
+    }
+
+    /// One with what a file lists, in a folder of the target folder; made anew when the interpreter or the list has
+    /// changed.
+    pub(crate) fn with(
+        workspace: &Workspace,
+        name: &str,
+        requirements: &Path,
+        steps: &mut Steps,
+    ) -> Result<Self> {
+        let folder = workspace.target.join(name);
+        let holds = format!("{}\n{}", base_interpreter(workspace)?, fs::read_to_string(requirements)?);
         let stamp = folder.join("holds.txt");
         if fs::read_to_string(&stamp).is_ok_and(|held| held == holds) {
             return Ok(Self { folder });
         }
         let venv = Self::make(workspace, &folder, steps)?;
-        steps.run(venv.pip(workspace).arg("--requirement").arg(&requirements))?;
+        steps.run(venv.pip(workspace).arg("--requirement").arg(requirements))?;
         // Last: what is interrupted begins again.
         fs::write(stamp, holds)?;
         Ok(venv)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::postgres::{Postgres, URL_VARIABLE};
 use crate::report::Counts;
 use crate::run::{Result, Workspace, heading, shown, tee, timed, works};
-use crate::{node, packages, python};
+use crate::{node, packages, python, sdks};
 
 /// One line of the summary.
 struct Suite {
@@ -83,6 +83,7 @@ fn suites(workspace: &Workspace) -> Vec<Suite> {
         suite("python", python::plan(workspace)),
         suite("node", node::plan(workspace)),
         suite("packages", packages::plan(workspace)),
+        suite("sdks", sdks::plan(workspace)),
     ]
 }
 

@@ -107,6 +107,7 @@ async fn after_the_end_everything_is_closed(w: World) -> Outcome {
         events.read(&ctx, 0, 10);
         events.unpublished(10);
         events.published(&[]);
+        effects.apply(&ctx, Effects::none());
     }
     Ok(())
 }

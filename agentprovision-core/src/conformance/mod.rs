@@ -32,6 +32,7 @@ mod api_keys;
 mod audit;
 mod backend;
 mod check;
+mod effects;
 mod events;
 mod quota;
 mod records;
@@ -155,6 +156,7 @@ pub fn trials() -> Vec<Trial> {
         usage::TRIALS,
         quota::TRIALS,
         events::TRIALS,
+        effects::TRIALS,
         backend::TRIALS,
     ]
     .concat()

@@ -24,7 +24,8 @@ use async_trait::async_trait;
 use crate::audit::AuditRecord;
 use crate::backend::{Backend, Stores};
 use crate::clock::Env;
-use crate::effect::{Effects, Guard};
+use crate::context::Context;
+use crate::effect::{EffectStore, Effects, Guard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::PlatformEvent;
 use crate::id::{AgentId, ApiKeyId, RunId, SessionId, TenantId, UsageId, UserId};
@@ -76,13 +77,21 @@ impl Backend for MemoryDb {
             audit: db.clone(),
             usage: db.clone(),
             quota: db.clone(),
-            events: db,
+            events: db.clone(),
+            effects: db,
         }
     }
 
     async fn close(&self) -> Result<()> {
         self.open()?.closed = true;
         Ok(())
+    }
+}
+
+#[async_trait]
+impl EffectStore for MemoryDb {
+    async fn apply(&self, ctx: &Context, effects: Effects) -> Result<()> {
+        self.open()?.change_in(ctx.tenant(), effects, |_| Ok(|_: &mut TenantData| ()))
     }
 }
 
@@ -192,6 +201,10 @@ impl State {
                 Some(TenantState::Suspended) => {
                     Err(Error::new(ErrorKind::TenantSuspended, "the tenant is suspended"))
                 }
+                Some(TenantState::Deleted) | None => Err(Error::not_found("no such tenant")),
+            },
+            Guard::TenantExists => match self.tenants.get(&tenant).map(|tenant| tenant.state) {
+                Some(TenantState::Active | TenantState::Suspended) => Ok(()),
                 Some(TenantState::Deleted) | None => Err(Error::not_found("no such tenant")),
             },
             Guard::AdminRemains(user) => self.of(tenant).check_admin_remains(user),

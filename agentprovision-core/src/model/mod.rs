@@ -8,12 +8,14 @@ mod embed;
 mod price;
 mod rerank;
 mod route;
+mod tariff;
 
 pub use assemble::ChatAssembler;
 pub use embed::{EmbedPurpose, EmbedRequest, EmbedResponse, EmbeddingModel};
-pub use price::ModelPrice;
+pub use price::{ModelPrice, PriceSheet, PriceVariant};
 pub use rerank::{Ranked, RerankModel, RerankRequest, RerankResponse};
 pub use route::{Attempt, AttemptEnd, CacheUse, CallLog, RouteHints};
+pub use tariff::{PriceWindow, ServiceTier, TimeOfDay, Weekday};
 
 use std::fmt;
 use std::sync::Arc;
@@ -39,17 +41,23 @@ pub struct ModelInfo {
     pub context_window: Option<u64>,
     /// Longest output in tokens; absent when unknown.
     pub max_output_tokens: Option<u64>,
-    /// The price; absent when unknown, and unknown is never zero.
-    pub price: Option<ModelPrice>,
+    /// What it costs; absent when unknown, and unknown is never zero.
+    pub price: Option<PriceSheet>,
     /// What it can do beside text.
     #[serde(default)]
     pub capabilities: Capabilities,
 }
 
 impl ModelInfo {
-    /// What an answer with these counts costs that began at `at`; `None` when the price is unknown.
-    pub fn cost(&self, usage: &Usage, _at: Timestamp) -> Option<NanoUsd> {
-        self.price.map(|price| price.cost(usage))
+    /// What an answer with these counts costs to a request that began at `at`; `None` when the price is unknown.
+    pub fn cost(&self, usage: &Usage, at: Timestamp) -> Option<NanoUsd> {
+        self.price.as_ref().map(|price| price.cost(usage, at))
+    }
+
+    /// The most a request with at most these counts can cost, as [`PriceSheet::at_most`]; `None` when the price is
+    /// unknown.
+    pub fn at_most(&self, most: &Usage) -> Option<NanoUsd> {
+        self.price.as_ref().map(|price| price.at_most(most))
     }
 }
 
@@ -271,7 +279,8 @@ impl ChatRequest {
     }
 }
 
-/// Token counts as the provider reported them; a field that was not reported is absent, never invented as zero.
+/// What an answer is paid by, as the provider reported it: token counts above all. A field that was not reported is
+/// absent, never invented as zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Usage {
     /// Prompt tokens, including cache reads and writes.
@@ -287,6 +296,18 @@ pub struct Usage {
     pub output_tokens: Option<u64>,
     /// Those of the completion tokens that were reasoning.
     pub reasoning_tokens: Option<u64>,
+    /// Prompt tokens that are billed, where the provider says so apart from what the model read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billed_input_tokens: Option<u64>,
+    /// Completion tokens that are billed, where the provider says so apart from what the model wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billed_output_tokens: Option<u64>,
+    /// Searches that are billed, where the provider bills by these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search_units: Option<u64>,
+    /// The service tier that answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<ServiceTier>,
 }
 
 impl Usage {
@@ -295,7 +316,7 @@ impl Usage {
         self.input_tokens.unwrap_or(0).saturating_add(self.output_tokens.unwrap_or(0))
     }
 
-    /// The sum; a count is absent when both are.
+    /// The sum; a count is absent when both are, and so is the service tier when it is not the same.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         let plus = |a: Option<u64>, b: Option<u64>| match (a, b) {
@@ -309,6 +330,10 @@ impl Usage {
             cache_write_1h_tokens: plus(self.cache_write_1h_tokens, other.cache_write_1h_tokens),
             output_tokens: plus(self.output_tokens, other.output_tokens),
             reasoning_tokens: plus(self.reasoning_tokens, other.reasoning_tokens),
+            billed_input_tokens: plus(self.billed_input_tokens, other.billed_input_tokens),
+            billed_output_tokens: plus(self.billed_output_tokens, other.billed_output_tokens),
+            search_units: plus(self.search_units, other.search_units),
+            service_tier: self.service_tier.filter(|tier| other.service_tier == Some(*tier)),
         }
     }
 }

@@ -60,11 +60,8 @@ pub struct RerankResponse {
     pub results: Vec<Ranked>,
     /// The model that answered, as the provider names it.
     pub model: Option<String>,
-    /// Token counts; absent when the provider sent none.
+    /// Token counts or searches, whichever the provider bills by; absent when it sent none.
     pub usage: Option<Usage>,
-    /// Searches the provider bills, where it bills by these.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub search_units: Option<u64>,
 }
 
 /// Sorts documents by how well they answer a query. Providers implement it, layers wrap it.

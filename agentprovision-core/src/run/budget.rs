@@ -1,11 +1,13 @@
 //! What a run may still use: pure checks before each step, so that a limit is a limit.
 
+use serde_json::Value;
+
 use super::journal::RunTotals;
 use super::machine::Quote;
 use crate::agent::AgentSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::AgentId;
-use crate::model::ChatRequest;
+use crate::model::{ChatRequest, ModelInfo, ModelPrice, ServiceTier};
 use crate::usage::{BudgetKey, Demand, Dimension};
 
 /// Model calls and tool calls of a run whose agent sets no limit.
@@ -69,10 +71,10 @@ pub(super) fn model_step(
         }
     }
     if let Some(limit) = budget.cost_usd {
-        let price = quote.price.ok_or_else(|| price_unknown(&spec.model))?;
+        let price = quote.dearest(input, request).ok_or_else(|| price_unknown(&spec.model))?;
         let left =
             limit.nanos().saturating_sub(totals.cost.nanos()).saturating_sub(price.at_most(input, 0).nanos());
-        let per_token = i128::from(price.output.0).max(1);
+        let per_token = i128::from(price.dearest_output().0).max(1);
         let affordable = u64::try_from(i128::from(left.max(0)) * 1000 / per_token).unwrap_or(u64::MAX);
         output = output.min(affordable);
         if left <= 0 || output < LEAST_OUTPUT.min(wanted) {
@@ -120,23 +122,28 @@ pub(super) fn actual(spec: &AgentSpec, agent: AgentId, totals: &RunTotals) -> De
         .collect()
 }
 
-fn hour(price: crate::model::ModelPrice) -> crate::money::PicoUsd {
-    price.cache_write_1h.or(price.cache_write).unwrap_or(price.input)
+impl Quote {
+    /// The highest prices any of the models can have for a request of so many prompt tokens; `None` when one of them has
+    /// no price.
+    fn dearest(&self, input: u64, request: &ChatRequest) -> Option<ModelPrice> {
+        let asked =
+            request.extra.get("service_tier").and_then(Value::as_str).and_then(ServiceTier::from_wire);
+        let prices = self.prices.as_ref()?.iter();
+        prices.map(|sheet| sheet.dearest(input, asked)).reduce(ModelPrice::max)
+    }
 }
 
-/// The dearest prices and the longest answer of several models; no price when one of them has none.
-pub fn quote<'a>(infos: impl IntoIterator<Item = &'a crate::model::ModelInfo>) -> Quote {
+/// The prices and the longest answer of several models; no price when one of them has none.
+pub fn quote<'a>(infos: impl IntoIterator<Item = &'a ModelInfo>) -> Quote {
     let mut quote: Option<Quote> = None;
     for info in infos {
+        let own = info.price.clone();
         quote = Some(match quote {
-            None => Quote { price: info.price, max_output: info.max_output_tokens },
+            None => Quote { prices: own.map(|sheet| vec![sheet]), max_output: info.max_output_tokens },
             Some(so_far) => Quote {
-                price: so_far.price.zip(info.price).map(|(a, b)| crate::model::ModelPrice {
-                    input: a.input.max(b.input),
-                    output: a.output.max(b.output),
-                    cache_read: Some(a.cache_read.unwrap_or(a.input).max(b.cache_read.unwrap_or(b.input))),
-                    cache_write: Some(a.cache_write.unwrap_or(a.input).max(b.cache_write.unwrap_or(b.input))),
-                    cache_write_1h: Some(hour(a).max(hour(b))),
+                prices: so_far.prices.zip(own).map(|(mut sheets, own)| {
+                    sheets.push(own);
+                    sheets
                 }),
                 max_output: so_far.max_output.zip(info.max_output_tokens).map(|(a, b)| a.min(b)),
             },

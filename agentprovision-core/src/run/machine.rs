@@ -19,7 +19,7 @@ use crate::canonical;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ApprovalId, UserId};
-use crate::model::{ChatRequest, ChatResponse, FinishReason, Message, ModelPrice, ToolRequest};
+use crate::model::{ChatRequest, ChatResponse, FinishReason, Message, PriceSheet, ToolRequest};
 use crate::tool::{Approval, Effect, ToolSet};
 
 /// How often an answer that does not match the output schema is sent back to the model.
@@ -46,10 +46,10 @@ impl Input {
 }
 
 /// What is known of the models an agent may use, for holding room in its budget: the dearest of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quote {
-    /// The highest prices; absent when any of the models has none.
-    pub price: Option<ModelPrice>,
+    /// The prices of every model; absent when any of them has none.
+    pub prices: Option<Vec<PriceSheet>>,
     /// The longest answer, in tokens.
     pub max_output: Option<u64>,
 }

@@ -263,7 +263,7 @@ impl Runs {
         check_input(spec, &input)?;
         let on_behalf_of = on_behalf_of.map(|user| text::name("on_behalf_of", &user)).transpose()?;
         let models = quote(shared, spec);
-        if spec.budget.per_run.cost_usd.is_some() && models.price.is_none() {
+        if spec.budget.per_run.cost_usd.is_some() && models.prices.is_none() {
             return Err(budget::price_unknown(&spec.model));
         }
         let version = live(agent)?;

@@ -158,6 +158,7 @@ impl StepScope {
         request.model = name.to_owned();
         let before = request.log.len();
         let mut assembler = ChatAssembler::new();
+        let began = self.now();
         let result = self.read(&*model, &request, &mut assembler).await;
         // A router recorded its attempts; a model alone made one, and whoever sent a piece of an answer is paid, whether
         // the rest came or not.
@@ -166,7 +167,7 @@ impl StepScope {
             None => {
                 let answered = result.is_ok() || assembler.written() > 0;
                 let bytes = serde_json::to_vec(&request).map_or(0, |bytes| bytes.len());
-                spent.add(&*model, assembler.usage(), answered, bytes, assembler.written(), self.now());
+                spent.add(&*model, assembler.usage(), began, answered, bytes, assembler.written());
                 model.info().name.clone()
             }
         };
@@ -416,10 +417,10 @@ impl Spent {
         &mut self,
         model: &dyn ChatModel,
         usage: Option<Usage>,
+        began: Timestamp,
         answered: bool,
         request: usize,
         answer: usize,
-        at: Timestamp,
     ) {
         self.attempts += 1;
         if usage.is_none() && !answered {
@@ -427,13 +428,16 @@ impl Spent {
         }
         self.billed = true;
         self.usage = self.usage.into_iter().chain(usage).reduce(Usage::plus);
-        // An answer without counts is paid by an estimate from above, so that a cost budget still holds.
-        let estimate = Usage {
-            input_tokens: Some((request as u64).div_ceil(3)),
-            output_tokens: Some((answer as u64).div_ceil(3)),
-            ..Usage::default()
+        let cost = match usage {
+            Some(usage) => model.info().cost(&usage, began),
+            // An answer without counts is paid by an estimate from above, so that a cost budget still holds.
+            None => model.info().at_most(&Usage {
+                input_tokens: Some((request as u64).div_ceil(3)),
+                output_tokens: Some((answer as u64).div_ceil(3)),
+                ..Usage::default()
+            }),
         };
-        match model.info().cost(&usage.unwrap_or(estimate), at) {
+        match cost {
             Some(cost) => self.cost = self.cost + cost,
             None => self.unpriced = true,
         }

@@ -8,7 +8,7 @@ mod openai;
 
 use std::collections::BTreeMap;
 
-use agentprovision_core::model::{Capabilities, ModelInfo, ModelPrice};
+use agentprovision_core::model::{Capabilities, ModelInfo, ModelPrice, PriceSheet};
 use agentprovision_core::money::PicoUsd;
 use agentprovision_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -75,7 +75,9 @@ impl CatalogEntry {
         if self.context_window == Some(0) || self.max_output_tokens == Some(0) {
             return Err(Error::invalid(format!("{}: a limit must be at least 1 token", at())));
         }
-        let Some(ModelPrice { input, output, cache_read, cache_write, cache_write_1h }) = self.price else {
+        let Some(ModelPrice { input, output, cache_read, cache_write, cache_write_1h, reasoning }) =
+            self.price
+        else {
             return Ok(());
         };
         let prices = [
@@ -84,6 +86,7 @@ impl CatalogEntry {
             ("cache_read", cache_read),
             ("cache_write", cache_write),
             ("cache_write_1h", cache_write_1h),
+            ("reasoning", reasoning),
         ];
         for (name, price) in prices {
             match price {
@@ -165,7 +168,7 @@ impl Catalog {
             provider: provider.to_owned(),
             context_window: entry.and_then(|entry| entry.context_window),
             max_output_tokens: entry.and_then(|entry| entry.max_output_tokens),
-            price: entry.and_then(|entry| entry.price),
+            price: entry.and_then(|entry| entry.price).map(PriceSheet::from),
             capabilities: Capabilities::default(),
         }
     }
@@ -186,13 +189,7 @@ mod tests {
     use super::*;
 
     fn price(input: i64, output: i64) -> ModelPrice {
-        ModelPrice {
-            input: PicoUsd(input),
-            output: PicoUsd(output),
-            cache_read: None,
-            cache_write: None,
-            cache_write_1h: None,
-        }
+        ModelPrice::new(PicoUsd(input), PicoUsd(output))
     }
 
     #[test]
@@ -237,7 +234,7 @@ mod tests {
     fn own_entries_go_over_the_shipped_ones() {
         let own = CatalogEntry::new("openai", "gpt-4o").with_price(price(1, 2));
         let catalog = Catalog::shipped().with([own]).unwrap();
-        assert_eq!(catalog.info("openai", "gpt-4o-2024-08-06").price, Some(price(1, 2)));
+        assert_eq!(catalog.info("openai", "gpt-4o-2024-08-06").price, Some(price(1, 2).into()));
         let free = CatalogEntry::new("local", "llama").with_price(price(0, 0));
         assert!(Catalog::empty().with([free]).is_ok());
     }

@@ -42,11 +42,8 @@ pub(super) fn entries() -> impl Iterator<Item = CatalogEntry> {
         context_window: Some(window),
         max_output_tokens: Some(longest),
         price: Some(ModelPrice {
-            input: PicoUsd(input),
-            output: PicoUsd(output),
             cache_read: cached.map(PicoUsd),
-            cache_write: None,
-            cache_write_1h: None,
+            ..ModelPrice::new(PicoUsd(input), PicoUsd(output))
         }),
         source: Some(SOURCE.into()),
         checked: Some(CHECKED.into()),

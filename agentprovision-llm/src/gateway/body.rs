@@ -14,21 +14,21 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 
 use super::load::Permit;
-use super::stream::Events;
+use super::stream::SentEvents;
 
 /// The body of an answer: one piece, or a stream of events that ends the model's work when it is dropped.
 pub struct GatewayBody(Inner);
 
 enum Inner {
     Whole(Bytes),
-    Events(Box<Events>),
+    SentEvents(Box<SentEvents>),
 }
 
 impl fmt::Debug for GatewayBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self.0 {
             Inner::Whole(_) => "Whole",
-            Inner::Events(_) => "Events",
+            Inner::SentEvents(_) => "Events",
         };
         f.debug_tuple("GatewayBody").field(&name).finish()
     }
@@ -44,13 +44,13 @@ impl GatewayBody {
         Self(Inner::Whole(Bytes::from_static(text.as_bytes())))
     }
 
-    pub(super) fn events(events: Events) -> Self {
-        Self(Inner::Events(Box::new(events)))
+    pub(super) fn events(events: SentEvents) -> Self {
+        Self(Inner::SentEvents(Box::new(events)))
     }
 
     /// Counts the request as under way until a stream is over; a whole answer is over when it is there.
     pub(super) fn hold(&mut self, permit: Permit) {
-        if let Inner::Events(events) = &mut self.0 {
+        if let Inner::SentEvents(events) = &mut self.0 {
             events.hold(permit);
         }
     }
@@ -67,7 +67,9 @@ impl Body for GatewayBody {
         match &mut self.get_mut().0 {
             Inner::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Inner::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Inner::Events(events) => events.poll(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece)))),
+            Inner::SentEvents(events) => {
+                events.poll(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+            }
         }
     }
 
@@ -78,7 +80,7 @@ impl Body for GatewayBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Inner::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Inner::Events(_) => SizeHint::default(),
+            Inner::SentEvents(_) => SizeHint::default(),
         }
     }
 }

@@ -108,7 +108,7 @@ fn translated(to: WireFormat, name: &str, value: Value) -> Option<(&'static str,
         ("top_k", GenerateContent) => ("generationConfig", json!({ "topK": value })),
         ("top_k", Cohere) => ("k", value),
         ("top_k", Ollama) => ("options", json!({ "top_k": value })),
-        ("parallel_tool_calls", ChatCompletions | Responses) => ("parallel_tool_calls", value),
+        ("parallel_tool_calls", ChatCompletions | Responses | Messages) => ("parallel_tool_calls", value),
         ("reasoning_effort", Responses) => ("reasoning", json!({ "effort": value })),
         ("reasoning", ChatCompletions) => {
             let fields = value.as_object()?;

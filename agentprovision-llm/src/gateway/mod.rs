@@ -10,6 +10,7 @@
 //! | `POST /v1/responses` | OpenAI, whole and streamed |
 //! | `POST /v1/embeddings` | OpenAI |
 //! | `POST /v1/messages` | Anthropic, whole and streamed |
+//! | `POST /v1/messages/count_tokens` | Anthropic; reckoned here from above, nobody is asked |
 //! | `GET /v1/models`, `GET /v1/models/{id}` | both |
 //! | `GET /healthz` | `200` with `ok`, or `503` while draining; without a credential |
 //!

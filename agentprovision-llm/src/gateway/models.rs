@@ -5,11 +5,12 @@ use std::fmt;
 
 use agentprovision_core::Result;
 use agentprovision_core::context::Context;
-use agentprovision_core::model::ModelInfo;
+use agentprovision_core::model::{ModelInfo, ModelResolver};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use crate::ModelRegistry;
+use crate::route::{Router, RoutingConfig};
 
 /// Tells which models there are.
 #[async_trait]
@@ -34,6 +35,36 @@ impl ModelDirectory for ModelRegistry {
             Some(ModelInfo { name, ..info })
         };
         Ok(self.names().into_iter().filter_map(info).collect())
+    }
+}
+
+/// Routes first, then the models behind them; those that the tenant may use.
+#[async_trait]
+impl ModelDirectory for Router {
+    async fn list(&self, ctx: &Context) -> Result<Vec<ModelInfo>> {
+        let config = self.config();
+        let models = self.registry().list(ctx).await?;
+        let allowed = |name: &str| {
+            let known = models.iter().find(|info| info.name == name).map(|info| info.provider.as_str());
+            let provider = known.or_else(|| name.split_once('/').map(|(provider, _)| provider));
+            config.allows(ctx.tenant(), name, provider.unwrap_or_default()).is_ok()
+        };
+        let route = |name: &String| {
+            let open = targets(&config, name).into_iter().any(allowed);
+            Some(self.resolve(name).ok()?.info().clone()).filter(|_| open)
+        };
+        let mut all: Vec<ModelInfo> = config.routes.keys().filter_map(route).collect();
+        let of_tenant = |info: &&ModelInfo| config.allows(ctx.tenant(), &info.name, &info.provider).is_ok();
+        all.extend(models.iter().filter(of_tenant).cloned());
+        Ok(all)
+    }
+}
+
+/// The models a route leads to, through routes within it; the configuration was checked for circles.
+fn targets<'a>(config: &'a RoutingConfig, name: &'a str) -> Vec<&'a str> {
+    match config.routes.get(name) {
+        Some(route) => route.targets.iter().flat_map(|target| targets(config, &target.model)).collect(),
+        None => vec![name],
     }
 }
 

@@ -16,7 +16,7 @@ use super::body::{self, BodyError, GatewayBody};
 use super::failure::{self, Shape};
 use super::format::{self, WireFormat};
 use super::load::Permit;
-use super::stream::{Encoder, Events};
+use super::stream::{Encoder, SentEvents};
 use super::{Gateway, busy, caller, chat, embeddings, messages, models, responses};
 
 /// What a path and a method ask for.
@@ -26,6 +26,7 @@ enum Route {
     Chat,
     Responses,
     Messages,
+    Count,
     Embeddings,
     Models,
     Model(String),
@@ -45,6 +46,7 @@ fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
         "/v1/chat/completions" => (Method::POST, Route::Chat),
         "/v1/responses" => (Method::POST, Route::Responses),
         "/v1/messages" => (Method::POST, Route::Messages),
+        "/v1/messages/count_tokens" => (Method::POST, Route::Count),
         "/v1/embeddings" => (Method::POST, Route::Embeddings),
         "/v1/models" => (Method::GET, Route::Models),
         _ => match path.strip_prefix("/v1/models/").filter(|id| !id.is_empty()) {
@@ -126,7 +128,7 @@ impl Face {
                 let (asked, form) = responses::read(body)?;
                 (asked, Form::Responses(form))
             }
-            Self::Messages => (messages::read(body)?, Form::Messages),
+            Self::Messages => (messages::read_limited(body)?, Form::Messages),
         })
     }
 }
@@ -206,17 +208,18 @@ impl Gateway {
         let ctx = ctx.with_info(caller::info(headers));
         *id = Some(ctx.request_id().to_string());
         let caller = Caller { ctx, hints: caller::hints(headers)? };
-        let face = match route {
+        let face = match &route {
             Route::Models => return Ok(json(&models::all(&self.list(&caller.ctx).await?))),
-            Route::Model(name) => return Ok(json(&self.model(&caller.ctx, &name).await?)),
+            Route::Model(name) => return Ok(json(&self.model(&caller.ctx, name).await?)),
             Route::Chat => Some(Face::Chat),
             Route::Responses => Some(Face::Responses),
             Route::Messages => Some(Face::Messages),
-            Route::Embeddings | Route::Health => None,
+            Route::Embeddings | Route::Count | Route::Health => None,
         };
         let body = body::read(headers, body, self.0.config.max_body_bytes).await?;
         match face {
             Some(face) => Ok(self.chat(face, caller, body, permit).await?),
+            None if route == Route::Count => Ok(self.count(body)?),
             None => Ok(self.embed(caller, body).await?),
         }
     }
@@ -243,7 +246,7 @@ impl Gateway {
             model: request.model.clone(),
         };
         if stream {
-            let events = Events::open(model.stream(&ctx, request).await?, form.encoder(head)).await?;
+            let events = SentEvents::open(model.stream(&ctx, request).await?, form.encoder(head)).await?;
             let mut body = GatewayBody::events(events);
             body.hold(permit);
             return Ok(stream_of(body));
@@ -268,6 +271,13 @@ impl Gateway {
         let asked = request.model.clone();
         let answer = model.embed(&ctx, request).await?;
         Ok(json(&embeddings::write(&asked, &answer, encoding)))
+    }
+
+    /// How long a prompt is: reckoned here, from above, because nobody is asked.
+    fn count(&self, body: Value) -> Result<Response<GatewayBody>> {
+        let request = messages::read(body)?.request;
+        self.0.models.resolve(&request.model)?;
+        Ok(json(&serde_json::json!({"input_tokens": crate::route::input_tokens(&request)})))
     }
 
     /// The format in which a model is asked.

@@ -51,7 +51,7 @@ pub(super) trait Encoder: Send {
 const PIECE: usize = 16 * 1024;
 
 /// One streamed answer. Dropping it drops the model's stream first, and with it the request to the provider.
-pub(super) struct Events {
+pub(super) struct SentEvents {
     /// `None` once it is over.
     stream: Option<ChatStream>,
     ahead: VecDeque<Result<ChatEvent>>,
@@ -62,7 +62,7 @@ pub(super) struct Events {
     permit: Option<Permit>,
 }
 
-impl Events {
+impl SentEvents {
     /// Waits until there is content or the end, so that an answer that fails before that has the status of its error.
     ///
     /// # Errors

@@ -102,9 +102,11 @@ impl Ask<'_> {
         let mut most = NanoUsd::ZERO;
         for info in self.models {
             let cost = match &info.price {
-                // Rounding up must not make a free model cost something.
-                Some(price) if price.at_most(1_000_000, 1_000_000).nanos() <= 1 => NanoUsd::ZERO,
-                Some(price) => price.at_most(self.input, self.output_of(info)),
+                Some(price) => price.at_most(&Usage {
+                    input_tokens: Some(self.input),
+                    output_tokens: Some(self.output_of(info)),
+                    ..Usage::default()
+                }),
                 None => unknown(info)?,
             };
             most = most.max(cost);

@@ -258,6 +258,7 @@ pub(crate) struct Answer {
     /// Whether the answer is whole.
     pub(crate) complete: bool,
     /// The time to its first piece, where it was streamed.
+    #[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "only OpenTelemetry is told of it"))]
     pub(crate) first: Option<Duration>,
     /// The time to its last event.
     last: Option<Duration>,

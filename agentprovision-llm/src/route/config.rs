@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentprovision_core::id::TenantId;
 use agentprovision_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::HealthOptions;
+use super::decision::DropReason;
 use crate::clip;
 
 /// Puts the targets of a route in order.
@@ -299,6 +301,26 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
 }
 
 impl RoutingConfig {
+    /// Whether a tenant may use a target, by its name and its provider's.
+    pub(crate) fn allows(&self, tenant: TenantId, target: &str, provider: &str) -> Result<(), DropReason> {
+        if self.tenants.is_empty() {
+            return Ok(());
+        }
+        let Some(rules) = self.tenants.get(&tenant.to_string()) else { return Ok(()) };
+        let matches = |rule: &String| match rule.strip_suffix('*') {
+            Some(prefix) => target.starts_with(prefix),
+            None => rule == target,
+        };
+        if !rules.allow.is_empty() && !rules.allow.iter().any(matches) {
+            return Err(DropReason::NotAllowed);
+        }
+        let region = self.regions.get(target).or_else(|| self.regions.get(provider));
+        if !rules.regions.is_empty() && region.is_none_or(|region| !rules.regions.contains(region)) {
+            return Err(DropReason::Region);
+        }
+        Ok(())
+    }
+
     /// Checks everything, given the selectors of the host's own, the full name of the model a name resolves to, the names
     /// that are known and the providers.
     ///

@@ -29,7 +29,7 @@ pub struct RouteRequest {
 }
 
 /// A target that may answer.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[non_exhaustive]
 pub struct Candidate {
     /// `provider/model`, or the name a model of the host's own is registered under.
@@ -54,6 +54,7 @@ pub struct Candidate {
     pub quality: u32,
     /// Why it may not be asked at the moment.
     #[serde(serialize_with = "blocked", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub blocked: Option<Reason>,
     /// What the strategy gave it; higher is better, on the strategy's own scale.
     pub score: Option<f64>,
@@ -68,7 +69,7 @@ fn blocked<S: Serializer>(reason: &Option<Reason>, serializer: S) -> Result<S::O
 }
 
 /// Why a target was left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DropReason {
@@ -89,7 +90,7 @@ pub enum DropReason {
 }
 
 /// A target that was left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[non_exhaustive]
 pub struct Dropped {
     /// Its name.
@@ -99,7 +100,7 @@ pub struct Dropped {
 }
 
 /// How a request is routed: who is asked, in which order, and who is not.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[non_exhaustive]
 pub struct RouteDecision {
     /// The name that was asked for.

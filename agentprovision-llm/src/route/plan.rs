@@ -206,7 +206,7 @@ impl<M: Served + ?Sized> Ground<'_, M> {
     ) -> Result<Found<M>, DropReason> {
         let target = (self.lookup)(&named.model).map_err(|_| DropReason::Unknown)?;
         let info = Arc::clone(&target.info);
-        self.allowed(ctx, &target, &info)?;
+        self.config.allows(ctx.tenant(), &target.name, &info.provider)?;
         for (name, has) in &needs.capabilities {
             if has(&info) == Some(false) {
                 return Err(DropReason::Capability(name));
@@ -220,7 +220,8 @@ impl<M: Served + ?Sized> Ground<'_, M> {
         if let Some(cap) = &self.config.price_cap {
             let price = info.price.as_ref().ok_or(DropReason::Price)?;
             let above = |cap: Option<i64>, price: i64| cap.is_some_and(|cap| price > cap);
-            if above(cap.input, price.input.0) || above(cap.output, price.output.0) {
+            let column = price.dearest(needs.input_tokens, None);
+            if above(cap.input, column.input.0) || above(cap.output, column.output.0) {
                 return Err(DropReason::Price);
             }
         }
@@ -248,26 +249,6 @@ impl<M: Served + ?Sized> Ground<'_, M> {
             score: None,
         };
         Ok((candidate, target, info))
-    }
-
-    fn allowed(&self, ctx: &Context, target: &Target<M>, info: &ModelInfo) -> Result<(), DropReason> {
-        if self.config.tenants.is_empty() {
-            return Ok(());
-        }
-        let Some(rules) = self.config.tenants.get(&ctx.tenant().to_string()) else { return Ok(()) };
-        let name = &*target.name;
-        let matches = |rule: &String| match rule.strip_suffix('*') {
-            Some(prefix) => name.starts_with(prefix),
-            None => rule == name,
-        };
-        if !rules.allow.is_empty() && !rules.allow.iter().any(matches) {
-            return Err(DropReason::NotAllowed);
-        }
-        let region = self.config.regions.get(name).or_else(|| self.config.regions.get(&info.provider));
-        if !rules.regions.is_empty() && region.is_none_or(|region| !rules.regions.contains(region)) {
-            return Err(DropReason::Region);
-        }
-        Ok(())
     }
 
     fn quality(&self, request: &RouteRequest, target: &str) -> u32 {

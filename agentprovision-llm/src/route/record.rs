@@ -193,14 +193,18 @@ impl Recorder {
         };
         // Counts that came before the end are those so far: what was written after them is not in them.
         let whole = self.finished || end == AttemptEnd::Answered;
-        let partial = self
-            .usage
-            .filter(|_| !whole && self.written > 0)
-            .map(|usage| Usage { output_tokens: usage.output_tokens.max(estimate.output_tokens), ..usage });
+        let partial = self.usage.filter(|_| !whole && self.written > 0).map(|usage| Usage {
+            output_tokens: usage.output_tokens.max(estimate.output_tokens),
+            billed_output_tokens: usage
+                .billed_output_tokens
+                .map(|so_far| so_far.max(estimate.output_tokens.unwrap_or(0))),
+            ..usage
+        });
         let usage = partial.or(self.usage).or(billed.then_some(estimate));
-        let cost = match usage {
-            Some(usage) => info.cost(&usage, self.started),
-            None => Some(NanoUsd::ZERO),
+        let cost = match (self.usage, usage) {
+            (Some(_), Some(usage)) => info.cost(&usage, self.started),
+            (None, Some(usage)) => info.at_most(&usage),
+            (_, None) => Some(NanoUsd::ZERO),
         };
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         log.push(Attempt {

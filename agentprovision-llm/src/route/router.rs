@@ -149,13 +149,7 @@ fn check(
     selectors: &BTreeMap<String, Arc<dyn Selector>>,
 ) -> Result<()> {
     let own: Vec<&str> = selectors.keys().map(String::as_str).collect();
-    let model = |name: &str| {
-        registry.chat(name).map(|target| Arc::clone(&target.name)).or_else(|error| {
-            let embedding = registry.embedding(name).map(|target| Arc::clone(&target.name));
-            let rerank = || registry.rerank(name).map(|target| Arc::clone(&target.name));
-            embedding.or_else(|_| rerank()).map_err(|_| error)
-        })
-    };
+    let model = |name: &str| registry.known(name).map(|(name, _)| name);
     config.check(&own, &model, &registry.names(), &registry.providers())
 }
 

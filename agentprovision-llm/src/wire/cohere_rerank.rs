@@ -1,6 +1,6 @@
 //! Cohere's rerank format, version 2 (`POST /v2/rerank`), which other services of the kind speak too.
 
-use agentprovision_core::model::{Ranked, RerankRequest, RerankResponse};
+use agentprovision_core::model::{Ranked, RerankRequest, RerankResponse, Usage};
 use agentprovision_core::{Error, Result};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -78,8 +78,8 @@ impl RerankDialect for CohereRerank {
         Ok(RerankResponse {
             results: results.collect::<Result<_, _>>()?,
             model: None,
-            usage: None,
-            search_units: count(&body, "search_units"),
+            usage: count(&body, "search_units")
+                .map(|searches| Usage { search_units: Some(searches), ..Usage::default() }),
         })
     }
 
@@ -119,7 +119,7 @@ mod tests {
         );
         let answer = answer.unwrap();
         assert_eq!(answer.results, [Ranked { index: 1, score: 0.9 }]);
-        assert_eq!(answer.search_units, Some(1));
+        assert_eq!(answer.usage.unwrap().search_units, Some(1));
         for (body, category) in [
             ("", Category::Malformed),
             ("{}", Category::Malformed),

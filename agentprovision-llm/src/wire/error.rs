@@ -128,7 +128,7 @@ pub struct ProviderError {
     pub hints: Vec<RetryHint>,
     /// Token counts that came with the failure in one body: the provider may bill them. A stream gives those it has
     /// seen before its error.
-    pub usage: Option<Usage>,
+    pub usage: Option<Box<Usage>>,
 }
 
 fn show<T: fmt::Display>(name: &str, value: Option<&T>) -> String {

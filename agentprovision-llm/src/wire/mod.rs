@@ -2,6 +2,11 @@
 //!
 //! A [`Dialect`] encodes a request, decodes a whole answer or a stream, and classifies errors. It does no I/O, holds no
 //! key and never retries; [`HttpModel`](crate::HttpModel) does the talking.
+//!
+//! What a provider knows beyond the vocabulary is asked for with the fields of `extra`, which go into the request
+//! unchanged; a field that the vocabulary has too is refused. Of an answer, what has no place in the vocabulary is not
+//! kept: log probabilities, citations, which servers or tiers were used. What the provider wants to see again is, in
+//! [`Continuation`](agentprovision_core::model::Continuation).
 
 #[cfg(feature = "anthropic")]
 pub mod anthropic_messages;

@@ -186,7 +186,7 @@ async fn messages_are_read() {
             ]},
         ],
         "tools": [{"name": "add", "description": "adds", "input_schema": {"type": "object"}}],
-        "tool_choice": {"type": "tool", "name": "add"},
+        "tool_choice": {"type": "tool", "name": "add", "disable_parallel_tool_use": true},
         "temperature": 0.5,
         "stop_sequences": ["END"],
         "output_config": {"format": {"type": "json_schema", "schema": {"type": "object", "title": "T"}}, "effort": "low"},
@@ -198,7 +198,7 @@ async fn messages_are_read() {
     expected.stop = vec!["END".into()];
     expected.route.affinity = Some("u-1".into());
     let extra = json!({"top_k": 5, "thinking": {"type": "enabled", "budget_tokens": 1024}, "metadata": {"user_id": "u-1"},
-        "cache_control": {"type": "ephemeral"}, "output_config": {"effort": "low"}});
+        "parallel_tool_calls": false, "cache_control": {"type": "ephemeral"}, "output_config": {"effort": "low"}});
     expected.extra = extra.as_object().unwrap().clone();
     assert_eq!(read("anthropic", "/v1/messages", &body).await, expected);
     let failed = json!({"model": "m", "max_tokens": 1, "messages": [
@@ -405,4 +405,15 @@ async fn models_are_listed_for_both_libraries() {
     );
     let none = world.get("/v1/models/of%2Fnobody").await;
     assert_eq!((none.status.as_u16(), &none.json()["error"]["code"]), (404, &json!("model_not_found")));
+}
+
+#[tokio::test]
+async fn prompts_are_counted_without_asking_anybody() {
+    let world = World::text("ok");
+    let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "a".repeat(300)}]});
+    let counted = world.post("/v1/messages/count_tokens", &body).await.json();
+    assert!((100..200).contains(&counted["input_tokens"].as_u64().unwrap()), "{counted}");
+    body["model"] = "of-nobody".into();
+    assert_eq!(world.post("/v1/messages/count_tokens", &body).await.status, 404);
+    assert!(!world.model.was_asked());
 }

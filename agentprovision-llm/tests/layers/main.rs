@@ -12,11 +12,19 @@
 mod cache;
 #[cfg(test)]
 mod cache_key;
+#[cfg(all(test, feature = "cache-semantic"))]
+mod embed;
 #[cfg(test)]
 mod flight;
+#[cfg(test)]
+mod guard;
 #[cfg(test)]
 mod kit;
 #[cfg(test)]
 #[expect(dead_code, reason = "shared with the tests of providers")]
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(test)]
+mod timeout;
+#[cfg(test)]
+mod validate;

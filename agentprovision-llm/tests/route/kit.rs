@@ -278,13 +278,7 @@ pub(crate) struct Bench {
 }
 
 pub(crate) fn price() -> ModelPrice {
-    ModelPrice {
-        input: PicoUsd(1_000_000),
-        output: PicoUsd(2_000_000),
-        cache_read: None,
-        cache_write: None,
-        cache_write_1h: None,
-    }
+    ModelPrice::new(PicoUsd(1_000_000), PicoUsd(2_000_000))
 }
 
 /// Limits so long that only what hangs meets them, and one route `all` over every provider.

@@ -115,7 +115,7 @@ async fn pitfall_19_rerank_fails_over_retries_and_is_recorded_like_conversations
             provider: "own".into(),
             context_window: None,
             max_output_tokens: None,
-            price: Some(price()),
+            price: Some(price().into()),
             capabilities: Default::default(),
         };
         Arc::new(Sorts(info, AtomicUsize::new(failures), error))

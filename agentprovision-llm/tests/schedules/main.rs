@@ -11,6 +11,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
+    clippy::duplicate_mod,
     reason = "a test program over sources that are read for more than it uses"
 )]
 

@@ -157,7 +157,11 @@ impl Script {
             return Effects::none();
         }
         let mut effects = Effects {
-            guards: if rng.one_in(8) { Vec::new() } else { vec![Guard::TenantActive] },
+            guards: match rng.below(8) {
+                0 => Vec::new(),
+                1 => vec![Guard::TenantExists],
+                _ => vec![Guard::TenantActive],
+            },
             quota: if rng.one_in(3) { rng.some(3, |rng| self.quota_op(rng)) } else { Vec::new() },
             audit: rng.some(3, |rng| {
                 let record = AuditRecord::of(ctx, &self.env, "trial.made", "trials", rng.below(9));

@@ -70,6 +70,7 @@ methods! {
     EventsRead "events.read" 2,
     EventsUnpublished "events.unpublished" 2,
     EventsPublished "events.published" 2,
+    EffectsApply "effects.apply" 4,
     ClockAdvance "clock.advance" 6,
 }
 

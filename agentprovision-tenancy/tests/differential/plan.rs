@@ -373,6 +373,10 @@ impl Script {
                 let events = self.events.iter().filter(|_| rng.one_in(2)).cloned().collect::<Vec<_>>();
                 plan!(events.published(&events;))
             }
+            Method::EffectsApply => {
+                let effects = self.effects(rng, &ctx, op.bare);
+                plan!(effects.apply(&ctx; effects))
+            }
             _ => (String::new(), Box::new(|_| Box::pin(async { Answer::default() }))),
         }
     }

@@ -116,7 +116,8 @@ async fn compare(
 
 /// Whether effects may have written audit records.
 fn may_write(method: Method) -> bool {
-    let verbs = ["create", "replace", "insert", "bootstrap", "delete", "revoke", "commit", "signal", "open"];
+    let verbs =
+        ["create", "replace", "insert", "bootstrap", "delete", "revoke", "commit", "signal", "open", "apply"];
     method.name().split_once('.').is_some_and(|(_, verb)| verbs.contains(&verb))
 }
 

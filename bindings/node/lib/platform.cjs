@@ -132,15 +132,19 @@ function list(name, given, fits, what) {
   })
 }
 
-// All keys of a configuration are its own, so all of them are renamed.
-function underscored(value) {
-  if (Array.isArray(value)) return value.map(underscored)
+// What is below these has names of models, routes and tenants for keys.
+const BY_NAME = new Set(['routing.routes', 'routing.fallbacks', 'routing.quality', 'routing.regions', 'routing.tenants'])
+
+// All other keys of a configuration are its own, so they are renamed.
+function underscored(value, path = '') {
+  if (Array.isArray(value)) return value.map((item) => underscored(item, path))
   if (value === null || typeof value !== 'object' || Object.getPrototypeOf(value) !== Object.prototype) return value
   const renamed = new Map()
   for (const [key, inner] of Object.entries(value)) {
     if (inner === undefined) continue
-    if (renamed.has(snake(key))) throw twice(key, snake(key), key)
-    renamed.set(snake(key), underscored(inner))
+    const name = BY_NAME.has(path) ? key : snake(key)
+    if (renamed.has(name)) throw twice(key, name, key)
+    renamed.set(name, underscored(inner, path === '' ? name : `${path}.${name}`))
   }
   return Object.fromEntries(renamed)
 }

@@ -235,6 +235,35 @@ class Models extends Service {
     this.link.check()
     return JSON.parse(sync(() => this.link.native.models()))
   }
+
+  explain(ctx, model, messages, options) { return this.#ask('models.explain', ctx, { model, messages }, options) }
+  complete(ctx, model, messages, options) { return this.#ask('models.complete', ctx, { model, messages }, options) }
+  embed(ctx, model, inputs, options) { return this.#ask('models.embed', ctx, { model, inputs }, options) }
+
+  rerank(ctx, model, query, documents, options) {
+    return this.#ask('models.rerank', ctx, { model, query, documents }, options)
+  }
+
+  /** The answer in pieces, and then what was spent. */
+  stream(ctx, model, messages, options) {
+    const { signal, ...others } = rest('models.stream', options)
+    const { args: shape, answer } = shapes.of('models.stream')
+    const caller = callerOf(ctx, 'models.stream')
+    const text = encode({ ...others, model, messages }, shape)
+    const open = () => this.link.call((id) => this.link.native.stream(id, caller, 'models.stream', text))
+    return new Stream(this.link, open, (item) => decode(item, answer, 'the event'), signal)
+  }
+
+  /** A request that the signal ends. */
+  async #ask(operation, ctx, args, options) {
+    const { signal, ...others } = rest(operation, options)
+    const { args: shape, answer } = shapes.of(operation)
+    const caller = callerOf(ctx, operation)
+    const text = encode({ ...others, ...args }, shape)
+    const said = await this.link.wait((id) => this.link.native.invoke(id, caller, operation, text), signalIn(signal))
+    return decode(said, answer, `the answer of \`${operation}\``)
+  }
 }
+methods(Models, 'models', { list: [] })
 
 module.exports = { Tenants, Users, Keys, Agents, Runs, Sessions, Audit, Usage, Events, Models }

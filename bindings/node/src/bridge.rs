@@ -131,7 +131,10 @@ impl Bridge {
         self.mailbox.work(id, async move {
             let mut builder = builder(&mailbox, &config, &secrets, &parts)?;
             for (name, model) in scripted {
-                builder = builder.model(name, model);
+                builder = builder
+                    .model(name.clone(), model.clone())
+                    .embedder(name.clone(), model.clone())
+                    .reranker(name, model);
             }
             let builder = match clock {
                 Some(env) => builder.env(env),

@@ -158,6 +158,8 @@ class Side:
         for item in variants:
             tags = [value["const"] for value in item["properties"].values() if isinstance(value, dict) and "const" in value]
             name = own.removesuffix("Args").removesuffix("Dict") + camel(tags[0] if tags else next(iter(item["properties"])))
+            # One that shares its name with a record's kind says what it is, as the union does.
+            name += "Dict" if own.endswith("Dict") else ""
             nested = item.get("oneOf", [])
             fields, required = {**shared, **item["properties"]}, [*schema.get("required", []), *item.get("required", [])]
             for inner in nested:

@@ -112,7 +112,10 @@ fn build(
     }
     for model in &parts.scripted {
         let model = model.get();
-        builder = builder.model(model.name.clone(), model.model.clone());
+        builder = builder
+            .model(model.name.clone(), model.model.clone())
+            .embedder(model.name.clone(), model.model.clone())
+            .reranker(model.name.clone(), model.model.clone());
     }
     if let Some(number) = parts.authorizer {
         builder = builder.authorizer(host::authorizer(function(number)));

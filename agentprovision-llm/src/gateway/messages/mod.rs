@@ -7,5 +7,5 @@
 mod read;
 mod write;
 
-pub(super) use read::read;
+pub(super) use read::{read, read_limited};
 pub(super) use write::{Blocks, whole};

@@ -9,11 +9,23 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::gateway::asked::{self, Asked};
-use crate::gateway::fields::{Fields, objects};
+use crate::gateway::fields::{Fields, objects, wrong};
 use crate::gateway::opaque;
 
 /// Who signs thinking that this gateway did not wrap.
 const ISSUER: &str = "anthropic.messages";
+
+/// Reads a request for an answer, which says how long that may be.
+///
+/// # Errors
+/// As [`read`], and when the request says nothing of it.
+pub(in crate::gateway) fn read_limited(body: Value) -> Result<Asked> {
+    let asked = read(body)?;
+    match asked.request.max_tokens {
+        Some(_) => Ok(asked),
+        None => Err(wrong("max_tokens", "the field is required")),
+    }
+}
 
 /// Reads a request.
 ///
@@ -23,11 +35,10 @@ pub(in crate::gateway) fn read(body: Value) -> Result<Asked> {
     let mut body = Fields::body(body)?;
     let mut request = ChatRequest::new(body.required("model")?, Vec::new());
     body.refuse(&["container", "mcp_servers", "context_management"])?;
-    let limit = body.count("max_tokens")?.ok_or_else(|| body.missing("max_tokens"))?;
-    if limit == 0 {
+    request.max_tokens = body.count("max_tokens")?;
+    if request.max_tokens == Some(0) {
         return Err(body.wrong("max_tokens", "expected at least 1"));
     }
-    request.max_tokens = Some(limit);
     let mut cache = Cache::default();
     if let Some(text) = system(&mut body, &mut cache)? {
         request.messages.push(Message::system(text));

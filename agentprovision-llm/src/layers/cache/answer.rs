@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use agentprovision_core::Result;
 use agentprovision_core::model::{
-    AttemptEnd, CallLog, ChatAssembler, ChatEvent, ChatResponse, ChatStream, FinishReason, ModelInfo, Usage,
+    Attempt, AttemptEnd, CallLog, ChatAssembler, ChatEvent, ChatResponse, ChatStream, FinishReason,
+    ModelInfo, Usage,
 };
 use futures_util::{StreamExt, stream};
+
+use crate::layers::events::events;
 
 /// Neighbouring pieces are joined up to this many bytes: pieces of a word each would be mostly overhead.
 const PIECE: usize = 1024;
@@ -30,7 +33,7 @@ impl Answerer {
         if log.len() <= start {
             return Some(Self { provider: info.provider.clone(), model: info.name.clone() });
         }
-        let answered = |attempt: &agentprovision_core::model::Attempt| attempt.end == AttemptEnd::Answered;
+        let answered = |attempt: &Attempt| attempt.end == AttemptEnd::Answered;
         let last = log.attempts().into_iter().skip(start).rfind(answered);
         last.map(|attempt| Self { provider: attempt.provider, model: attempt.model })
     }
@@ -48,6 +51,10 @@ pub(super) const FREE: Usage = Usage {
     cache_write_1h_tokens: None,
     output_tokens: Some(0),
     reasoning_tokens: None,
+    billed_input_tokens: None,
+    billed_output_tokens: None,
+    search_units: None,
+    service_tier: None,
 };
 
 /// A whole answer.
@@ -62,6 +69,12 @@ impl Answer {
     /// The same answer, by this target.
     pub(super) fn by(self, by: Option<Answerer>) -> Self {
         Self { by, ..self }
+    }
+
+    /// Whether it calls tools.
+    #[cfg(feature = "cache-semantic")]
+    pub(super) fn has_calls(&self) -> bool {
+        self.events.iter().any(|event| matches!(event, ChatEvent::ToolCall { .. }))
     }
 
     /// The answer as a whole, at no cost.
@@ -149,26 +162,7 @@ fn text_bytes(event: &ChatEvent) -> usize {
 
 /// A whole answer in the form of a stored one.
 pub(super) fn of_whole(response: &ChatResponse, by: Option<Answerer>) -> Answer {
-    let mut events = Vec::new();
-    if response.id.is_some() || response.model.is_some() {
-        events.push(ChatEvent::Started { id: response.id.clone(), model: response.model.clone() });
-    }
-    if !response.reasoning.is_empty() {
-        events.push(ChatEvent::Reasoning(response.reasoning.clone()));
-    }
-    if !response.text.is_empty() {
-        events.push(ChatEvent::Text(response.text.clone()));
-    }
-    events.extend(response.refusal.clone().map(ChatEvent::Refusal));
-    events.extend(response.tool_calls.iter().enumerate().map(|(index, call)| ChatEvent::ToolCall {
-        index,
-        id: Some(call.id.clone()),
-        name: Some(call.name.clone()),
-        arguments: call.arguments.clone(),
-    }));
-    events.extend(response.continuation.clone().map(ChatEvent::Continuation));
-    events.push(ChatEvent::Finished { reason: response.finish, raw: response.finish_raw.clone() });
-    answer(by, events)
+    answer(by, events(ChatResponse { usage: None, ..response.clone() }))
 }
 
 /// Whether an answer may be given again: it says something, the model was done, and nothing cut or refused it.

@@ -7,12 +7,18 @@
 
 mod answer;
 mod chat;
+mod embed;
 mod flight;
 mod key;
+#[cfg(feature = "cache-semantic")]
+mod semantic;
 mod store;
 
 pub use answer::Answerer;
+pub use embed::{EmbeddingCacheConfig, EmbeddingCacheLayer};
 pub use key::CacheScope;
+#[cfg(feature = "cache-semantic")]
+pub use semantic::{SemanticCacheConfig, SemanticCacheLayer};
 
 use std::fmt;
 use std::sync::Arc;
@@ -157,20 +163,36 @@ impl CacheLayer {
         self.state.invalidate(|_| true);
     }
 
-    /// Drops the answer to this request, for whoever finds that it must not be given again. What is under way is not
-    /// stored either.
+    /// Drops the answer to this request, for whoever finds that it must not be given again.
     ///
     /// # Errors
     /// `invalid_input` when the request has no JSON form.
     pub fn forget(&self, ctx: &Context, request: &ChatRequest) -> Result<()> {
-        let key = self.state.key(ctx, &mut request.clone())?;
-        self.state.forget(&key);
+        self.forget_key(&self.key_of(ctx, &mut request.clone())?);
         Ok(())
     }
 
     /// What it did so far, and what it holds.
     pub fn stats(&self) -> CacheStats {
         self.state.stats()
+    }
+}
+
+/// A cache that can be told that an answer must not be given again.
+pub(super) trait Forgets: fmt::Debug + Send + Sync {
+    /// The key of a request, which is as it was afterwards.
+    fn key_of(&self, ctx: &Context, request: &mut ChatRequest) -> Result<[u8; 32]>;
+    /// Drops what is stored under this key.
+    fn forget_key(&self, key: &[u8; 32]);
+}
+
+impl Forgets for CacheLayer {
+    fn key_of(&self, ctx: &Context, request: &mut ChatRequest) -> Result<[u8; 32]> {
+        self.state.key(ctx, request)
+    }
+
+    fn forget_key(&self, key: &[u8; 32]) {
+        self.state.forget(key);
     }
 }
 

@@ -118,7 +118,6 @@ impl State {
     }
 
     pub(super) fn forget(&self, key: &Key) {
-        self.epoch.fetch_add(1, Ordering::SeqCst);
         self.entries.invalidate(key);
     }
 

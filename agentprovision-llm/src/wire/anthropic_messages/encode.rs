@@ -14,6 +14,9 @@ use crate::wire::{Delivery, WireRequest, strict_schema};
 /// Fields that `extra` may not set, because the rest of the platform relies on them or they have a field of their own.
 const OWNED: [&str; 6] = ["model", "messages", "system", "stream", "tools", "tool_choice"];
 
+/// OpenAI's name for whether calls may come several at a time, which says it to this format too.
+const PARALLEL: &str = "parallel_tool_calls";
+
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 
 pub(super) fn encode(request: &ChatRequest, delivery: Delivery, default_limit: u64) -> Result<WireRequest> {
@@ -55,6 +58,8 @@ pub(super) fn encode(request: &ChatRequest, delivery: Delivery, default_limit: u
         body.insert("stream".into(), json!(true));
     }
     let mut extra = request.extra.clone();
+    // It is part of the choice among the tools here.
+    extra.remove(PARALLEL);
     if let Some(schema) = &request.output_schema {
         body.insert("output_config".into(), output_config(schema, extra.remove("output_config"))?);
     }
@@ -120,6 +125,12 @@ fn tools(request: &ChatRequest, body: &mut Map<String, Value>) -> Result<()> {
         Ok(wire)
     });
     body.insert("tools".into(), tools.collect::<Result<_>>()?);
+    let single =
+        request.extra.get(PARALLEL) == Some(&json!(false)) && request.tool_choice != ToolChoice::None;
+    let mut choice = choice.or_else(|| single.then(|| json!({"type": "auto"})));
+    if let (Some(Value::Object(choice)), true) = (&mut choice, single) {
+        choice.insert("disable_parallel_tool_use".into(), json!(true));
+    }
     if let Some(choice) = choice {
         body.insert("tool_choice".into(), choice);
     }

@@ -271,3 +271,23 @@ fn what_cannot_be_said_is_refused_with_a_reason() {
     });
     assert!(error.message().contains("output_config.format"), "{error}");
 }
+
+#[test]
+fn calls_one_at_a_time_are_part_of_the_choice() {
+    let sent = |choice: ToolChoice, parallel: Value| {
+        let mut request = ChatRequest::new("m", vec![Message::user("hi")]);
+        let input_schema = json!({"type": "object"});
+        request.tools = vec![ToolDefinition { name: "t".into(), description: String::new(), input_schema }];
+        request.tool_choice = choice;
+        request.extra.insert("parallel_tool_calls".into(), parallel);
+        let body = body(&request, Delivery::Whole);
+        assert_eq!(body.get("parallel_tool_calls"), None);
+        body.get("tool_choice").cloned()
+    };
+    let single = json!({"type": "auto", "disable_parallel_tool_use": true});
+    assert_eq!(sent(ToolChoice::Auto, json!(false)), Some(single));
+    let single = json!({"type": "any", "disable_parallel_tool_use": true});
+    assert_eq!(sent(ToolChoice::Required, json!(false)), Some(single));
+    assert_eq!(sent(ToolChoice::None, json!(false)), Some(json!({"type": "none"})));
+    assert_eq!(sent(ToolChoice::Auto, json!(true)), None);
+}

@@ -3,7 +3,8 @@
 //! Written from Anthropic's API reference (`POST /v1/messages`, version 2023-06-01, and its streaming events). Thinking
 //! with its signature, redacted thinking and what the provider's own tools did go into the answer's
 //! [`Continuation`](agentprovision_core::model::Continuation), in the order of the answer, and from there back into the
-//! conversation. A prompt cache is asked for with the `extra` field `cache_control`, which caches up to the last block.
+//! conversation. A prompt cache is asked for with the `extra` field `cache_control`, which caches up to the last block,
+//! and calls one at a time with `parallel_tool_calls`, as at OpenAI.
 
 mod blocks;
 mod classify;

@@ -149,9 +149,9 @@ fn a_stream_and_a_whole_answer_of_the_same_content_are_the_same() {
         input_tokens: Some(30),
         cache_read_tokens: Some(20),
         cache_write_tokens: Some(7),
-        cache_write_1h_tokens: None,
         output_tokens: Some(9),
         reasoning_tokens: Some(4),
+        ..Usage::default()
     };
     assert_eq!(streamed.usage, Some(usage));
     // The same document in place of a stream, from a gateway that knows no streaming.

@@ -1,6 +1,6 @@
 //! Token counts.
 
-use agentprovision_core::model::Usage;
+use agentprovision_core::model::{ServiceTier, Usage};
 use serde_json::Value;
 
 /// The counts of one answer as the wire has them: cumulative, so a newer count replaces an older one.
@@ -13,6 +13,7 @@ pub(super) struct Counts {
     write_1h: Option<u64>,
     output: Option<u64>,
     thinking: Option<u64>,
+    tier: Option<ServiceTier>,
     compaction: Compaction,
 }
 
@@ -42,6 +43,8 @@ impl Counts {
                 *slot = Some(count);
             }
         }
+        let tier = wire.get("service_tier").and_then(Value::as_str).and_then(ServiceTier::from_wire);
+        self.tier = tier.or(self.tier);
         if let Some(iterations) = wire.get("iterations").and_then(Value::as_array) {
             let of = |name: &str| {
                 let compactions = iterations
@@ -81,8 +84,9 @@ impl Counts {
             cache_write_1h_tokens: self.write_1h,
             output_tokens: plus(self.output, more.output),
             reasoning_tokens: self.thinking,
+            ..Usage::default()
         };
-        (usage != Usage::default()).then_some(usage)
+        (usage != Usage::default()).then_some(Usage { service_tier: self.tier, ..usage })
     }
 }
 
@@ -101,7 +105,8 @@ mod tests {
     #[test]
     fn the_cache_counts_within_the_input_and_the_last_count_holds() {
         let start = json!({"input_tokens": 3, "cache_read_input_tokens": 20, "cache_creation_input_tokens": 100,
-            "cache_creation": {"ephemeral_5m_input_tokens": 60, "ephemeral_1h_input_tokens": 40}, "output_tokens": 1});
+            "cache_creation": {"ephemeral_5m_input_tokens": 60, "ephemeral_1h_input_tokens": 40}, "output_tokens": 1,
+            "service_tier": "priority"});
         let end =
             json!({"input_tokens": 5, "output_tokens": 9, "output_tokens_details": {"thinking_tokens": 4}});
         let expected = Usage {
@@ -111,6 +116,8 @@ mod tests {
             cache_write_1h_tokens: Some(40),
             output_tokens: Some(9),
             reasoning_tokens: Some(4),
+            service_tier: Some(ServiceTier::Priority),
+            ..Usage::default()
         };
         assert_eq!(of(&[start.clone(), end]), Some(expected));
         // Only the breakdown of the writes.

@@ -48,7 +48,7 @@ pub(super) fn whole(body: &Value) -> Result<Vec<ChatEvent>, ProviderError> {
     for block in content.into_iter().flatten() {
         answer.whole_block(block, &mut out);
     }
-    out.extend(body.get("usage").and_then(usage).map(ChatEvent::Usage));
+    out.extend(usage(body).map(ChatEvent::Usage));
     answer.finish(raw, &mut out);
     Ok(out)
 }

@@ -104,7 +104,7 @@ impl Decoder {
             "contentBlockStart" => self.answer.begin(index, part("start"), out),
             "contentBlockDelta" => self.answer.delta(index, part("delta"), out),
             "messageStop" => self.answer.finish(part("stopReason").as_str(), out),
-            "metadata" => out.extend(usage(part("usage")).map(ChatEvent::Usage)),
+            "metadata" => out.extend(usage(&event).map(ChatEvent::Usage)),
             _ => {}
         }
         Ok(())

@@ -1,10 +1,12 @@
 //! Token counts.
 
-use agentprovision_core::model::Usage;
+use agentprovision_core::model::{ServiceTier, Usage};
 use serde_json::Value;
 
-/// The counts of a `usage` object, or `None` when it has none. Cache reads and writes are beside the input on the wire.
-pub(super) fn usage(wire: &Value) -> Option<Usage> {
+/// The counts of an answer or of its last event, or `None` when it has none. Cache reads and writes are beside the input
+/// on the wire.
+pub(super) fn usage(answer: &Value) -> Option<Usage> {
+    let wire = answer.get("usage")?;
     let count = |name: &str| wire.get(name).and_then(Value::as_u64);
     let (read, write) = (count("cacheReadInputTokens"), count("cacheWriteInputTokens"));
     let sum = |parts: [u64; 3]| parts.into_iter().fold(0, u64::saturating_add);
@@ -21,9 +23,10 @@ pub(super) fn usage(wire: &Value) -> Option<Usage> {
         cache_write_tokens: write,
         cache_write_1h_tokens: hour,
         output_tokens: count("outputTokens"),
-        reasoning_tokens: None,
+        ..Usage::default()
     };
-    (usage != Usage::default()).then_some(usage)
+    let tier = answer.pointer("/serviceTier/type").and_then(Value::as_str).and_then(ServiceTier::from_wire);
+    (usage != Usage::default()).then_some(Usage { service_tier: tier, ..usage })
 }
 
 #[cfg(test)]
@@ -34,6 +37,7 @@ mod tests {
 
     #[test]
     fn the_cache_counts_within_the_input() {
+        let usage = |wire: &Value| super::usage(&json!({"usage": wire, "serviceTier": {"type": "flex"}}));
         let wire = json!({"inputTokens": 2, "outputTokens": 5, "totalTokens": 1329, "cacheReadInputTokens": 20,
             "cacheWriteInputTokens": 1300,
             "cacheDetails": [{"ttl": "5m", "inputTokens": 1000}, {"ttl": "1h", "inputTokens": 300}]});
@@ -43,10 +47,16 @@ mod tests {
             cache_write_tokens: Some(1300),
             cache_write_1h_tokens: Some(300),
             output_tokens: Some(5),
-            reasoning_tokens: None,
+            service_tier: Some(ServiceTier::Flex),
+            ..Usage::default()
         };
         assert_eq!(usage(&wire), Some(expected));
-        let plain = Usage { input_tokens: Some(2), output_tokens: Some(5), ..Usage::default() };
+        let plain = Usage {
+            input_tokens: Some(2),
+            output_tokens: Some(5),
+            service_tier: expected.service_tier,
+            ..Usage::default()
+        };
         assert_eq!(usage(&json!({"inputTokens": 2, "outputTokens": 5})), Some(plain));
         for empty in [json!(null), json!({}), json!({"inputTokens": -1}), json!([1])] {
             assert_eq!(usage(&empty), None, "{empty}");

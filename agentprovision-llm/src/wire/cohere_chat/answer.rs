@@ -212,7 +212,7 @@ fn text(value: Option<&Value>) -> Option<&str> {
     value.and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-/// Token counts: what the model read and wrote, not what is billed, which leaves out Cohere's own part of the prompt.
+/// Token counts: what the model read and wrote, and what is billed, which leaves out Cohere's own part of the prompt.
 fn usage(wire: &Value) -> Option<Usage> {
     let count = |path: &str| {
         let value = wire.pointer(path)?;
@@ -225,6 +225,8 @@ fn usage(wire: &Value) -> Option<Usage> {
         input_tokens: count("/tokens/input_tokens"),
         cache_read_tokens: count("/cached_tokens"),
         output_tokens: count("/tokens/output_tokens"),
+        billed_input_tokens: count("/billed_units/input_tokens"),
+        billed_output_tokens: count("/billed_units/output_tokens"),
         ..Usage::default()
     };
     (usage != Usage::default()).then_some(usage)

@@ -128,6 +128,8 @@ fn a_stream_and_a_whole_answer_of_the_same_content_are_the_same() {
         input_tokens: Some(9),
         cache_read_tokens: Some(3),
         output_tokens: Some(4),
+        billed_input_tokens: Some(1),
+        billed_output_tokens: Some(2),
         ..Usage::default()
     };
     assert_eq!((streamed.usage, streamed.id.as_deref()), (Some(expected), Some("r")));

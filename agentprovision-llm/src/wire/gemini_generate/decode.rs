@@ -26,7 +26,7 @@ pub(super) fn decode(
     for chunk in body.as_array().map_or(std::slice::from_ref(&body), Vec::as_slice) {
         // A call Google could not read fails the answer, and is billed.
         answer.chunk(chunk, &mut events).map_err(|mut error| {
-            error.usage = answer.usage();
+            error.usage = answer.usage().map(Box::new);
             error
         })?;
     }

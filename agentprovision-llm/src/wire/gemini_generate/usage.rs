@@ -1,6 +1,6 @@
 //! Token counts.
 
-use agentprovision_core::model::Usage;
+use agentprovision_core::model::{ServiceTier, Usage};
 use serde_json::Value;
 
 /// The counts of `usageMetadata` seen so far. They are running totals, and a chunk may leave some of them out.
@@ -11,6 +11,7 @@ pub(super) struct Counts {
     cached: Option<u64>,
     candidates: Option<u64>,
     thoughts: Option<u64>,
+    tier: Option<ServiceTier>,
 }
 
 impl Counts {
@@ -29,6 +30,9 @@ impl Counts {
                 any = true;
             }
         }
+        // Google's Gemini API and Vertex AI say it under different names.
+        let named = ["serviceTier", "trafficType"].into_iter().filter_map(|name| wire.get(name)?.as_str());
+        self.tier = named.filter_map(ServiceTier::from_wire).next().or(self.tier);
         any
     }
 
@@ -40,6 +44,7 @@ impl Counts {
             cache_read_tokens: self.cached,
             output_tokens: sum(self.candidates, self.thoughts),
             reasoning_tokens: self.thoughts,
+            service_tier: self.tier,
             ..Usage::default()
         }
     }
@@ -66,17 +71,18 @@ mod tests {
         {
             assert!(!counts.update(&empty), "{empty}");
         }
-        assert_eq!(counts.usage(), Usage::default());
+        assert_eq!(counts.usage(), Usage { service_tier: Some(ServiceTier::Standard), ..Usage::default() });
         assert!(counts.update(&json!({"promptTokenCount": 5, "thoughtsTokenCount": 2})));
         assert!(
             counts.update(&json!({"promptTokenCount": 5, "candidatesTokenCount": 3, "thoughtsTokenCount": 4,
-            "cachedContentTokenCount": 1, "toolUsePromptTokenCount": 7}))
+            "cachedContentTokenCount": 1, "toolUsePromptTokenCount": 7, "serviceTier": "flex"}))
         );
         let expected = Usage {
             input_tokens: Some(12),
             cache_read_tokens: Some(1),
             output_tokens: Some(7),
             reasoning_tokens: Some(4),
+            service_tier: Some(ServiceTier::Flex),
             ..Usage::default()
         };
         assert_eq!(counts.usage(), expected);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::again::Again;
 use super::classify;
 use super::stream::{Calls, events_of};
-use super::usage::usage;
+use super::usage::of_answer;
 use crate::wire::{Category, ProviderError};
 
 pub(super) fn decode(
@@ -64,7 +64,7 @@ pub(super) fn whole(body: &Value, again: Option<Again>) -> Result<Vec<ChatEvent>
         });
         out.extend(again.map(ChatEvent::Continuation));
     }
-    out.extend(body.get("usage").and_then(usage).map(ChatEvent::Usage));
+    out.extend(of_answer(body).map(ChatEvent::Usage));
     out.push(finished(raw)?);
     Ok(out)
 }

@@ -1,10 +1,10 @@
 //! Streamed answers.
 
-use agentprovision_core::model::{ChatEvent, Usage};
+use agentprovision_core::model::{ChatEvent, ServiceTier, Usage};
 use serde_json::Value;
 
 use super::again::Again;
-use super::usage::{merge, usage};
+use super::usage::{merge, of_answer, tier};
 use super::{classify, decode};
 use crate::wire::ProviderError;
 use crate::wire::streamed::Events;
@@ -16,6 +16,7 @@ pub(super) struct Chunks {
     model: Option<String>,
     calls: Calls,
     usage: Option<Usage>,
+    tier: Option<ServiceTier>,
     again: Option<Again>,
     finished: bool,
 }
@@ -33,9 +34,11 @@ impl Events for Chunks {
                 again.see(delta);
             }
         }
-        let usages = [chunk.get("usage"), chunk.get("x_groq").and_then(|groq| groq.get("usage"))];
-        if let Some(counts) = usages.into_iter().flatten().find_map(usage) {
-            let counts = merge(self.usage, counts);
+        // Not every chunk names the tier, and the one with the counts may not.
+        self.tier = tier(chunk).or(self.tier);
+        if let Some(counts) = of_answer(chunk) {
+            let counts =
+                merge(self.usage, Usage { service_tier: counts.service_tier.or(self.tier), ..counts });
             self.usage = Some(counts);
             out.push(ChatEvent::Usage(counts));
         }

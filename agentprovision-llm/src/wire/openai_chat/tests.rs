@@ -94,9 +94,9 @@ fn a_stream_and_a_whole_answer_of_the_same_content_are_the_same() {
         input_tokens: Some(9),
         cache_read_tokens: Some(2),
         cache_write_tokens: None,
-        cache_write_1h_tokens: None,
         output_tokens: Some(4),
         reasoning_tokens: Some(1),
+        ..Usage::default()
     };
     assert_eq!(streamed.usage, Some(expected));
     // The same document in place of a stream, from a server that knows no streaming.

@@ -1,7 +1,19 @@
 //! Token counts, under the names of both formats of OpenAI: many servers mix them.
 
-use agentprovision_core::model::Usage;
+use agentprovision_core::model::{ServiceTier, Usage};
 use serde_json::Value;
+
+/// The counts of an answer or of a chunk, which says beside them what service tier it has; `None` when it has none.
+pub(in crate::wire) fn of_answer(answer: &Value) -> Option<Usage> {
+    let usages = [answer.get("usage"), answer.get("x_groq").and_then(|groq| groq.get("usage"))];
+    let usage = usages.into_iter().flatten().find_map(usage)?;
+    Some(Usage { service_tier: tier(answer).or(usage.service_tier), ..usage })
+}
+
+/// The service tier an object names.
+pub(in crate::wire) fn tier(wire: &Value) -> Option<ServiceTier> {
+    wire.get("service_tier").and_then(Value::as_str).and_then(ServiceTier::from_wire)
+}
 
 /// The counts of a `usage` object, or `None` when it has none.
 pub(in crate::wire) fn usage(wire: &Value) -> Option<Usage> {
@@ -40,11 +52,11 @@ pub(in crate::wire) fn usage(wire: &Value) -> Option<Usage> {
             &["input_tokens_details", "cache_write_tokens"],
             &["cache_creation_input_tokens"],
         ]),
-        cache_write_1h_tokens: None,
         output_tokens: output,
         reasoning_tokens: reasoning,
+        ..Usage::default()
     };
-    (usage != Usage::default()).then_some(usage)
+    (usage != Usage::default()).then_some(Usage { service_tier: tier(wire), ..usage })
 }
 
 /// Counts written as `256.0`.
@@ -62,6 +74,10 @@ pub(in crate::wire) fn merge(old: Option<Usage>, new: Usage) -> Usage {
         cache_write_1h_tokens: new.cache_write_1h_tokens.or(old.cache_write_1h_tokens),
         output_tokens: new.output_tokens.or(old.output_tokens),
         reasoning_tokens: new.reasoning_tokens.or(old.reasoning_tokens),
+        billed_input_tokens: new.billed_input_tokens.or(old.billed_input_tokens),
+        billed_output_tokens: new.billed_output_tokens.or(old.billed_output_tokens),
+        search_units: new.search_units.or(old.search_units),
+        service_tier: new.service_tier.or(old.service_tier),
     }
 }
 
@@ -89,6 +105,22 @@ mod tests {
         assert_eq!(counts, expected);
         let zero = usage(&json!({"prompt_tokens_details": {"cached_tokens": 0}})).unwrap();
         assert_eq!(zero.cache_read_tokens, Some(0));
+    }
+
+    #[test]
+    fn the_service_tier_is_said_beside_the_counts_and_alone_is_no_usage() {
+        let answer = json!({"usage": {"prompt_tokens": 3}, "service_tier": "flex"});
+        assert_eq!(of_answer(&answer).unwrap().service_tier, Some(ServiceTier::Flex));
+        let groq = json!({"x_groq": {"usage": {"prompt_tokens": 3}}, "service_tier": "on_demand"});
+        assert_eq!(of_answer(&groq).unwrap().service_tier, Some(ServiceTier::Standard));
+        let within =
+            json!({"usage": {"prompt_tokens": 3, "service_tier": "priority"}, "service_tier": "auto"});
+        assert_eq!(of_answer(&within).unwrap().service_tier, Some(ServiceTier::Priority));
+        for none in [json!({"service_tier": "flex"}), json!({"usage": {"service_tier": "flex"}})] {
+            assert_eq!(of_answer(&none), None, "{none}");
+        }
+        let later = merge(of_answer(&answer), Usage { output_tokens: Some(1), ..Usage::default() });
+        assert_eq!(later.service_tier, Some(ServiceTier::Flex));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use agentprovision_core::model::{ChatEvent, Continuation, FinishReason, Usage};
 use serde_json::Value;
 
 use super::classify;
-use crate::wire::openai_chat::usage::usage;
+use crate::wire::openai_chat::usage::of_answer;
 use crate::wire::streamed::Events;
 use crate::wire::{Category, ProviderError};
 
@@ -341,7 +341,7 @@ impl Answer {
             self.item(place, wire, out);
             self.items.entry(place).or_default().whole = Some(wire.clone());
         }
-        let counts: Option<Usage> = response.get("usage").and_then(usage);
+        let counts: Option<Usage> = of_answer(response);
         if let Some(error) = classify::embedded(response) {
             out.extend(counts.map(ChatEvent::Usage));
             return Err(error);

@@ -1,12 +1,15 @@
 //! What commits together with a change.
 
 use agentprovision_core::audit::AuditRecord;
-use agentprovision_core::effect::{Effects, Guard};
+use agentprovision_core::context::Context;
+use agentprovision_core::effect::{EffectStore, Effects, Guard};
 use agentprovision_core::event::PlatformEvent;
 use agentprovision_core::tenant::TenantState;
 use agentprovision_core::usage::UsageEvent;
 use agentprovision_core::{Error, ErrorKind, Result, canonical};
+use async_trait::async_trait;
 
+use super::SqlStore;
 use super::conn::{SystemTx, TenantTx};
 use super::multi::{AUDIT_PENDING, OUTBOX, USAGE};
 use super::value::{Value, values};
@@ -23,11 +26,27 @@ pub(super) fn active(state: Option<TenantState>) -> Result<()> {
     }
 }
 
+/// What [`Guard::TenantExists`] says about a state.
+fn exists(state: Option<TenantState>) -> Result<()> {
+    match state {
+        Some(TenantState::Active | TenantState::Suspended) => Ok(()),
+        Some(TenantState::Deleted) | None => Err(tenants::missing()),
+    }
+}
+
+#[async_trait]
+impl EffectStore for SqlStore {
+    async fn apply(&self, ctx: &Context, effects: Effects) -> Result<()> {
+        self.change(ctx.tenant(), effects, |_| Box::pin(async { Ok(()) })).await
+    }
+}
+
 /// Checks the conditions; comes before the change.
 pub(super) async fn guard(tx: &mut TenantTx<'_>, effects: &Effects) -> Result<()> {
     for guard in &effects.guards {
         match guard {
             Guard::TenantActive => active(tenants::state(tx).await?)?,
+            Guard::TenantExists => exists(tenants::state(tx).await?)?,
             Guard::AdminRemains(user) => identity::check_admin_remains(tx, *user).await?,
             other => return Err(unknown(other)),
         }

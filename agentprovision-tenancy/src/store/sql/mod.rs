@@ -161,6 +161,7 @@ impl Backend for SqlBackend {
             usage: store.clone(),
             quota: store.clone(),
             events: store.clone(),
+            effects: store.clone(),
         }
     }
 

@@ -49,7 +49,9 @@ from .error import (
 )
 from .event import Events, NumberedEvent, PlatformEvent
 from .model import ChatEvent, ChatRequest, Model, ModelAnswer, model
+from .models import ModelEntry, ModelEvent, Models, RouteDecision
 from .platform import Platform
+from .routing import RoutingConfig
 from .run import Chain, Outcome, Run, RunEvent, RunRecord, Runs, RunStream, Session, Sessions
 from .tenancy import ApiKey, ApiKeys, NewApiKey, Tenant, Tenants, User, Users
 from .tool import Tool, ToolCall, tool
@@ -90,6 +92,9 @@ __all__ = [
     "InvalidInputError",
     "Model",
     "ModelAnswer",
+    "ModelEntry",
+    "ModelEvent",
+    "Models",
     "NewApiKey",
     "NotFoundError",
     "NumberedEvent",
@@ -104,6 +109,8 @@ __all__ = [
     "QuotaExceededError",
     "RateLimitedError",
     "ReadOnlyError",
+    "RouteDecision",
+    "RoutingConfig",
     "Run",
     "RunEvent",
     "RunRecord",

@@ -172,6 +172,248 @@ class SecuritySpec(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class AnsweredChatResponse(Record):
+    """An answer and what was spent on it."""
+
+    answer: ChatResponse
+    """The answer."""
+    attempts: list[Attempt]
+    """The requests to providers, in the order they ended; none where a stored answer was given."""
+    cost_usd: Decimal | None
+    """What they cost together; absent when a price is unknown."""
+    usage: Usage | None
+    """Their token counts together; absent when nothing was billed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatResponse(Record):
+    """A whole answer of a model."""
+
+    finish: FinishReason
+    """Why it ended."""
+    finish_raw: str | None
+    """The provider's word for it."""
+    id: str | None
+    """The provider's id of the answer."""
+    model: str | None
+    """The model that answered, as the provider names it."""
+    text: str
+    """The text."""
+    usage: Usage | None
+    """Token counts; absent when the provider sent none."""
+    continuation: Continuation | None = None
+    """What the provider wants to see again when this answer is sent back to it."""
+    reasoning: str | None = None
+    """Reasoning the provider showed."""
+    refusal: str | None = None
+    """A refusal, in the model's words."""
+    tool_calls: list[ToolRequest] | None = None
+    """Tool calls, in the order of the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation(Record):
+    """What a provider wants to see again when its own answer is sent back to it: signed or encrypted reasoning, above
+    all.
+    Another provider than the issuer would refuse it, so it is left out there.
+    """
+
+    issuer: str
+    """Who can read it: the name of a dialect, or of a provider where its keys are its own."""
+    items: list[Any]
+    """Parts of the answer in the issuer's own wire format."""
+
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "other"]
+"""Why an answer ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRequest(Record):
+    """A tool call as a model asked for it."""
+
+    arguments: str
+    """The exact argument bytes the model sent."""
+    complete: bool
+    """Whether the arguments are whole: a call cut off in the middle is never executed."""
+    id: str
+    """The provider's id of the call, which the result names."""
+    name: str
+    """The tool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage(Record):
+    """Token counts as the provider reported them; a field that was not reported is absent, never invented as zero."""
+
+    cache_read_tokens: int | None
+    """Those of the prompt tokens that were read from the provider's cache."""
+    cache_write_tokens: int | None
+    """Those of the prompt tokens that were written to the provider's cache."""
+    input_tokens: int | None
+    """Prompt tokens, including cache reads and writes."""
+    output_tokens: int | None
+    """Billable completion tokens, including reasoning."""
+    reasoning_tokens: int | None
+    """Those of the completion tokens that were reasoning."""
+    cache_write_1h_tokens: int | None = None
+    """Those of the cache writes that are kept for an hour, where the provider prices these apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptAnswered(Record):
+    """It gave the whole answer."""
+
+    cost: Decimal | None
+    """What it cost: zero when nothing was billed, absent when the price is unknown."""
+    credential: int
+    """Which of the provider's credentials, counted from 0."""
+    duration_us: int
+    """How long it took, in microseconds."""
+    estimated: bool
+    """Whether the counts are an estimate from above, because the provider gave none."""
+    first_content_us: int | None
+    """How long it took to the first piece of the answer, in microseconds, where it was streamed and there was one."""
+    hedge: bool
+    """Whether it ran beside a slow one."""
+    model: str
+    """The model, by the provider's name for it."""
+    provider: str
+    """The provider."""
+    started: datetime
+    """When it began."""
+    usage: Usage | None
+    """Token counts; absent when nothing was billed."""
+    end: Literal["answered"]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed(Record):
+    """It failed."""
+
+    cost: Decimal | None
+    """What it cost: zero when nothing was billed, absent when the price is unknown."""
+    credential: int
+    """Which of the provider's credentials, counted from 0."""
+    duration_us: int
+    """How long it took, in microseconds."""
+    estimated: bool
+    """Whether the counts are an estimate from above, because the provider gave none."""
+    first_content_us: int | None
+    """How long it took to the first piece of the answer, in microseconds, where it was streamed and there was one."""
+    hedge: bool
+    """Whether it ran beside a slow one."""
+    model: str
+    """The model, by the provider's name for it."""
+    provider: str
+    """The provider."""
+    started: datetime
+    """When it began."""
+    usage: Usage | None
+    """Token counts; absent when nothing was billed."""
+    category: str
+    """What kind of failure it was, in the provider layer's words; the kind's name where there is no other."""
+    end: Literal["failed"]
+    kind: str
+    """The kind of its error."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptDropped(Record):
+    """Nobody waited any more: the caller went away, or another attempt was faster."""
+
+    cost: Decimal | None
+    """What it cost: zero when nothing was billed, absent when the price is unknown."""
+    credential: int
+    """Which of the provider's credentials, counted from 0."""
+    duration_us: int
+    """How long it took, in microseconds."""
+    estimated: bool
+    """Whether the counts are an estimate from above, because the provider gave none."""
+    first_content_us: int | None
+    """How long it took to the first piece of the answer, in microseconds, where it was streamed and there was one."""
+    hedge: bool
+    """Whether it ran beside a slow one."""
+    model: str
+    """The model, by the provider's name for it."""
+    provider: str
+    """The provider."""
+    started: datetime
+    """When it began."""
+    usage: Usage | None
+    """Token counts; absent when nothing was billed."""
+    end: Literal["dropped"]
+
+
+Attempt = Union[AttemptAnswered, AttemptFailed, AttemptDropped]
+"""One request to a provider, after it ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredEmbedResponse(Record):
+    """An answer and what was spent on it."""
+
+    answer: EmbedResponse
+    """The answer."""
+    attempts: list[Attempt]
+    """The requests to providers, in the order they ended; none where a stored answer was given."""
+    cost_usd: Decimal | None
+    """What they cost together; absent when a price is unknown."""
+    usage: Usage | None
+    """Their token counts together; absent when nothing was billed."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedResponse(Record):
+    """The vectors of texts."""
+
+    model: str | None
+    """The model that answered, as the provider names it."""
+    usage: Usage | None
+    """Token counts; absent when the provider sent none."""
+    vectors: list[list[float]]
+    """One vector for each text, in the order of the texts, all of one length."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredRerankResponse(Record):
+    """An answer and what was spent on it."""
+
+    answer: RerankResponse
+    """The answer."""
+    attempts: list[Attempt]
+    """The requests to providers, in the order they ended; none where a stored answer was given."""
+    cost_usd: Decimal | None
+    """What they cost together; absent when a price is unknown."""
+    usage: Usage | None
+    """Their token counts together; absent when nothing was billed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RerankResponse(Record):
+    """The documents of a request, the best first."""
+
+    model: str | None
+    """The model that answered, as the provider names it."""
+    results: list[Ranked]
+    """The documents, the best first, each at most once."""
+    usage: Usage | None
+    """Token counts; absent when the provider sent none."""
+    search_units: int | None = None
+    """Searches the provider bills, where it bills by these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked(Record):
+    """How well one document answers the query."""
+
+    index: int
+    """Its place among the documents of the request, from 0."""
+    score: float
+    """Higher is better; the scale is the model's own."""
+
+
+@dataclass(frozen=True, slots=True)
 class ApiKey(Record):
     """An API key. The secret itself is nowhere."""
 
@@ -244,6 +486,57 @@ class AuditRecord(Record):
 
 AuditResult = Literal["success", "failure"]
 """How an action ended."""
+
+
+CacheUse = Literal["default", "always", "refresh", "never"]
+"""Whether a stored answer may be given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate(Record):
+    """A target that may answer."""
+
+    cost: Decimal | None
+    """The expected cost: the whole prompt, and the longest answer that is expected; absent when the price is unknown.
+    """
+    custom: bool
+    """Whether it was made for the task and goes first."""
+    expected_ms: float | None
+    """The expected time of the answer in milliseconds, with a penalty for failures; absent while nothing is known."""
+    failing: float
+    """The share of its attempts that failed lately, 0 to 1."""
+    group: int
+    """Its group: 0 for what was asked for, then one for each fallback. Groups stay in order."""
+    provider: str
+    """The provider."""
+    quality: int
+    """Quality by the host's own measure, 0 to 1000."""
+    score: float | None
+    """What the strategy gave it; higher is better, on the strategy's own scale."""
+    target: str
+    """`provider/model`, or the name a model of the host's own is registered under."""
+    warm: bool
+    """Whether it answered the last request with the same affinity key, so that its prompt cache is warm."""
+    weight: int
+    """Its share, for the strategies that weigh."""
+    blocked: str | None = None
+    """Why it may not be asked at the moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities(Record):
+    """What a model can do beside text in, text out; an absent field is unknown, and unknown is tried."""
+
+    documents: bool | None = None
+    """Reads documents."""
+    images: bool | None = None
+    """Reads images."""
+    output_schema: bool | None = None
+    """Keeps its answer to a JSON Schema."""
+    reasoning: bool | None = None
+    """Reasons before it answers."""
+    tools: bool | None = None
+    """Calls tools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,6 +643,8 @@ class ChatRequest(Record):
     """Which of them."""
     tools: list[ToolDefinition]
     """Tools the model may call."""
+    route: RouteHints | None = None
+    """What the caller says about who answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,30 +753,34 @@ Source = Union[SourceBase64, SourceUrl]
 
 
 @dataclass(frozen=True, slots=True)
-class Continuation(Record):
-    """What a provider wants to see again when its own answer is sent back to it: signed or encrypted reasoning, above
-    all.
-    Another provider than the issuer would refuse it, so it is left out there.
+class RouteHints(Record):
+    """What a caller says about who answers and how hard it is tried. None of it is part of what the provider is told,
+    and
+    a model that is no router ignores all of it.
     """
 
-    issuer: str
-    """Who can read it: the name of a dialect, or of a provider where its keys are its own."""
-    items: list[Any]
-    """Parts of the answer in the issuer's own wire format."""
-
-
-@dataclass(frozen=True, slots=True)
-class ToolRequest(Record):
-    """A tool call as a model asked for it."""
-
-    arguments: str
-    """The exact argument bytes the model sent."""
-    complete: bool
-    """Whether the arguments are whole: a call cut off in the middle is never executed."""
-    id: str
-    """The provider's id of the call, which the result names."""
-    name: str
-    """The tool."""
+    affinity: str | None = None
+    """Requests with one key go to one target while it is well, so that its prompt cache is used; the session's id in a
+    run. It is also the unit of experiments.
+    """
+    cache: CacheUse | None = None
+    """Whether a stored answer may be given."""
+    deadline: datetime | None = None
+    """When the whole answer must be there; also the context's deadline counts."""
+    fallbacks: list[str] | None = None
+    """Models to try, in order, when the one that is named cannot answer."""
+    max_attempts: int | None = None
+    """The most requests to providers, retries, fallbacks and hedges together; the configured number where absent, which
+    it can only lower.
+    """
+    pay_once: bool | None = None
+    """Ends after the first attempt that a provider may bill, whatever became of it."""
+    project: str | None = None
+    """The project whose budget pays."""
+    strategy: str | None = None
+    """The strategy that puts the candidates in order, by name; the configured one where absent."""
+    tags: dict[str, str] | None = None
+    """The caller's own labels, for selectors and telemetry."""
 
 
 ToolChoice = Union[Literal["auto"], Literal["none"], Literal["required"], dict[str, str]]
@@ -498,54 +797,6 @@ class ToolDefinition(Record):
     """JSON Schema of its input."""
     name: str
     """The name the model calls it by."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChatResponse(Record):
-    """A whole answer of a model."""
-
-    finish: FinishReason
-    """Why it ended."""
-    finish_raw: str | None
-    """The provider's word for it."""
-    id: str | None
-    """The provider's id of the answer."""
-    model: str | None
-    """The model that answered, as the provider names it."""
-    text: str
-    """The text."""
-    usage: Usage | None
-    """Token counts; absent when the provider sent none."""
-    continuation: Continuation | None = None
-    """What the provider wants to see again when this answer is sent back to it."""
-    reasoning: str | None = None
-    """Reasoning the provider showed."""
-    refusal: str | None = None
-    """A refusal, in the model's words."""
-    tool_calls: list[ToolRequest] | None = None
-    """Tool calls, in the order of the answer."""
-
-
-FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "other"]
-"""Why an answer ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Usage(Record):
-    """Token counts as the provider reported them; a field that was not reported is absent, never invented as zero."""
-
-    cache_read_tokens: int | None
-    """Those of the prompt tokens that were read from the provider's cache."""
-    cache_write_tokens: int | None
-    """Those of the prompt tokens that were written to the provider's cache."""
-    input_tokens: int | None
-    """Prompt tokens, including cache reads and writes."""
-    output_tokens: int | None
-    """Billable completion tokens, including reasoning."""
-    reasoning_tokens: int | None
-    """Those of the completion tokens that were reasoning."""
-    cache_write_1h_tokens: int | None = None
-    """Those of the cache writes that are kept for an hour, where the provider prices these apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -580,6 +831,20 @@ class ContextRecord(Record):
     """The tenant."""
     user: str
     """The user."""
+
+
+DropReason = Union[Literal["unknown"], Literal["not_allowed"], Literal["region"], dict[str, str], Literal["context_window"], Literal["price"], Literal["selector"]]
+"""Why a target was left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped(Record):
+    """A target that was left out."""
+
+    reason: DropReason
+    """Why."""
+    target: str
+    """Its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -681,6 +946,183 @@ class JournalRow(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class ModelEntry(Record):
+    """A name that can be asked for."""
+
+    info: ModelInfo
+    """What is known of it; of a route, of the first model the tenant may use."""
+    kind: ModelKind
+    """What it stands for."""
+    name: str
+    """The name."""
+    status: ModelStatus | None
+    """How it is; absent for a route, and for a model that was not asked since the platform started."""
+    targets: list[str] | None = None
+    """The names a route stands for, as far as the tenant may use them; empty for a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo(Record):
+    """What a model is and can do."""
+
+    capabilities: Capabilities
+    """What it can do beside text."""
+    context_window: int | None
+    """Longest input and output together, in tokens; absent when unknown."""
+    max_output_tokens: int | None
+    """Longest output in tokens; absent when unknown."""
+    name: str
+    """The name agents use."""
+    price: ModelPrice | None
+    """The price; absent when unknown, and unknown is never zero."""
+    provider: str
+    """The provider that serves it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPrice(Record):
+    """Prices of one model, in pico-USD per token."""
+
+    cache_read: int | None
+    """Prompt tokens read from the provider's cache; the input price where absent."""
+    cache_write: int | None
+    """Prompt tokens written to the provider's cache; the input price where absent."""
+    input: int
+    """Prompt tokens that come from no cache."""
+    output: int
+    """Completion tokens."""
+    cache_write_1h: int | None = None
+    """Prompt tokens written to the provider's cache for an hour; the price of other writes where absent."""
+
+
+ModelKind = Literal["route", "chat", "embedding", "rerank"]
+"""What a name stands for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus(Record):
+    """How a model is at the moment."""
+
+    blocked: int
+    """How many of them may not be asked at the moment."""
+    credentials: int
+    """How many credentials it has."""
+    failing: float
+    """The share of its attempts that failed lately, 0 to 1."""
+    first_ms: float | None
+    """The expected time to the first piece of an answer in milliseconds; absent while nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEventStarted(Record):
+    """The provider's id and model of the answer; may come more than once."""
+
+    id: str | None
+    """The id of the answer."""
+    model: str | None
+    """The model that answers, as the provider names it."""
+    type: Literal["started"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEventText(Record):
+    """More text."""
+
+    text: str
+    """The text."""
+    type: Literal["text"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEventReasoning(Record):
+    """More reasoning."""
+
+    text: str
+    """The text."""
+    type: Literal["reasoning"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEventRefusal(Record):
+    """More of a refusal."""
+
+    text: str
+    """The text."""
+    type: Literal["refusal"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEventToolCall(Record):
+    """More of a tool call: the id and name when it begins, argument text as it comes."""
+
+    arguments: str
+    """More argument text."""
+    id: str | None
+    """The id, on its first piece."""
+    index: int
+    """Which call of this answer, from 0, in the order they began."""
+    name: str | None
+    """The tool, on its first piece."""
+    type: Literal["tool_call"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEventContinuation(Record):
+    """What the provider wants to see again when its answer is sent back; the last one holds."""
+
+    continuation: Continuation
+    """It, for the `continuation` of an assistant's message."""
+    type: Literal["continuation"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEventUsage(Record):
+    """Token counts so far; the last one holds."""
+
+    type: Literal["usage"]
+    usage: Usage
+    """The counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEventFinished(Record):
+    """The answer is complete; only usage and what was spent may follow."""
+
+    raw: str | None
+    """The provider's word for it."""
+    reason: FinishReason
+    """Why it ended."""
+    type: Literal["finished"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEventSpent(Record):
+    """The end: what was spent."""
+
+    attempts: list[Attempt]
+    """The requests to providers, in the order they ended; none where a stored answer was given."""
+    cost_usd: Decimal | None
+    """What they cost together; absent when a price is unknown."""
+    type: Literal["spent"]
+    usage: Usage | None
+    """Their token counts together; absent when nothing was billed."""
+
+
+ModelEvent = Union[
+    ModelEventStarted,
+    ModelEventText,
+    ModelEventReasoning,
+    ModelEventRefusal,
+    ModelEventToolCall,
+    ModelEventContinuation,
+    ModelEventUsage,
+    ModelEventFinished,
+    ModelEventSpent,
+]
+"""A piece of an answer of a model, and at its end what was spent on it."""
+
+
+@dataclass(frozen=True, slots=True)
 class NewApiKey(Record):
     """A new API key, with the text that is shown this once."""
 
@@ -764,6 +1206,24 @@ class Problem(Record):
 
 Severity = Literal["error", "warning"]
 """Whether a problem stops a deployment."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteDecision(Record):
+    """How a request is routed: who is asked, in which order, and who is not."""
+
+    candidates: list[Candidate]
+    """Who is asked, in this order."""
+    dropped: list[Dropped]
+    """Who is not, in the order they were looked at."""
+    input_tokens: int
+    """The estimated length of the prompt, in tokens, from above."""
+    output_tokens: int
+    """The longest answer that is expected, in tokens."""
+    requested: str
+    """The name that was asked for."""
+    strategy: str
+    """The strategy or selector that put the first group in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1329,6 +1789,56 @@ class ConsistencyArgs(TypedDict, total=False):
     """The smaller size."""
 
 
+class ContentTextDict(TypedDict, total=False):
+    """Text."""
+
+    text: Required[str]
+    """The text."""
+    type: Required[Literal["text"]]
+
+
+class ContentImageDict(TypedDict, total=False):
+    """An image."""
+
+    media_type: Required[str]
+    """Its media type, such as `image/png`."""
+    source: Required[SourceDict]
+    """The bytes."""
+    type: Required[Literal["image"]]
+
+
+class ContentDocumentDict(TypedDict, total=False):
+    """A document."""
+
+    media_type: Required[str]
+    """Its media type, such as `application/pdf`."""
+    name: str | None
+    """Its name, where it has one."""
+    source: Required[SourceDict]
+    """The bytes."""
+    type: Required[Literal["document"]]
+
+
+ContentDict = Union[ContentTextDict, ContentImageDict, ContentDocumentDict]
+"""A piece of a user's message."""
+
+
+class SourceBase64Dict(TypedDict, total=False):
+    """Here, in base64 (RFC 4648, section 4)."""
+
+    base64: Required[str]
+
+
+class SourceUrlDict(TypedDict, total=False):
+    """Where the provider fetches them."""
+
+    url: Required[str]
+
+
+SourceDict = Union[SourceBase64Dict, SourceUrlDict]
+"""Where the bytes of a file are."""
+
+
 class ContinuationDict(TypedDict, total=False):
     """What a provider wants to see again when its own answer is sent back to it: signed or encrypted reasoning, above
     all.
@@ -1341,8 +1851,75 @@ class ContinuationDict(TypedDict, total=False):
     """Parts of the answer in the issuer's own wire format."""
 
 
+Conversation = Union[str, Sequence[MessageDict]]
+"""A conversation; a text alone is what the user says."""
+
+
+class MessageSystemDict(TypedDict, total=False):
+    """Instructions."""
+
+    role: Required[Literal["system"]]
+    text: Required[str]
+    """The text."""
+
+
+class MessageUserDict(TypedDict, total=False):
+    """What the user said."""
+
+    content: Required[Sequence[ContentDict]]
+    """The pieces, in order."""
+    role: Required[Literal["user"]]
+
+
+class MessageAssistantDict(TypedDict, total=False):
+    """What the model answered."""
+
+    continuation: ContinuationDict | None
+    """What the provider that answered wants to see again."""
+    role: Required[Literal["assistant"]]
+    text: Required[str]
+    """The text; may be empty."""
+    tool_calls: Sequence[ToolRequestDict]
+    """The tool calls it asked for."""
+
+
+class MessageToolDict(TypedDict, total=False):
+    """The result of a tool call."""
+
+    call_id: Required[str]
+    """The id of the call."""
+    content: Required[str]
+    """The result as text: JSON, or the message of an error."""
+    is_error: bool
+    """Whether the tool failed."""
+    name: Required[str]
+    """The tool."""
+    role: Required[Literal["tool"]]
+
+
+MessageDict = Union[MessageSystemDict, MessageUserDict, MessageAssistantDict, MessageToolDict]
+"""One message of a conversation."""
+
+
+class ToolRequestDict(TypedDict, total=False):
+    """A tool call as a model asked for it."""
+
+    arguments: Required[str]
+    """The exact argument bytes the model sent."""
+    complete: Required[bool]
+    """Whether the arguments are whole: a call cut off in the middle is never executed."""
+    id: Required[str]
+    """The provider's id of the call, which the result names."""
+    name: Required[str]
+    """The tool."""
+
+
 Effect = Literal["pure", "idempotent", "transactional", "unsafe"]
 """What calling a tool does to the world, which decides what may be repeated after a crash."""
+
+
+EmbedPurpose = Literal["query", "document", "similarity", "classification", "clustering"]
+"""What vectors are for; models that were trained for it make others for a question than for what answers it."""
 
 
 EntriesArgs = TypedDict(
@@ -1463,7 +2040,96 @@ class UsageDict(TypedDict, total=False):
     """Those of the completion tokens that were reasoning."""
 
 
-class ModelInfoArgs(TypedDict, total=False):
+class ModelAskArgs(TypedDict, total=False):
+    """What a chat model or a route is asked."""
+
+    extra: Mapping[str, Any] | None
+    """Fields of the provider's own wire format, passed through unchanged."""
+    max_tokens: int | None
+    """Longest answer in tokens; the provider's default where absent."""
+    messages: Required[Conversation]
+    """The conversation so far; a text alone is what the user says."""
+    model: Required[str]
+    """The name of the model or the route."""
+    output_schema: Mapping[str, Any] | None
+    """JSON Schema the answer must match."""
+    route: RouteHintsDict | None
+    """What the caller says about who answers."""
+    seed: int | None
+    """Seed for repeatable sampling, where the provider has it."""
+    stop: Sequence[str] | None
+    """Sequences that end the answer."""
+    temperature: float | None
+    """Sampling temperature; the provider's default where absent."""
+    tool_choice: ToolChoiceDict | None
+    """Which of them; default `auto`."""
+    tools: Sequence[ToolDefinitionDict] | None
+    """Tools the model may call."""
+
+
+class RouteHintsDict(TypedDict, total=False):
+    """What a caller says about who answers and how hard it is tried. None of it is part of what the provider is told,
+    and
+    a model that is no router ignores all of it.
+    """
+
+    affinity: str | None
+    """Requests with one key go to one target while it is well, so that its prompt cache is used; the session's id in a
+    run. It is also the unit of experiments.
+    """
+    cache: CacheUse
+    """Whether a stored answer may be given."""
+    deadline: datetime | str | None
+    """When the whole answer must be there; also the context's deadline counts."""
+    fallbacks: Sequence[str]
+    """Models to try, in order, when the one that is named cannot answer."""
+    max_attempts: int | None
+    """The most requests to providers, retries, fallbacks and hedges together; the configured number where absent, which
+    it can only lower.
+    """
+    pay_once: bool
+    """Ends after the first attempt that a provider may bill, whatever became of it."""
+    project: str | None
+    """The project whose budget pays."""
+    strategy: str | None
+    """The strategy that puts the candidates in order, by name; the configured one where absent."""
+    tags: Mapping[str, str]
+    """The caller's own labels, for selectors and telemetry."""
+
+
+ToolChoiceDict = Union[Literal["auto"], Literal["none"], Literal["required"], Mapping[str, str]]
+"""Which tools a model may call."""
+
+
+class ToolDefinitionDict(TypedDict, total=False):
+    """A tool as a model sees it."""
+
+    description: Required[str]
+    """What it does, for the model."""
+    input_schema: Required[Any]
+    """JSON Schema of its input."""
+    name: Required[str]
+    """The name the model calls it by."""
+
+
+class ModelEmbedArgs(TypedDict, total=False):
+    """Texts for an embedding model."""
+
+    dimensions: int | None
+    """Length of the vectors; the model's default where absent."""
+    extra: Mapping[str, Any] | None
+    """Fields of the provider's own wire format, passed through unchanged."""
+    inputs: Required[Sequence[str]]
+    """The texts, none of them empty."""
+    model: Required[str]
+    """The name of the model or the route."""
+    purpose: EmbedPurpose | None
+    """What the vectors are for; models that know no difference ignore it."""
+    route: RouteHintsDict | None
+    """What the caller says about who answers."""
+
+
+class ModelInfoDict(TypedDict, total=False):
     """What a model is, as the host says."""
 
     context_window: int | None
@@ -1472,13 +2138,13 @@ class ModelInfoArgs(TypedDict, total=False):
     """Longest output in tokens."""
     name: Required[str]
     """The name agents use."""
-    price: ModelPriceArgs | None
+    price: ModelPriceDict | None
     """The price; without one its cost is unknown, and unknown is never zero."""
     provider: str | None
     """The provider that serves it; default `host`."""
 
 
-class ModelPriceArgs(TypedDict, total=False):
+class ModelPriceDict(TypedDict, total=False):
     """Prices of a model, in US dollars per million tokens."""
 
     cache_read: Decimal | str | None
@@ -1491,6 +2157,23 @@ class ModelPriceArgs(TypedDict, total=False):
     """Prompt tokens that come from no cache."""
     output: Required[Decimal | str]
     """Completion tokens."""
+
+
+class ModelRerankArgs(TypedDict, total=False):
+    """Documents for a rerank model."""
+
+    documents: Required[Sequence[str]]
+    """The documents to sort."""
+    extra: Mapping[str, Any] | None
+    """Fields of the provider's own wire format, passed through unchanged."""
+    model: Required[str]
+    """The name of the model or the route."""
+    query: Required[str]
+    """What is searched for."""
+    route: RouteHintsDict | None
+    """What the caller says about who answers."""
+    top_n: int | None
+    """How many of the best to name; all where absent."""
 
 
 OnDisconnect = Literal["continue", "cancel"]
@@ -1726,8 +2409,15 @@ __all__ = [
     "AgentState",
     "AgentVersionArgs",
     "Answer",
+    "AnsweredChatResponse",
+    "AnsweredEmbedResponse",
+    "AnsweredRerankResponse",
     "ApiKey",
     "Approval",
+    "Attempt",
+    "AttemptAnswered",
+    "AttemptDropped",
+    "AttemptFailed",
     "AuditEntry",
     "AuditRecord",
     "AuditResult",
@@ -1737,6 +2427,9 @@ __all__ = [
     "BudgetDict",
     "BudgetLimits",
     "BudgetLimitsDict",
+    "CacheUse",
+    "Candidate",
+    "Capabilities",
     "Chain",
     "ChainStep",
     "ChainSummary",
@@ -1753,13 +2446,22 @@ __all__ = [
     "Checkpoint",
     "ConsistencyArgs",
     "Content",
+    "ContentDict",
     "ContentDocument",
+    "ContentDocumentDict",
     "ContentImage",
+    "ContentImageDict",
     "ContentText",
+    "ContentTextDict",
     "ContextRecord",
     "Continuation",
     "ContinuationDict",
+    "Conversation",
+    "DropReason",
+    "Dropped",
     "Effect",
+    "EmbedPurpose",
+    "EmbedResponse",
     "EntriesArgs",
     "EventReadArgs",
     "FinishReason",
@@ -1777,12 +2479,35 @@ __all__ = [
     "MemberContextArgs",
     "Message",
     "MessageAssistant",
+    "MessageAssistantDict",
+    "MessageDict",
     "MessageSystem",
+    "MessageSystemDict",
     "MessageTool",
+    "MessageToolDict",
     "MessageUser",
+    "MessageUserDict",
     "ModelAnswerArgs",
-    "ModelInfoArgs",
-    "ModelPriceArgs",
+    "ModelAskArgs",
+    "ModelEmbedArgs",
+    "ModelEntry",
+    "ModelEvent",
+    "ModelEventContinuation",
+    "ModelEventFinished",
+    "ModelEventReasoning",
+    "ModelEventRefusal",
+    "ModelEventSpent",
+    "ModelEventStarted",
+    "ModelEventText",
+    "ModelEventToolCall",
+    "ModelEventUsage",
+    "ModelInfo",
+    "ModelInfoDict",
+    "ModelKind",
+    "ModelPrice",
+    "ModelPriceDict",
+    "ModelRerankArgs",
+    "ModelStatus",
     "ModelToolCallArgs",
     "NewApiKey",
     "NumberedEvent",
@@ -1792,6 +2517,11 @@ __all__ = [
     "PlatformEvent",
     "Problem",
     "ProveArgs",
+    "Ranked",
+    "RerankResponse",
+    "RouteDecision",
+    "RouteHints",
+    "RouteHintsDict",
     "RunApproveArgs",
     "RunByIdArgs",
     "RunEvent",
@@ -1818,7 +2548,10 @@ __all__ = [
     "Severity",
     "Source",
     "SourceBase64",
+    "SourceBase64Dict",
+    "SourceDict",
     "SourceUrl",
+    "SourceUrlDict",
     "SpanArgs",
     "StepError",
     "StepKind",
@@ -1828,8 +2561,11 @@ __all__ = [
     "TenantCreateArgs",
     "TenantState",
     "ToolChoice",
+    "ToolChoiceDict",
     "ToolDefinition",
+    "ToolDefinitionDict",
     "ToolRequest",
+    "ToolRequestDict",
     "ToolSpecArgs",
     "TurnArgs",
     "Usage",

@@ -19,6 +19,8 @@ from .audit import AuditLog
 from .context import Context, OperatorContext, RequestInfo
 from .error import ConflictError, InvalidInputError
 from .event import Events
+from .models import Models
+from .routing import RoutingConfig
 from .run import Runs, Sessions
 from .tenancy import ApiKeys, Tenants, Users
 from .testing import ManualClock
@@ -28,19 +30,6 @@ __all__ = ["Platform"]
 
 _THROUGH = 30.0
 """Seconds a platform may take to close at the end of a scope that is cancelled."""
-
-
-class Models:
-    """The models agents may name."""
-
-    __slots__ = ("_native",)
-
-    def __init__(self, native: _native.Platform) -> None:
-        self._native = native
-
-    def names(self) -> list[str]:
-        """Their names."""
-        return self._native.models()
 
 
 class Platform:
@@ -69,7 +58,7 @@ class Platform:
         self.audit = AuditLog(self)
         self.events = Events(self)
         self.keys = ApiKeys(self)
-        self.models = Models(native)
+        self.models = Models(self)
         self.runs = Runs(self)
         self.sessions = Sessions(self)
         self.tenants = Tenants(self)
@@ -94,6 +83,7 @@ class Platform:
         subscribers: Iterable[Callable[..., Any]] = (),
         secrets: Mapping[str, str] | None = None,
         clock: ManualClock | None = None,
+        routing: RoutingConfig | None = None,
         **options: Any,
     ) -> Opening:
         """Opens a platform: `await` it, or use it with `async with`, which also closes it.
@@ -109,8 +99,11 @@ class Platform:
             subscribers: Functions of a list of events, called at least once for each event, in order.
             secrets: Values for the environment variables the configuration names; asked before the environment.
             clock: A manual clock, for tests.
+            routing: How requests to models are routed: routes, fallbacks, strategies, limits of time.
             **options: Further settings of the configuration, such as `pepper_env`, `permissions` or `engine`.
         """
+        if routing is not None:
+            options["routing"] = routing
         return Opening(store, providers, tools, models, authorizer, subscribers, secrets, clock, options)
 
     def operator(self, actor: str, *, reason: str) -> OperatorContext:

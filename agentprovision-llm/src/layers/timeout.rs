@@ -1,0 +1,222 @@
+//! Deadlines of an answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentprovision_core::context::Context;
+use agentprovision_core::model::{
+    ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest, EmbedResponse, EmbeddingModel,
+    ModelInfo,
+};
+use agentprovision_core::{Env, Error, ErrorKind, Result, Timestamp};
+use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+use tower::Layer;
+
+use super::refuse;
+
+/// How long an answer may take. A request's own deadline and that of its context count as well: the earliest holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TimeoutConfig {
+    /// The whole answer, in milliseconds; 10 minutes by default, and without a limit when `null`.
+    pub total_ms: Option<u64>,
+    /// The first piece of a streamed answer, in milliseconds; 2 minutes by default.
+    pub first_event_ms: Option<u64>,
+    /// From one piece of a streamed answer to the next, in milliseconds; a minute by default. Token counts and signs of
+    /// life of a connection are no pieces of an answer.
+    pub idle_ms: Option<u64>,
+}
+
+impl Default for TimeoutConfig {
+    fn default() -> Self {
+        Self { total_ms: Some(600_000), first_event_ms: Some(120_000), idle_ms: Some(60_000) }
+    }
+}
+
+impl TimeoutConfig {
+    /// Everything that is wrong with it, by the name of the field.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let parts = [("first_event_ms", self.first_event_ms), ("idle_ms", self.idle_ms)];
+        for (field, limit) in [("total_ms", self.total_ms)].into_iter().chain(parts) {
+            if limit == Some(0) {
+                problems.push(format!("`{field}` must be more than 0; leave the limit out with `null`"));
+            }
+        }
+        for (field, limit) in parts {
+            if let (Some(limit), Some(total)) = (limit, self.total_ms)
+                && limit > total
+            {
+                problems.push(format!("`{field}` is {limit}, more than `total_ms`, which is {total}"));
+            }
+        }
+        problems
+    }
+}
+
+/// Ends a request with `deadline_exceeded` when its answer takes too long. The exchange with the provider is closed, so
+/// that nothing more is generated.
+#[derive(Clone, Debug)]
+pub struct TimeoutLayer {
+    config: TimeoutConfig,
+    env: Env,
+}
+
+impl TimeoutLayer {
+    /// Deadlines by this clock.
+    ///
+    /// # Errors
+    /// `invalid_input`, naming every problem of the configuration.
+    pub fn new(config: TimeoutConfig, env: Env) -> Result<Self> {
+        refuse("the timeouts", &config.problems())?;
+        Ok(Self { config, env })
+    }
+}
+
+impl Layer<Arc<dyn ChatModel>> for TimeoutLayer {
+    type Service = Arc<dyn ChatModel>;
+
+    fn layer(&self, inner: Arc<dyn ChatModel>) -> Self::Service {
+        Arc::new(Timed { inner, layer: self.clone() })
+    }
+}
+
+impl Layer<Arc<dyn EmbeddingModel>> for TimeoutLayer {
+    type Service = Arc<dyn EmbeddingModel>;
+
+    fn layer(&self, inner: Arc<dyn EmbeddingModel>) -> Self::Service {
+        Arc::new(Timed { inner, layer: self.clone() })
+    }
+}
+
+#[derive(Debug)]
+struct Timed<M: ?Sized> {
+    inner: Arc<M>,
+    layer: TimeoutLayer,
+}
+
+/// A point on the clock's monotonic time, and what it ends.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    at: Duration,
+    words: &'static str,
+}
+
+impl Limit {
+    fn error(self) -> Error {
+        Error::new(ErrorKind::DeadlineExceeded, self.words)
+    }
+}
+
+/// The one that comes first.
+fn earliest(limits: [Option<Limit>; 2]) -> Option<Limit> {
+    limits.into_iter().flatten().min_by_key(|limit| limit.at)
+}
+
+impl TimeoutLayer {
+    /// So long from now.
+    fn after(&self, millis: Option<u64>, words: &'static str) -> Option<Limit> {
+        let at = |millis| self.env.monotonic().saturating_add(Duration::from_millis(millis));
+        millis.map(|millis| Limit { at: at(millis), words })
+    }
+
+    /// When the whole answer must be there.
+    fn whole(&self, ctx: &Context, deadline: Option<Timestamp>) -> Option<Limit> {
+        let asked = [ctx.deadline(), deadline].into_iter().flatten().min();
+        let asked = asked.map(|deadline| Limit {
+            at: self.env.monotonic().saturating_add(deadline.since(self.env.now())),
+            words: "the deadline of the request passed before the answer was complete",
+        });
+        earliest([asked, self.after(self.config.total_ms, "the answer was not complete in time")])
+    }
+
+    /// Waits for a future, which is dropped when the limit comes first.
+    async fn within<T>(&self, limit: Option<Limit>, future: impl Future<Output = T>) -> Result<T> {
+        let Some(limit) = limit else { return Ok(future.await) };
+        let left = limit.at.saturating_sub(self.env.monotonic());
+        self.env.timeout(left, future).await.ok_or_else(|| limit.error())
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl ChatModel for Timed<dyn ChatModel> {
+    fn info(&self) -> &ModelInfo {
+        self.inner.info()
+    }
+
+    async fn complete(&self, ctx: &Context, request: ChatRequest) -> Result<ChatResponse> {
+        let limit = self.layer.whole(ctx, request.route.deadline);
+        self.layer.within(limit, self.inner.complete(ctx, request)).await?
+    }
+
+    async fn stream(&self, ctx: &Context, request: ChatRequest) -> Result<ChatStream> {
+        let whole = self.layer.whole(ctx, request.route.deadline);
+        let config = &self.layer.config;
+        let first = self.layer.after(config.first_event_ms, "the answer did not begin in time");
+        let opened = self.layer.within(earliest([whole, first]), self.inner.stream(ctx, request)).await?;
+        let timed = TimedStream { inner: Some(opened?), layer: self.layer.clone(), whole, next: first };
+        Ok(stream::unfold(timed, |mut timed| async {
+            let item = timed.next().await?;
+            Some((item, timed))
+        })
+        .boxed())
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl EmbeddingModel for Timed<dyn EmbeddingModel> {
+    fn info(&self) -> &ModelInfo {
+        self.inner.info()
+    }
+
+    async fn embed(&self, ctx: &Context, request: EmbedRequest) -> Result<EmbedResponse> {
+        let limit = self.layer.whole(ctx, request.route.deadline);
+        self.layer.within(limit, self.inner.embed(ctx, request)).await?
+    }
+}
+
+struct TimedStream {
+    /// `None` once it is over.
+    inner: Option<ChatStream>,
+    layer: TimeoutLayer,
+    whole: Option<Limit>,
+    /// For the next piece of the answer; runs only while somebody waits for it.
+    next: Option<Limit>,
+}
+
+impl TimedStream {
+    async fn next(&mut self) -> Option<Result<ChatEvent>> {
+        let inner = self.inner.as_mut()?;
+        if self.next.is_none() {
+            let idle = "the answer stopped in the middle for too long";
+            self.next = self.layer.after(self.layer.config.idle_ms, idle);
+        }
+        let over = self.whole.filter(|whole| whole.at <= self.layer.env.monotonic());
+        let item = match over {
+            // Also when the rest of it is there: nobody was to wait for so long.
+            Some(whole) => Err(whole.error()),
+            None => self.layer.within(earliest([self.whole, self.next]), inner.next()).await,
+        };
+        match item {
+            Ok(Some(Ok(event))) => {
+                if event.is_content() {
+                    self.next = None;
+                }
+                Some(Ok(event))
+            }
+            Ok(last) => {
+                self.inner = None;
+                last
+            }
+            Err(error) => {
+                // Closes the exchange before anybody hears of it.
+                self.inner = None;
+                Some(Err(error))
+            }
+        }
+    }
+}

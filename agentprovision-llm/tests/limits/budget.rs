@@ -1,0 +1,540 @@
+//! Budgets around models.
+
+use super::*;
+
+/// A model as a router is one: it writes its attempts into the log as they end, also when it is dropped.
+#[derive(Debug)]
+struct Attempting {
+    info: ModelInfo,
+    attempts: Vec<Attempt>,
+    stalls: bool,
+}
+
+struct Pending {
+    log: agentprovision_core::model::CallLog,
+    attempt: Attempt,
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.log.push(self.attempt.clone());
+    }
+}
+
+fn attempt(tokens: Option<(u64, u64)>, cost: Option<i64>) -> Attempt {
+    Attempt {
+        provider: "p".into(),
+        model: "m".into(),
+        credential: 0,
+        started: Timestamp::default(),
+        duration_us: 1,
+        first_content_us: None,
+        hedge: false,
+        end: AttemptEnd::Answered,
+        usage: tokens.map(|(input, output)| Usage {
+            input_tokens: Some(input),
+            output_tokens: Some(output),
+            ..Usage::default()
+        }),
+        estimated: false,
+        cost: cost.map(NanoUsd::from_nanos),
+    }
+}
+
+#[async_trait]
+impl ChatModel for Attempting {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    async fn complete(&self, _: &Context, request: ChatRequest) -> Result<ChatResponse> {
+        let pending: Vec<Pending> = self
+            .attempts
+            .iter()
+            .map(|attempt| Pending { log: request.log.clone(), attempt: attempt.clone() })
+            .collect();
+        if self.stalls {
+            std::future::pending::<()>().await;
+        }
+        drop(pending);
+        Err(Error::new(ErrorKind::Unavailable, "nobody answered"))
+    }
+
+    async fn stream(&self, _: &Context, request: ChatRequest) -> Result<ChatStream> {
+        let pending: Vec<Pending> = self
+            .attempts
+            .iter()
+            .map(|attempt| Pending { log: request.log.clone(), attempt: attempt.clone() })
+            .collect();
+        let events = stream::iter([Ok(ChatEvent::Text("well".into()))]).chain(stream::pending());
+        Ok(events.inspect(move |_| _ = pending.len()).boxed())
+    }
+}
+
+struct Budgeted {
+    world: World,
+    ledger: Arc<MemoryLedger>,
+    layer: BudgetLayer,
+}
+
+fn budgeted(config: serde_json::Value) -> Budgeted {
+    let world = world();
+    let ledger = world.ledger();
+    let config: BudgetConfig = serde_json::from_value(config).unwrap();
+    let layer = BudgetLayer::new(&config, ledger.clone(), world.env.clone()).unwrap();
+    Budgeted { world, ledger, layer }
+}
+
+impl Budgeted {
+    fn around(&self, model: impl ChatModel) -> Arc<dyn ChatModel> {
+        let model: Arc<dyn ChatModel> = Arc::new(model);
+        self.layer.layer(model)
+    }
+
+    /// The budgets of a user in the order of the configuration's scopes, as `(spent, reserved)`.
+    async fn balances(&self, ctx: &Context) -> Vec<(Dimension, u64, u64)> {
+        let balances = self.layer.balances(ctx, "m", &ChatRequest::default().route).await.unwrap();
+        balances.iter().map(|(limit, balance)| (limit.dimension, balance.spent, balance.reserved)).collect()
+    }
+}
+
+fn price(input: i64, output: i64) -> ModelPrice {
+    ModelPrice {
+        input: PicoUsd(input),
+        output: PicoUsd(output),
+        cache_read: None,
+        cache_write: None,
+        cache_write_1h: None,
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_room_is_refused_and_nothing_of_it_stays() {
+    let test = budgeted(json!({
+        "limits": [
+            {"of": {"scope": "tenant"}, "per": "month", "requests": 100},
+            {"of": {"scope": "user"}, "per": "day", "requests": 2},
+        ],
+    }));
+    let inner = Arc::new(talks());
+    let model = test.layer.layer(inner.clone() as Arc<dyn ChatModel>);
+    let ctx = test.world.ctx();
+    model.complete(&ctx, hello()).await.unwrap();
+    let events: Vec<_> = model.stream(&ctx, hello()).await.unwrap().collect().await;
+    assert!(events.iter().all(Result::is_ok));
+    test.world.clock.advance(DAY / 4);
+    let error = refused(model.complete(&ctx, hello()).await, Dimension::Requests, Window::Day);
+    assert_eq!(error.retry(), Retry::After(DAY / 4 * 3));
+    let user = ctx.principal().user();
+    assert!(error.context().contains(&("scope", format!("user `{user}`"))), "{error:?}");
+    assert_eq!(error.message(), format!("the budget of user `{user}` per day has no room for `requests`"));
+    assert_eq!(inner.requests().len(), 2, "nothing was sent");
+    let requests = Dimension::Requests;
+    assert_eq!(test.balances(&ctx).await, [(requests, 2, 0), (requests, 2, 0)]);
+    // Another user of the tenant has a budget of their own.
+    model.complete(&test.world.ctx(), hello()).await.unwrap();
+    test.world.clock.advance(DAY / 4 * 3);
+    model.complete(&ctx, hello()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pitfall_11_concurrent_first_requests_of_an_unknown_user_are_limited() {
+    let test = budgeted(json!({
+        "limits": [{"of": {"scope": "user"}, "per": "day", "cost_usd": "0.01"}],
+        "max_output_tokens": 1000,
+    }));
+    let inner = Arc::new(talks());
+    let model = test.layer.layer(inner.clone() as Arc<dyn ChatModel>);
+    let ctx = test.world.ctx();
+    // 1000 tokens of output are 0.002 USD, and the prompt is a little more: four fit until they are settled.
+    let all = (0..64).map(|_| {
+        let (model, ctx) = (model.clone(), ctx.clone());
+        tokio::spawn(async move { model.stream(&ctx, hello()).await })
+    });
+    let mut streams = Vec::new();
+    for task in all.collect::<Vec<_>>() {
+        match within(task).await.unwrap() {
+            Ok(events) => streams.push(events),
+            Err(error) => drop(refused(Err::<(), _>(error), Dimension::Cost, Window::Day)),
+        }
+    }
+    assert_eq!(streams.len(), 4);
+    assert_eq!(inner.requests().len(), 4);
+    let (_, spent, reserved) = test.balances(&ctx).await[0];
+    assert!(spent == 0 && reserved > 8_000_000 && reserved <= 10_000_000, "{reserved}");
+    for events in streams {
+        assert!(events.all(async |event| event.is_ok()).await);
+    }
+    // What they did use is far less, and exact.
+    let usage = inner.requests()[0].messages.clone();
+    let input = serde_json::to_string(&usage).unwrap().len() as i64 / 4;
+    let (_, spent, reserved) = test.balances(&ctx).await[0];
+    assert_eq!((spent as i64, reserved), (4 * (input * 1000 + 4 * 2000), 0));
+}
+
+#[tokio::test]
+async fn the_most_specific_limit_counts() {
+    let world = world();
+    let (vip, other): (UserId, TenantId) = (world.env.id(), world.env.id());
+    let config = json!({
+        "limits": [
+            {"of": {"scope": "user"}, "per": "day", "requests": 3, "tokens": 1_000_000},
+            {"of": {"scope": "user", "id": vip}, "per": "day", "requests": 5},
+            {"of": {"scope": "user", "tenant": other}, "per": "day", "requests": 1},
+            {"of": {"scope": "project", "id": "dear"}, "per": "day", "requests": 2},
+            {"of": {"scope": "key"}, "per": "day", "requests": 2},
+            {"of": {"scope": "model", "id": "n"}, "per": "day", "requests": 0},
+        ],
+    });
+    let config: BudgetConfig = serde_json::from_value(config).unwrap();
+    let layer = BudgetLayer::new(&config, world.ledger(), world.env.clone()).unwrap();
+    let model = layer.layer(Arc::new(talks()) as Arc<dyn ChatModel>);
+    let passes = async |ctx: &Context, request: ChatRequest| {
+        let mut passed = 0;
+        while model.complete(ctx, request.clone()).await.is_ok() {
+            passed += 1;
+        }
+        passed
+    };
+    assert_eq!(passes(&world.ctx(), hello()).await, 3);
+    assert_eq!(passes(&world.user(vip), hello()).await, 5);
+    assert_eq!(passes(&world.context(other, world.env.id(), None), hello()).await, 1);
+    assert_eq!(passes(&world.context(world.tenant, world.env.id(), Some(world.env.id())), hello()).await, 2);
+    let mut request = hello();
+    request.route.project = Some("dear".into());
+    assert_eq!(passes(&world.ctx(), request.clone()).await, 2);
+    assert_eq!(passes(&world.ctx(), request.clone()).await, 0, "the project's budget is not the user's");
+    request.route.project = Some("cheap".into());
+    assert_eq!(passes(&world.ctx(), request.clone()).await, 3);
+    request.route.project = Some("x".repeat(257));
+    assert_eq!(model.complete(&world.ctx(), request).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    let banned =
+        layer.layer(Arc::new(ScriptedModel::from_fn("n", |_| Reply::text("x"))) as Arc<dyn ChatModel>);
+    let error = banned.complete(&world.ctx(), hello()).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::BudgetExceeded, Retry::Never));
+}
+
+#[tokio::test]
+async fn pitfall_04_a_model_without_a_price_is_never_free_by_accident() {
+    let with = |policy: serde_json::Value| {
+        budgeted(json!({
+            "limits": [{"of": {"scope": "tenant"}, "per": "month", "cost_usd": "3"}],
+            "unknown_price": policy,
+        }))
+    };
+    let unpriced = || talks().price(None);
+    let denying = with(json!("deny"));
+    let ctx = denying.world.ctx();
+    let error = denying.around(unpriced()).complete(&ctx, hello()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PriceUnknown);
+    // A fallback without a price is as bad.
+    let fallback: Arc<dyn ChatModel> =
+        Arc::new(ScriptedModel::from_fn("other", |_| Reply::text("x")).price(None));
+    let layer = denying.layer.clone().models(Arc::new(ModelMap::new([fallback])));
+    let model = layer.layer(Arc::new(talks()) as Arc<dyn ChatModel>);
+    let mut request = hello();
+    model.complete(&ctx, request.clone()).await.unwrap();
+    request.route.fallbacks = vec!["nobody".into(), "other".into()];
+    assert_eq!(model.complete(&ctx, request).await.unwrap_err().kind(), ErrorKind::PriceUnknown);
+
+    let allowing = with(json!("allow"));
+    let ctx = allowing.world.ctx();
+    allowing.around(unpriced()).complete(&ctx, hello()).await.unwrap();
+    assert_eq!(allowing.balances(&ctx).await, [(Dimension::Cost, 0, 0)]);
+
+    let reserving = with(json!({"reserve": "1"}));
+    let ctx = reserving.world.ctx();
+    let model = reserving.around(unpriced());
+    for _ in 0..3 {
+        model.complete(&ctx, hello()).await.unwrap();
+    }
+    assert_eq!(reserving.balances(&ctx).await, [(Dimension::Cost, 3_000_000_000, 0)]);
+    refused(model.complete(&ctx, hello()).await, Dimension::Cost, Window::Month);
+
+    // Where cost is not limited nobody asks for a price.
+    let free = budgeted(json!({"limits": [{"of": {"scope": "tenant"}, "per": "day", "tokens": 100_000}]}));
+    free.around(unpriced()).complete(&free.world.ctx(), hello()).await.unwrap();
+}
+
+#[tokio::test]
+async fn pitfall_13_a_free_model_is_served_when_the_budget_is_used_up() {
+    let test = budgeted(json!({"limits": [{"of": {"scope": "tenant"}, "per": "month", "cost_usd": "0"}]}));
+    let ctx = test.world.ctx();
+    refused(test.around(talks()).complete(&ctx, hello()).await, Dimension::Cost, Window::Month);
+    test.around(talks().price(Some(price(0, 0)))).complete(&ctx, hello()).await.unwrap();
+    // Not one that may fall back to a model that is not free.
+    let dear: Arc<dyn ChatModel> = Arc::new(ScriptedModel::from_fn("dear", |_| Reply::text("x")));
+    let layer = test.layer.clone().models(Arc::new(ModelMap::new([dear])));
+    let free = layer.layer(Arc::new(talks().price(Some(price(0, 0)))) as Arc<dyn ChatModel>);
+    let mut request = hello();
+    request.route.fallbacks = vec!["dear".into()];
+    refused(free.complete(&ctx, request).await, Dimension::Cost, Window::Month);
+}
+
+#[tokio::test]
+async fn an_estimate_is_the_dearest_answer_that_may_come() {
+    let test = budgeted(json!({
+        "limits": [{"of": {"scope": "tenant"}, "per": "day", "cost_usd": "100", "output_tokens": 1_000_000}],
+        "max_output_tokens": 3000,
+    }));
+    let ctx = test.world.ctx();
+    let dear: Arc<dyn ChatModel> = Arc::new(
+        ScriptedModel::from_fn("dear", |_| Reply::text("x")).price(Some(price(5_000_000, 30_000_000))),
+    );
+    let layer = test.layer.clone().models(Arc::new(ModelMap::new([dear])));
+    let inner = Arc::new(ScriptedModel::from_fn("m", |_| Reply::Stall("a".into())));
+    let model = layer.layer(inner.clone() as Arc<dyn ChatModel>);
+    let mut request = hello();
+    let prompt = input_tokens(&request);
+    let held = async |request: &ChatRequest| {
+        let events = model.stream(&ctx, request.clone()).await.unwrap();
+        let balances = test.balances(&ctx).await;
+        let held = (balances[0].2, balances[1].2);
+        drop(events);
+        held
+    };
+    let cost = |input: u64, output: u64, price: ModelPrice| price.at_most(input, output).nanos() as u64;
+    let cheap = price(1_000_000, 2_000_000);
+    assert_eq!(held(&request).await, (3000, cost(prompt, 3000, cheap)));
+    assert_eq!(
+        inner.requests().last().unwrap().max_tokens,
+        Some(3000),
+        "what was held for is what was asked for"
+    );
+    request.max_tokens = Some(500);
+    assert_eq!(held(&request).await, (500, cost(prompt, 500, cheap)));
+    request.route.fallbacks = vec!["dear".into()];
+    assert_eq!(held(&request).await, (500, cost(prompt, 500, price(5_000_000, 30_000_000))));
+    request.max_tokens = Some(100_000);
+    assert_eq!(held(&request).await.0, 3000);
+    assert_eq!(inner.requests().last().unwrap().max_tokens, Some(3000));
+}
+
+#[tokio::test]
+async fn every_attempt_that_may_be_billed_counts_and_no_other() {
+    let config = json!({"limits": [{
+        "of": {"scope": "tenant"}, "per": "day",
+        "requests": 100, "input_tokens": 100_000, "output_tokens": 100_000, "tokens": 100_000, "cost_usd": "1",
+    }]});
+    let test = budgeted(config);
+    let ctx = test.world.ctx();
+    let info = talks().info().clone();
+    let attempts =
+        vec![attempt(None, Some(0)), attempt(Some((10, 2)), Some(700)), attempt(Some((10, 5)), Some(900))];
+    let model = test.around(Attempting { info: info.clone(), attempts, stalls: false });
+    let request = hello();
+    request.log.push(attempt(Some((5000, 5000)), Some(5000)));
+    model.complete(&ctx, request).await.unwrap_err();
+    use Dimension::{Cost, InputTokens, OutputTokens, Requests, Tokens};
+    let spent = test.balances(&ctx).await;
+    let expected =
+        [(Requests, 1, 0), (InputTokens, 20, 0), (OutputTokens, 7, 0), (Tokens, 27, 0), (Cost, 1600, 0)];
+    assert_eq!(spent, expected);
+
+    // An attempt without a price came to what was reckoned with.
+    let attempts = vec![attempt(Some((1, 1)), None)];
+    let model = test.around(Attempting { info, attempts, stalls: false });
+    let estimate = price(1_000_000, 2_000_000).at_most(input_tokens(&hello()), 4096).nanos() as u64;
+    model.complete(&ctx, hello()).await.unwrap_err();
+    assert_eq!(test.balances(&ctx).await[4], (Cost, 1600 + estimate, 0));
+}
+
+#[tokio::test]
+async fn pitfall_14_a_dropped_answer_settles_what_was_used_so_far() {
+    let config = || {
+        json!({"limits": [{
+            "of": {"scope": "tenant"}, "per": "day", "input_tokens": 100_000, "output_tokens": 100_000,
+        }]})
+    };
+    let info = talks().info().clone();
+    let spent = async |test: &Budgeted, ctx: &Context| {
+        let balances = test.balances(ctx).await;
+        assert!(balances.iter().all(|(_, _, reserved)| *reserved == 0), "{balances:?}");
+        (balances[0].1, balances[1].1)
+    };
+
+    // A router writes the attempt into the log when its stream is dropped; that is what is settled.
+    let test = budgeted(config());
+    let ctx = test.world.ctx();
+    let attempts = vec![attempt(Some((11, 3)), Some(1))];
+    let model = test.around(Attempting { info: info.clone(), attempts: attempts.clone(), stalls: true });
+    let mut events = model.stream(&ctx, hello()).await.unwrap();
+    events.next().await.unwrap().unwrap();
+    assert!(test.balances(&ctx).await[1].2 > 0, "it is held");
+    drop(events);
+    assert_eq!(spent(&test, &ctx).await, (11, 3));
+
+    // The same before there is an answer at all.
+    let task = {
+        let (model, ctx) = (model.clone(), ctx.clone());
+        tokio::spawn(async move { model.complete(&ctx, hello()).await })
+    };
+    within(async {
+        while test.balances(&ctx).await[1].2 == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    task.abort();
+    assert!(within(task).await.unwrap_err().is_cancelled());
+    assert_eq!(spent(&test, &ctx).await, (22, 6));
+
+    // A model that keeps no log: the prompt, and what was read of the answer.
+    let test = budgeted(config());
+    let ctx = test.world.ctx();
+    let model = test.around(ScriptedModel::from_fn("m", |_| Reply::Stall("one two three ".into())));
+    let mut events = model.stream(&ctx, hello()).await.unwrap();
+    for _ in 0..2 {
+        events.next().await.unwrap().unwrap();
+    }
+    drop(events);
+    let prompt = input_tokens(&hello());
+    assert_eq!(spent(&test, &ctx).await, (prompt, "one two ".len().div_ceil(3) as u64));
+
+    // An answer that broke off is paid; a request that was turned away is not.
+    let cut = Error::new(ErrorKind::Incomplete, "it broke off");
+    let model = test.around(ScriptedModel::new(
+        "m",
+        [
+            Reply::Break("one ".into(), cut),
+            Reply::Fail(Error::new(ErrorKind::RateLimited, "not now")),
+            Reply::Fail(Error::new(ErrorKind::RateLimited, "not now")),
+        ],
+    ));
+    let before = spent(&test, &ctx).await;
+    let events: Vec<_> = model.stream(&ctx, hello()).await.unwrap().collect().await;
+    assert!(events.last().unwrap().is_err());
+    assert_eq!(spent(&test, &ctx).await, (before.0 + prompt, before.1 + 2));
+    model.complete(&ctx, hello()).await.unwrap_err();
+    assert!(model.stream(&ctx, hello()).await.is_err());
+    assert_eq!(spent(&test, &ctx).await, (before.0 + prompt, before.1 + 2));
+}
+
+/// Answers without token counts.
+#[derive(Debug)]
+struct Uncounted(ModelInfo);
+
+#[async_trait]
+impl ChatModel for Uncounted {
+    fn info(&self) -> &ModelInfo {
+        &self.0
+    }
+
+    async fn complete(&self, _: &Context, _: ChatRequest) -> Result<ChatResponse> {
+        Ok(ChatResponse {
+            id: None,
+            model: None,
+            text: "123456".into(),
+            reasoning: "123".into(),
+            refusal: None,
+            tool_calls: Vec::new(),
+            finish: FinishReason::Stop,
+            finish_raw: None,
+            usage: None,
+            continuation: None,
+        })
+    }
+
+    async fn stream(&self, _: &Context, _: ChatRequest) -> Result<ChatStream> {
+        let finished = ChatEvent::Finished { reason: FinishReason::Stop, raw: None };
+        Ok(stream::iter([Ok(ChatEvent::Text("123456789".into())), Ok(finished)]).boxed())
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_counts_is_counted_by_its_length() {
+    let test = budgeted(json!({"limits": [{
+        "of": {"scope": "tenant"}, "per": "day", "input_tokens": 100_000, "output_tokens": 100_000,
+    }]}));
+    let ctx = test.world.ctx();
+    let model = test.around(Uncounted(talks().info().clone()));
+    model.complete(&ctx, hello()).await.unwrap();
+    let prompt = input_tokens(&hello());
+    let expected = |n: u64| [(Dimension::InputTokens, n * prompt, 0), (Dimension::OutputTokens, n * 3, 0)];
+    assert_eq!(test.balances(&ctx).await, expected(1));
+    model.stream(&ctx, hello()).await.unwrap().collect::<Vec<_>>().await;
+    assert_eq!(test.balances(&ctx).await, expected(2));
+}
+
+#[tokio::test]
+async fn work_that_goes_on_keeps_its_room_however_long_it_takes() {
+    let test = budgeted(json!({
+        "limits": [{"of": {"scope": "tenant"}, "per": "day", "requests": 1}],
+        "hold_ms": 30_000,
+    }));
+    let ctx = test.world.ctx();
+    let model = test.around(ScriptedModel::from_fn("m", |_| Reply::Stall(String::new())));
+    let reader = {
+        let (model, ctx) = (model.clone(), ctx.clone());
+        tokio::spawn(async move { model.stream(&ctx, hello()).await.unwrap().next().await.is_none() })
+    };
+    let waiting = async || {
+        within(async {
+            while test.world.clock.waiters() == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    };
+    for _ in 0..10 {
+        waiting().await;
+        test.world.clock.advance(Duration::from_secs(10));
+        // The reader is woken and waits again.
+        within(async {
+            while test.world.clock.waiters() == 0 || !beaten(&test, &ctx).await {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+    refused(model.complete(&ctx, hello()).await, Dimension::Requests, Window::Day);
+    reader.abort();
+    assert!(within(reader).await.unwrap_err().is_cancelled());
+    assert_eq!(test.balances(&ctx).await, [(Dimension::Requests, 1, 0)]);
+
+    // Held, and still held one moment before it would expire without a beat.
+    async fn beaten(test: &Budgeted, ctx: &Context) -> bool {
+        test.balances(ctx).await == [(Dimension::Requests, 0, 1)]
+    }
+}
+
+#[tokio::test]
+async fn pitfall_19_embeddings_are_under_the_same_budgets() {
+    let test = budgeted(json!({"limits": [{
+        "of": {"scope": "tenant"}, "per": "day", "requests": 3, "output_tokens": 10_000, "cost_usd": "1",
+    }]}));
+    let ctx = test.world.ctx();
+    let info = talks().info().clone();
+    let embedder =
+        |usage| test.layer.layer(Arc::new(Vectors(info.clone(), usage)) as Arc<dyn EmbeddingModel>);
+    let texts = || EmbedRequest::new("m", ["123", "123456"]);
+    embedder(Some(7)).embed(&ctx, texts()).await.unwrap();
+    use Dimension::{Cost, OutputTokens, Requests};
+    assert_eq!(test.balances(&ctx).await, [(Requests, 1, 0), (OutputTokens, 0, 0), (Cost, 7000, 0)]);
+    embedder(None).embed(&ctx, texts()).await.unwrap();
+    assert_eq!(test.balances(&ctx).await, [(Requests, 2, 0), (OutputTokens, 0, 0), (Cost, 10_000, 0)]);
+    test.around(talks()).complete(&ctx, hello()).await.unwrap();
+    refused(embedder(None).embed(&ctx, texts()).await, Requests, Window::Day);
+    assert_eq!(embedder(None).info(), &info);
+}
+
+#[tokio::test]
+async fn budgets_change_while_they_are_used() {
+    let test = budgeted(json!({"limits": [{"of": {"scope": "tenant"}, "per": "day", "requests": 1}]}));
+    let ctx = test.world.ctx();
+    let model = test.around(talks());
+    model.complete(&ctx, hello()).await.unwrap();
+    model.complete(&ctx, hello()).await.unwrap_err();
+    let config = |text: &str| serde_json::from_str::<BudgetConfig>(text).unwrap();
+    let more = r#"{"limits": [{"of": {"scope": "tenant"}, "per": "day", "requests": 2}]}"#;
+    test.layer.reload(&config(more)).unwrap();
+    model.complete(&ctx, hello()).await.unwrap();
+    model.complete(&ctx, hello()).await.unwrap_err();
+    let bad = r#"{"limits": [{"of": {"scope": "tenent"}, "per": "day", "requests": 9}]}"#;
+    let error = test.layer.reload(&config(bad)).unwrap_err();
+    assert!(error.message().contains("did you mean `tenant`?"), "{error}");
+    model.complete(&ctx, hello()).await.unwrap_err();
+    test.layer.reload(&config("{}")).unwrap();
+    model.complete(&ctx, hello()).await.unwrap();
+    assert_eq!(test.ledger.balance_now(test.world.tenant, &requests(Window::Day, 2)).spent, 2);
+}

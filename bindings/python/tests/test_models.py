@@ -1,0 +1,134 @@
+"""Models without an agent."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import anyio
+import pytest
+from agentprovision import (
+    InvalidInputError,
+    NotFoundError,
+    PermissionDeniedError,
+    Platform,
+    UnavailableError,
+    testing,
+)
+from agentprovision import sync as blocking
+from agentprovision.models import ModelEventSpent, ModelEventText
+from support import answers, blocking_home, home, sqlite
+
+pytestmark = pytest.mark.anyio
+
+PRICE = {"input": "1", "output": "2"}
+
+
+def scripted(name: str, *replies: testing.Reply) -> testing.ScriptedModel:
+    return testing.ScriptedModel(name, replies, price=PRICE)  # type: ignore[arg-type]
+
+
+async def test_an_answer_has_what_was_spent_and_it_is_counted(tmp_path: Path) -> None:
+    for store in ["memory://", sqlite(tmp_path)]:
+        model = scripted("m", testing.fail(UnavailableError("down")), testing.text("On its way."))
+        async with Platform.open(store, models=[model], routing={"backoff_ms": 0}) as platform:
+            acme = await home(platform)
+            answered = await platform.models.complete(acme.ctx, "m", "Where is it?", temperature=0.5, max_tokens=99)
+            assert answered.answer.text == "On its way."
+            assert [attempt.end for attempt in answered.attempts] == ["failed", "answered"]
+            assert isinstance(answered.cost_usd, Decimal) and answered.cost_usd > 0
+            assert answered.usage == answered.answer.usage
+            usage = await platform.usage.summary(acme.admin)
+            assert usage.cost_usd == answered.cost_usd
+            assert usage.meters["llm.requests"] == 1
+            asked = model.requests()[-1]
+            assert (asked.temperature, asked.max_tokens) == (0.5, 99)
+
+
+async def test_a_conversation_is_given_as_messages_and_tools_are_the_callers() -> None:
+    model = scripted("m", testing.tools(("find", {"id": 1})))
+    async with Platform.open(models=[model]) as platform:
+        acme = await home(platform)
+        tool = {"name": "find", "description": "Finds it", "input_schema": {"type": "object"}}
+        messages = [
+            {"role": "system", "text": "Be brief."},
+            {"role": "user", "content": [{"type": "text", "text": "Where is it?"}]},
+        ]
+        answered = await platform.models.complete(acme.ctx, "m", messages, tools=[tool], tool_choice={"tool": "find"})
+        (call,) = answered.answer.tool_calls
+        assert (call.name, call.arguments) == ("find", '{"id":1}')
+        assert [message.role for message in model.requests()[0].messages] == ["system", "user"]
+
+
+async def test_a_stream_ends_with_what_was_spent() -> None:
+    async with Platform.open(models=[scripted("m", testing.text("one two"))]) as platform:
+        acme = await home(platform)
+        events = [event async for event in platform.models.stream(acme.ctx, "m", "Count.")]
+        assert [event.text for event in events if isinstance(event, ModelEventText)] == ["one ", "two"]
+        spent = events[-1]
+        assert isinstance(spent, ModelEventSpent)
+        assert (await platform.usage.summary(acme.admin)).cost_usd == spent.cost_usd
+
+
+async def test_a_request_that_is_cancelled_ends_and_what_it_used_counts(tmp_path: Path) -> None:
+    async with Platform.open(sqlite(tmp_path), models=[scripted("m", testing.stall("and "), testing.stall("so"))]) as platform:
+        acme = await home(platform)
+        async with platform.models.stream(acme.ctx, "m", "Go on.") as stream:
+            assert (await anext(stream)).type == "text"
+        with anyio.move_on_after(0.05) as scope:
+            await platform.models.complete(acme.ctx, "m", "Go on.")
+        assert scope.cancelled_caught
+    async with Platform.open(sqlite(tmp_path)) as again:
+        admin = await again.context(acme.tenant, acme.admin.user)
+        assert (await again.usage.summary(admin)).meters["llm.requests"] == 2
+
+
+async def test_vectors_and_rankings() -> None:
+    async with Platform.open(models=[scripted("m")]) as platform:
+        acme = await home(platform)
+        embedded = await platform.models.embed(acme.ctx, "m", ["one", "two"], purpose="query", dimensions=4)
+        assert [len(vector) for vector in embedded.answer.vectors] == [4, 4]
+        ranked = await platform.models.rerank(acme.ctx, "m", "order", ["a bill", "an order"], top_n=1)
+        assert [result.index for result in ranked.answer.results] == [1]
+        assert (await platform.usage.summary(acme.admin)).meters["llm.requests"] == 2
+
+
+async def test_routes_fall_over_and_say_why() -> None:
+    models = [testing.ScriptedModel("a", []), scripted("b", testing.text("from b"))]
+    routing = {"routes": {"Chat": {"targets": ["a", "b"]}}, "retries": 0}
+    async with Platform.open(models=models, routing=routing) as platform:  # type: ignore[arg-type]
+        acme = await home(platform)
+        decision = await platform.models.explain(acme.ctx, "Chat", "Hello.")
+        assert [candidate.target for candidate in decision.candidates] == ["a", "b"]
+        answered = await platform.models.complete(acme.ctx, "Chat", "Hello.")
+        assert [attempt.model for attempt in answered.attempts] == ["a", "b"]
+        entries = await platform.models.list(acme.ctx)
+        assert [(entry.kind, entry.name) for entry in entries][0] == ("route", "Chat")
+        assert entries[0].targets == ["a", "b"]
+        assert platform.models.names() == ["a", "b"]
+
+
+async def test_bad_input_names_what_is_wrong() -> None:
+    with pytest.raises(InvalidInputError, match="there is no strategy `cheapest`"):
+        await Platform.open(models=[answers()], routing={"strategy": "cheapest"})  # type: ignore[typeddict-item]
+    async with Platform.open(models=[answers("hello")]) as platform:
+        acme = await home(platform)
+        with pytest.raises(InvalidInputError, match="a text or a list of messages is needed"):
+            await platform.models.complete(acme.ctx, "m", 7)  # type: ignore[arg-type]
+        with pytest.raises(InvalidInputError, match="unknown field `fallback`"):
+            await platform.models.complete(acme.ctx, "m", "Hello.", route={"fallback": []})  # type: ignore[typeddict-unknown-key]
+        with pytest.raises(NotFoundError, match="`n`"):
+            await platform.models.complete(acme.ctx, "n", "Hello.")
+        viewer = await platform.users.create(acme.admin, "eve@acme.example", roles=["agent_viewer"])
+        eve = await platform.context(acme.tenant, viewer)
+        with pytest.raises(PermissionDeniedError):
+            await platform.models.complete(eve, "m", "Hello.")
+        assert (await platform.models.list(eve))[0].name == "m"
+
+
+def test_the_blocking_form() -> None:
+    with blocking.Platform.open(models=[scripted("m", testing.text("one two"), testing.text("three"))]) as platform:
+        acme = blocking_home(platform)
+        kinds = [event.type for event in platform.models.stream(acme.ctx, "m", "Count.")]
+        assert kinds[0] == "text" and kinds[-1] == "spent"
+        assert platform.models.complete(acme.ctx, "m", "Count.").answer.text == "three"

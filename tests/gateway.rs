@@ -1,0 +1,56 @@
+//! A platform behind HTTP: its keys decide who calls, and its routes who answers.
+
+use std::sync::Arc;
+
+use agentprovision::authz::Permission;
+use agentprovision::llm::gateway::Gateway;
+use agentprovision::prelude::*;
+use agentprovision::tenancy::identity::ApiKeyRequest;
+use agentprovision::testing::{Reply, ScriptedModel};
+use axum::http::Request;
+use http_body_util::{BodyExt, Full};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use tower::Service;
+
+use crate::support::{home, in_time};
+
+async fn call(gateway: &Gateway, method: &str, path: &str, key: &str, body: Value) -> (u16, Value) {
+    let request = Request::builder().method(method).uri(path).header("x-api-key", key);
+    let request = request.header("content-type", "application/json");
+    let request = request.body(Full::new(axum::body::Bytes::from(body.to_string()))).unwrap();
+    let response = in_time(gateway.clone().call(request)).await.unwrap();
+    let status = response.status().as_u16();
+    let body = in_time(response.into_body().collect()).await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+#[tokio::test]
+async fn keys_of_the_platform_call_its_models_where_they_may_run_agents() {
+    let model = ScriptedModel::from_fn("m", |_| Reply::text("hello"));
+    let mut config =
+        PlatformConfig::from_json(r#"{"routing": {"routes": {"chat": {"targets": ["m"]}}}}"#).unwrap();
+    config.store = None;
+    let platform = config.into_builder().unwrap().model("m", Arc::new(model)).build().await.unwrap();
+    let acme = home(&platform, "acme").await;
+    let gateway = platform.gateway().build().unwrap();
+    let key = |request: ApiKeyRequest| async {
+        let key = platform.keys().create(&acme.admin, request).await.unwrap();
+        key.secret.expose_secret().to_owned()
+    };
+    let whole = key(ApiKeyRequest::new("whole")).await;
+    let body = json!({"model": "chat", "messages": [{"role": "user", "content": "hi"}]});
+    let ask = async |key: String| call(&gateway, "POST", "/v1/chat/completions", &key, body.clone()).await;
+    let (status, answer) = ask(whole.clone()).await;
+    assert_eq!((status, &answer["choices"][0]["message"]["content"]), (200, &json!("hello")));
+    let (_, models) = call(&gateway, "GET", "/v1/models", &whole, Value::Null).await;
+    let names: Vec<&Value> = models["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
+    assert_eq!(names, ["chat", "m"]);
+
+    let reader = key(ApiKeyRequest::new("reader").scopes([Permission::AUDIT_READ])).await;
+    let (status, answer) = ask(reader).await;
+    assert_eq!((status, &answer["error"]["code"]), (403, &json!("permission_denied")));
+    let (status, _) = ask(format!("{whole}x")).await;
+    assert_eq!(status, 401);
+    platform.close().await.unwrap();
+}
