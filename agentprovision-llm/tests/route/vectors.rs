@@ -101,7 +101,6 @@ impl RerankModel for Sorts {
                 results: vec![Ranked { index: 0, score: 1.0 }],
                 model: None,
                 usage: None,
-                search_units: None,
             }),
         }
     }
