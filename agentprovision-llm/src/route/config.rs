@@ -450,6 +450,14 @@ impl RoutingConfig {
         problems.into_result("the routing")
     }
 
+    /// Whether this holds of a target that a name stands for; fallbacks are none. Routes were checked for circles.
+    pub(crate) fn any_target(&self, name: &str, holds: &dyn Fn(&str) -> bool) -> bool {
+        match self.routes.get(name) {
+            Some(route) => route.targets.iter().any(|target| self.any_target(&target.model, holds)),
+            None => holds(name),
+        }
+    }
+
     /// Every way from a name back to itself.
     fn cycles(&self) -> Vec<String> {
         let next = |name: &str| -> Vec<&str> {
