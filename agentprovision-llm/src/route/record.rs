@@ -193,10 +193,13 @@ impl Recorder {
         };
         // Counts that came before the end are those so far: what was written after them is not in them.
         let whole = self.finished || end == AttemptEnd::Answered;
-        let partial = self
-            .usage
-            .filter(|_| !whole && self.written > 0)
-            .map(|usage| Usage { output_tokens: usage.output_tokens.max(estimate.output_tokens), ..usage });
+        let partial = self.usage.filter(|_| !whole && self.written > 0).map(|usage| Usage {
+            output_tokens: usage.output_tokens.max(estimate.output_tokens),
+            billed_output_tokens: usage
+                .billed_output_tokens
+                .map(|so_far| so_far.max(estimate.output_tokens.unwrap_or(0))),
+            ..usage
+        });
         let usage = partial.or(self.usage).or(billed.then_some(estimate));
         let cost = match (self.usage, usage) {
             (Some(_), Some(usage)) => info.cost(&usage, self.started),
