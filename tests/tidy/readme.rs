@@ -69,3 +69,19 @@ fn target() -> PathBuf {
     let binary = std::env::current_exe().unwrap();
     binary.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).unwrap_or(root()).to_owned()
 }
+
+/// The configuration the README shows is one: known fields, known models, layers that can be made.
+#[tokio::test]
+async fn the_configuration_of_the_readme_can_be_used() {
+    let readme = read(Path::new("README.md"));
+    let shown: Vec<&str> =
+        readme.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!shown.is_empty());
+    for text in shown {
+        let config = agentprovision::PlatformConfig::from_json(text).unwrap();
+        let builder = config.into_builder_with(&|_| Some("0123456789".to_owned().into())).unwrap();
+        let platform = builder.build().await.unwrap();
+        assert_eq!(platform.router().routes(), ["chat"]);
+        platform.close().await.unwrap();
+    }
+}
