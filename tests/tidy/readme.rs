@@ -73,12 +73,10 @@ fn target() -> PathBuf {
 /// The configuration the README shows is one: known fields, known models, layers that can be made.
 #[tokio::test]
 async fn the_configuration_of_the_readme_can_be_used() {
-    let readme = read(Path::new("README.md"));
-    let shown: Vec<&str> =
-        readme.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let shown = blocks(&read(Path::new("README.md")), "json");
     assert!(!shown.is_empty());
     for text in shown {
-        let config = agentprovision::PlatformConfig::from_json(text).unwrap();
+        let config = agentprovision::PlatformConfig::from_json(&text).unwrap();
         let builder = config.into_builder_with(&|_| Some("0123456789".to_owned().into())).unwrap();
         let platform = builder.build().await.unwrap();
         assert_eq!(platform.router().routes(), ["chat"]);
