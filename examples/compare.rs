@@ -94,13 +94,7 @@ fn with_provider(platform: PlatformBuilder, name: &str) -> Result<PlatformBuilde
 
 /// A price in pico-USD per token: 1 000 000 is one dollar per million tokens.
 fn price(input: i64, output: i64) -> ModelPrice {
-    ModelPrice {
-        input: PicoUsd(input),
-        output: PicoUsd(output),
-        cache_read: None,
-        cache_write: None,
-        cache_write_1h: None,
-    }
+    ModelPrice::new(PicoUsd(input), PicoUsd(output))
 }
 
 #[tokio::main]

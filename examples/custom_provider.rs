@@ -261,14 +261,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let base_url = server::serve(service).await?;
 
     // Without a price costs are unknown, and an agent with a budget in money is refused.
-    let price = ModelPrice {
-        input: PicoUsd(200_000), // $0.20 per million tokens
-        output: PicoUsd(800_000),
-        cache_read: None,
-        cache_write: None,
-        cache_write_1h: None,
-        reasoning: None,
-    };
+    let price = ModelPrice::new(PicoUsd(200_000), PicoUsd(800_000)); // $0.20 and $0.80 per million tokens
     let find_order =
         tool("find_order", "Finds an order by its number", |_: ToolCall, order: Order| async move {
             Ok(format!("order {} left the warehouse on Monday", order.id))

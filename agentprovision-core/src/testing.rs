@@ -101,6 +101,11 @@ impl ScriptedModel {
         Self { info, script: Box::new(script), requests: Mutex::default() }
     }
 
+    /// What the model is; alike for every kind of request it answers.
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
     /// The same model with another price, or none.
     #[must_use]
     pub fn price(mut self, price: Option<ModelPrice>) -> Self {

@@ -65,13 +65,7 @@ impl Request {
 
 /// The model's price, as a catalogue has it.
 pub(crate) fn price(model: &Model) -> ModelPrice {
-    ModelPrice {
-        input: PicoUsd(model.input),
-        output: PicoUsd(model.output),
-        cache_read: None,
-        cache_write: None,
-        cache_write_1h: None,
-    }
+    ModelPrice::new(PicoUsd(model.input), PicoUsd(model.output))
 }
 
 fn request(random: &mut Random, task: usize) -> Request {

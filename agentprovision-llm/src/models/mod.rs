@@ -4,8 +4,8 @@
 //! tenant, whatever became of the answer: every attempt that a provider may bill counts, also of a request that failed
 //! and of a stream that nobody read to its end.
 
+mod counted;
 mod entry;
-mod metered;
 mod spend;
 mod stream;
 

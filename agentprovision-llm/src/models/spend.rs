@@ -233,17 +233,18 @@ async fn write(
     queue.close();
     // The queue ends with the last request that is under way.
     for limit in [GRACE, LAST] {
-        let rest = async {
-            while queue.recv_many(&mut bills, AT_ONCE).await > 0 {
-                commit(&*store, &mut bills).await;
+        let over = env.monotonic().saturating_add(limit);
+        // Only the wait has a limit: what was taken from the queue is written.
+        loop {
+            let left = over.saturating_sub(env.monotonic());
+            match env.timeout(left, queue.recv_many(&mut bills, AT_ONCE)).await {
+                Some(0) => return,
+                Some(_) => commit(&*store, &mut bills).await,
+                None => break,
             }
-        };
-        if env.timeout(limit, rest).await.is_some() {
-            return;
         }
         cutoff.cancel();
     }
-    commit(&*store, &mut bills).await;
     tracing::error!("requests to models were still under way when the platform closed; their usage is lost");
 }
 

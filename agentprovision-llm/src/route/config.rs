@@ -352,12 +352,15 @@ impl RoutingConfig {
         };
         // What is looked up by the full name would never be found under another one.
         let in_full = |problems: &mut Problems, path: &str, name: &str| {
-            if let Some(full) =
-                model(name).ok().filter(|full| **full != *name && !self.routes.contains_key(name))
-            {
-                problems.add(path, format!("write `{}` for `{}`", clip(&full), clip(name)));
+            if self.routes.contains_key(name) {
+                return;
             }
-            resolves(problems, path, name);
+            match model(name) {
+                Ok(full) if *full != *name => {
+                    problems.add(path, format!("write `{}` for `{}`", clip(&full), clip(name)));
+                }
+                _ => resolves(problems, path, name),
+            }
         };
         strategy(&mut problems, "strategy", &self.strategy);
         for (name, route) in &self.routes {
@@ -365,7 +368,7 @@ impl RoutingConfig {
             if name.is_empty() {
                 problems.add(&at, "the name of a route must not be empty");
             }
-            if model(name).is_ok() && known.iter().any(|known| known == name) {
+            if known.contains(name) {
                 problems.add(&at, "there is a model of this name");
             }
             if route.targets.is_empty() {
@@ -445,6 +448,14 @@ impl RoutingConfig {
             problems.add("routes", format!("the fallbacks go in a circle: {cycle}"));
         }
         problems.into_result("the routing")
+    }
+
+    /// Whether this holds of a target that a name stands for; fallbacks are none. Routes were checked for circles.
+    pub(crate) fn any_target(&self, name: &str, holds: &dyn Fn(&str) -> bool) -> bool {
+        match self.routes.get(name) {
+            Some(route) => route.targets.iter().any(|target| self.any_target(&target.model, holds)),
+            None => holds(name),
+        }
     }
 
     /// Every way from a name back to itself.

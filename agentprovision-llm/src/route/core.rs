@@ -19,6 +19,7 @@ use super::plan::{Ground, Needs, Plan};
 use super::target::{Served, Target};
 use super::tries::Bounds;
 use super::vectors::{self, Embed, Rerank};
+use crate::layers::Answerer;
 use crate::registry::ModelRegistry;
 
 /// How long a prompt cache is taken to be warm: what providers keep theirs for at least.
@@ -181,6 +182,18 @@ impl Core {
         let call = self.call(ctx, plan, &config, &request.route, &request.log, asked.seed);
         let limit = Duration::from_millis(config.attempt_ms.min(config.timeout_ms));
         Ok(call.run(&Rerank { env: &self.env, ctx, request, limit }).await?.0)
+    }
+
+    /// Whether this target is one that a chat model's or route's name stands for, as against its fallbacks.
+    pub(crate) fn is_own_chat(&self, name: &str, by: &Answerer) -> bool {
+        let is = |name: &str| self.registry.chat(name).is_ok_and(|target| by.is(&target.info));
+        self.config().any_target(name, &is)
+    }
+
+    /// The same of an embedding model.
+    pub(crate) fn is_own_embedder(&self, name: &str, by: &Answerer) -> bool {
+        let is = |name: &str| self.registry.embedding(name).is_ok_and(|target| by.is(&target.info));
+        self.config().any_target(name, &is)
     }
 
     fn remember(&self, ctx: &Context, model: &str, hints: &RouteHints, who: Arc<str>) {

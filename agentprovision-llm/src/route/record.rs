@@ -192,9 +192,10 @@ impl Recorder {
             ..Usage::default()
         };
         // Counts that came before the end are those so far: what was written after them is not in them.
+        let whole = self.finished || end == AttemptEnd::Answered;
         let partial = self
             .usage
-            .filter(|_| !self.finished && self.written > 0)
+            .filter(|_| !whole && self.written > 0)
             .map(|usage| Usage { output_tokens: usage.output_tokens.max(estimate.output_tokens), ..usage });
         let usage = partial.or(self.usage).or(billed.then_some(estimate));
         let cost = match (self.usage, usage) {

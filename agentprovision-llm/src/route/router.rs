@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{
-    ChatModel, ChatRequest, EmbeddingModel, EmbeddingResolver, ModelInfo, ModelResolver, RerankModel,
-    RerankResolver,
+    ChatModel, ChatRequest, EmbedRequest, EmbeddingModel, EmbeddingResolver, ModelInfo, ModelResolver,
+    RerankModel, RerankResolver,
 };
 use agentprovision_core::{Error, Result};
 use serde::Serialize;
@@ -20,13 +20,17 @@ use super::decision::{RouteDecision, Selector};
 use super::target::{Served, Target};
 use super::vectors::{RoutedEmbedder, RoutedReranker};
 use crate::clip;
+#[cfg(feature = "cache-semantic")]
+use crate::layers::SemanticCacheLayer;
+use crate::layers::{Answerer, CacheLayer, EmbeddingCacheLayer};
 use crate::registry::ModelRegistry;
 
 /// The most resolved names that are kept; names come from agents, so there is a limit.
 const KEPT: u64 = 4096;
 
-type ChatLayer = Arc<dyn Fn(Arc<dyn ChatModel>) -> Arc<dyn ChatModel> + Send + Sync>;
-type EmbeddingLayer = Arc<dyn Fn(Arc<dyn EmbeddingModel>) -> Arc<dyn EmbeddingModel> + Send + Sync>;
+type ChatLayer = Arc<dyn Fn(&Arc<Core>, Arc<dyn ChatModel>) -> Arc<dyn ChatModel> + Send + Sync>;
+type EmbeddingLayer =
+    Arc<dyn Fn(&Arc<Core>, Arc<dyn EmbeddingModel>) -> Arc<dyn EmbeddingModel> + Send + Sync>;
 
 /// Makes many models at many providers look like one. Cheap to clone; every clone is the same router.
 ///
@@ -92,6 +96,11 @@ impl fmt::Debug for RouterBuilder {
 }
 
 impl RouterBuilder {
+    /// The models it is about.
+    pub fn registry(&self) -> &ModelRegistry {
+        &self.registry
+    }
+
     /// How requests are routed.
     pub fn config(mut self, config: RoutingConfig) -> Self {
         self.config = config;
@@ -110,7 +119,7 @@ impl RouterBuilder {
     where
         L: Layer<Arc<dyn ChatModel>, Service = Arc<dyn ChatModel>> + Send + Sync + 'static,
     {
-        self.chat_layers.push(Arc::new(move |model| layer.layer(model)));
+        self.chat_layers.push(Arc::new(move |_, model| layer.layer(model)));
         self
     }
 
@@ -119,7 +128,39 @@ impl RouterBuilder {
     where
         L: Layer<Arc<dyn EmbeddingModel>, Service = Arc<dyn EmbeddingModel>> + Send + Sync + 'static,
     {
-        self.embedding_layers.push(Arc::new(move |model| layer.layer(model)));
+        self.embedding_layers.push(Arc::new(move |_, model| layer.layer(model)));
+        self
+    }
+
+    /// A cache, in its place among the layers. It stores what the targets of the model or route that was asked for
+    /// answer, and nothing of their fallbacks.
+    pub fn cache(mut self, cache: CacheLayer) -> Self {
+        self.chat_layers.push(Arc::new(move |core, model| {
+            let core = Arc::clone(core);
+            let own = move |request: &ChatRequest, by: &Answerer| core.is_own_chat(&request.model, by);
+            cache.clone().own_targets(own).layer(model)
+        }));
+        self
+    }
+
+    /// A semantic cache, as [`cache`](Self::cache).
+    #[cfg(feature = "cache-semantic")]
+    pub fn semantic_cache(mut self, cache: SemanticCacheLayer) -> Self {
+        self.chat_layers.push(Arc::new(move |core, model| {
+            let core = Arc::clone(core);
+            let own = move |request: &ChatRequest, by: &Answerer| core.is_own_chat(&request.model, by);
+            cache.clone().own_targets(own).layer(model)
+        }));
+        self
+    }
+
+    /// A cache of vectors, as [`cache`](Self::cache).
+    pub fn embedding_cache(mut self, cache: EmbeddingCacheLayer) -> Self {
+        self.embedding_layers.push(Arc::new(move |core, model| {
+            let core = Arc::clone(core);
+            let own = move |request: &EmbedRequest, by: &Answerer| core.is_own_embedder(&request.model, by);
+            cache.clone().own_targets(own).layer(model)
+        }));
         self
     }
 
@@ -270,7 +311,7 @@ impl ModelResolver for Router {
         let info = self.info(name, |name| self.core.registry.chat(name))?;
         let routed: Arc<dyn ChatModel> =
             Arc::new(Routed { core: Arc::clone(&self.core), info, name: name.to_owned() });
-        let model = self.faces.chat_layers.iter().rev().fold(routed, |inner, layer| layer(inner));
+        let model = self.faces.chat_layers.iter().rev().fold(routed, |inner, layer| layer(&self.core, inner));
         self.faces.chat.insert(name.to_owned(), Arc::clone(&model));
         Ok(model)
     }
@@ -284,7 +325,8 @@ impl EmbeddingResolver for Router {
         let info = self.info(name, |name| self.core.registry.embedding(name))?;
         let routed: Arc<dyn EmbeddingModel> =
             Arc::new(RoutedEmbedder { core: Arc::clone(&self.core), info, name: name.to_owned() });
-        let model = self.faces.embedding_layers.iter().rev().fold(routed, |inner, layer| layer(inner));
+        let model =
+            self.faces.embedding_layers.iter().rev().fold(routed, |inner, layer| layer(&self.core, inner));
         self.faces.embedding.insert(name.to_owned(), Arc::clone(&model));
         Ok(model)
     }

@@ -15,13 +15,7 @@ use crate::support::{Server, Step, chunk, context, stream_head, text_event, with
 use crate::{Recording, ask, scripted};
 
 fn priced(name: &str, reply: &'static str, price: Option<i64>) -> Arc<dyn ChatModel> {
-    let price = price.map(|price| ModelPrice {
-        input: PicoUsd(price),
-        output: PicoUsd(price),
-        cache_read: None,
-        cache_write: None,
-        cache_write_1h: None,
-    });
+    let price = price.map(|price| ModelPrice::new(PicoUsd(price), PicoUsd(price)));
     Arc::new(ScriptedModel::from_fn(name, move |_| Reply::text(reply)).price(price))
 }
 

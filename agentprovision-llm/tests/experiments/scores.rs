@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentprovision_core::ErrorKind;
-use agentprovision_core::model::{ChatModel, Content, Message};
+use agentprovision_core::model::{Content, Message};
 use agentprovision_core::testing::{Reply, ScriptedModel};
 use agentprovision_llm::experiment::{
     Contains, ExactMatch, Judge, MatchesSchema, NumericTolerance, Pattern, Score, Scorer,

@@ -21,6 +21,8 @@ mod guard;
 #[cfg(test)]
 mod kit;
 #[cfg(test)]
+mod routed;
+#[cfg(test)]
 #[expect(dead_code, reason = "shared with the tests of providers")]
 #[path = "../support/mod.rs"]
 mod support;

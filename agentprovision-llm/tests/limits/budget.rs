@@ -99,13 +99,7 @@ impl Budgeted {
 }
 
 fn price(input: i64, output: i64) -> ModelPrice {
-    ModelPrice {
-        input: PicoUsd(input),
-        output: PicoUsd(output),
-        cache_read: None,
-        cache_write: None,
-        cache_write_1h: None,
-    }
+    ModelPrice::new(PicoUsd(input), PicoUsd(output))
 }
 
 #[tokio::test]

@@ -7,7 +7,6 @@ use agentprovision_core::model::ModelResolver;
 use agentprovision_core::testing::{Reply, ScriptedModel};
 use agentprovision_llm::ModelRegistry;
 use agentprovision_llm::route::{Router, RoutingConfig};
-use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use crate::kit::{Act, Bench, Upstream, ask, begun, categories, ended, event, fine, patient};
@@ -181,5 +180,4 @@ async fn pitfall_35_what_is_under_way_outlives_reloads_and_evictions() {
     bench.router.reload(RoutingConfig::default()).unwrap();
     let error = bench.drive(held.complete(&bench.ctx, ask("all"))).await.unwrap_err();
     assert!(error.is(ErrorKind::NotFound), "{error}");
-    assert!(bench.drive(stream.next()).await.is_none());
 }

@@ -43,7 +43,7 @@ fn known(name: &str, change: impl Fn(&mut ModelInfo)) -> Arc<dyn ChatModel> {
     let text = format!("from {name}");
     let scripted = ScriptedModel::from_fn(name, move |_| Reply::text(text.clone()));
     let mut info = scripted.info().clone();
-    info.price = Some(price());
+    info.price = Some(price().into());
     change(&mut info);
     Arc::new(Known(info, scripted))
 }
@@ -68,7 +68,7 @@ fn router(config: Value) -> Router {
         known("blind", |info| {
             (info.capabilities.tools, info.capabilities.images) = (Some(false), Some(false));
         }),
-        known("dear", |info| info.price.as_mut().unwrap().output = PicoUsd(90_000_000)),
+        known("dear", |info| info.price.as_mut().unwrap().base.output = PicoUsd(90_000_000)),
         known("free", |info| info.price = None),
     ] {
         builder = builder.model(model.info().name.clone(), model);

@@ -278,13 +278,7 @@ pub(crate) struct Bench {
 }
 
 pub(crate) fn price() -> ModelPrice {
-    ModelPrice {
-        input: PicoUsd(1_000_000),
-        output: PicoUsd(2_000_000),
-        cache_read: None,
-        cache_write: None,
-        cache_write_1h: None,
-    }
+    ModelPrice::new(PicoUsd(1_000_000), PicoUsd(2_000_000))
 }
 
 /// Limits so long that only what hangs meets them, and one route `all` over every provider.
@@ -382,11 +376,13 @@ impl Bench {
 
     /// A whole answer's text.
     pub(crate) async fn complete(&self, request: ChatRequest) -> Result<String> {
+        until(|| self.hanging() == 0).await;
         let model = self.model(&request.model);
         Ok(self.drive(model.complete(&self.ctx, request)).await?.text)
     }
 
     pub(crate) async fn open(&self, request: ChatRequest) -> Result<ChatStream> {
+        until(|| self.hanging() == 0).await;
         let model = self.model(&request.model);
         self.drive(model.stream(&self.ctx, request)).await
     }

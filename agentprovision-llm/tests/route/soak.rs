@@ -85,7 +85,7 @@ async fn soak() {
             provider: "soak".into(),
             context_window: None,
             max_output_tokens: None,
-            price: Some(price()),
+            price: Some(price().into()),
             capabilities: Default::default(),
         };
         Arc::new(Word(info, Default::default()))

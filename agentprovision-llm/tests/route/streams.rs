@@ -21,11 +21,12 @@ async fn first_text(bench: &Bench, stream: &mut agentprovision_core::model::Chat
 #[tokio::test]
 async fn pitfall_14_a_stream_that_is_left_closes_its_connection_and_is_paid_by_estimate() {
     let mut acts = begun(&["123456789"]);
-    acts.push(Act::Hang);
+    acts.extend([Act::Gate, Act::Hang]);
     let bench = Bench::new(vec![Upstream::always(acts).await], patient(1));
     let request = ask("a/m");
     let mut stream = bench.open(request.clone()).await.unwrap();
     first_text(&bench, &mut stream).await;
+    bench.upstreams[0].go();
     assert!(request.log.is_empty());
     drop(stream);
     let attempt = request.log.attempts().pop().expect("recorded with the drop");
@@ -62,7 +63,7 @@ async fn pitfall_14_a_request_that_is_left_before_its_answer_begins_closes_its_c
 #[tokio::test]
 async fn a_reader_that_stops_at_the_finish_reason_has_the_answer() {
     let mut acts = begun(&["123456789"]);
-    acts.extend([event(&finish_event()), Act::Hang]);
+    acts.extend([event(&finish_event()), Act::Gate]);
     let bench = Bench::new(vec![Upstream::always(acts).await], patient(1));
     let request = ask("a/m");
     let mut stream = bench.open(request.clone()).await.unwrap();
@@ -139,19 +140,21 @@ async fn the_earliest_of_all_deadlines_holds() {
 #[tokio::test]
 async fn the_deadline_ends_a_stream_in_its_middle() {
     let mut acts = begun(&["one "]);
-    acts.extend([Act::Gate, event(&text_event("two ")), Act::Hang]);
+    acts.extend([Act::Gate, event(&text_event("two ")), Act::Gate, Act::Hang]);
     let mut config = patient(1);
-    (config.idle_ms, config.timeout_ms) = (100_000, 130_000);
+    // Longer than what is taken for a pause.
+    (config.idle_ms, config.timeout_ms) = (50_000_000, 65_000_000);
     let bench = Bench::new(vec![Upstream::always(acts).await], config);
     let request = ask("a/m");
     let mut stream = bench.open(request.clone()).await.unwrap();
     first_text(&bench, &mut stream).await;
-    bench.clock.advance(Duration::from_secs(90));
+    bench.clock.advance(Duration::from_secs(45_000));
     bench.upstreams[0].go();
     first_text(&bench, &mut stream).await;
+    bench.upstreams[0].go();
     let (_, error) = bench.rest(&mut stream).await;
     assert_eq!(error.unwrap().message(), "the deadline of the request has passed");
-    assert_eq!(bench.now().as_secs(), 130);
+    assert_eq!(bench.now().as_secs(), 65_000);
     assert_eq!(categories(&request), ["deadline_exceeded"]);
 }
 

@@ -101,7 +101,6 @@ impl RerankModel for Sorts {
                 results: vec![Ranked { index: 0, score: 1.0 }],
                 model: None,
                 usage: None,
-                search_units: None,
             }),
         }
     }
@@ -115,7 +114,7 @@ async fn pitfall_19_rerank_fails_over_retries_and_is_recorded_like_conversations
             provider: "own".into(),
             context_window: None,
             max_output_tokens: None,
-            price: Some(price()),
+            price: Some(price().into()),
             capabilities: Default::default(),
         };
         Arc::new(Sorts(info, AtomicUsize::new(failures), error))

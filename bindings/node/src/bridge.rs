@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use agentprovision::model::ChatModel as _;
 use agentprovision::testing::{ManualClock, ScriptedModel};
 use agentprovision::wire::{self, host, testing};
 use agentprovision::{Error, Platform, PlatformBuilder, Result};

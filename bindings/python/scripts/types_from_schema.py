@@ -147,6 +147,8 @@ class Side:
             text = self.record(own, schema.get("description"), schema["properties"], schema.get("required", []))
         else:
             text = f"{own} = {self.alias(schema)}\n" + doc(schema.get("description"), "")
+            # Evaluated where it stands, so what it needs stands before it.
+            del self.out[name]
         self.out[name] = text
 
     def alias(self, schema: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -12,20 +13,25 @@ from agentprovision import (
     NotFoundError,
     PermissionDeniedError,
     Platform,
+    RoutingConfig,
     UnavailableError,
     testing,
 )
 from agentprovision import sync as blocking
-from agentprovision.models import ModelEventSpent, ModelEventText
+from agentprovision.model import ModelPrice
+from agentprovision.models import MessageDict, ModelEventSpent, ModelEventText, ToolDefinitionDict
 from support import answers, blocking_home, home, sqlite
 
 pytestmark = pytest.mark.anyio
 
-PRICE = {"input": "1", "output": "2"}
+PRICE: ModelPrice = {"input": "1", "output": "2"}
+# What type checkers would refuse too.
+CHEAPEST: Any = {"strategy": "cheapest"}
+MISSPELT: Any = {"fallback": []}
 
 
 def scripted(name: str, *replies: testing.Reply) -> testing.ScriptedModel:
-    return testing.ScriptedModel(name, replies, price=PRICE)  # type: ignore[arg-type]
+    return testing.ScriptedModel(name, replies, price=PRICE)
 
 
 async def test_an_answer_has_what_was_spent_and_it_is_counted(tmp_path: Path) -> None:
@@ -49,13 +55,13 @@ async def test_a_conversation_is_given_as_messages_and_tools_are_the_callers() -
     model = scripted("m", testing.tools(("find", {"id": 1})))
     async with Platform.open(models=[model]) as platform:
         acme = await home(platform)
-        tool = {"name": "find", "description": "Finds it", "input_schema": {"type": "object"}}
-        messages = [
+        tool: ToolDefinitionDict = {"name": "find", "description": "Finds it", "input_schema": {"type": "object"}}
+        messages: list[MessageDict] = [
             {"role": "system", "text": "Be brief."},
             {"role": "user", "content": [{"type": "text", "text": "Where is it?"}]},
         ]
         answered = await platform.models.complete(acme.ctx, "m", messages, tools=[tool], tool_choice={"tool": "find"})
-        (call,) = answered.answer.tool_calls
+        (call,) = answered.answer.tool_calls or []
         assert (call.name, call.arguments) == ("find", '{"id":1}')
         assert [message.role for message in model.requests()[0].messages] == ["system", "user"]
 
@@ -95,8 +101,8 @@ async def test_vectors_and_rankings() -> None:
 
 async def test_routes_fall_over_and_say_why() -> None:
     models = [testing.ScriptedModel("a", []), scripted("b", testing.text("from b"))]
-    routing = {"routes": {"Chat": {"targets": ["a", "b"]}}, "retries": 0}
-    async with Platform.open(models=models, routing=routing) as platform:  # type: ignore[arg-type]
+    routing: RoutingConfig = {"routes": {"Chat": {"targets": ["a", "b"]}}, "retries": 0}
+    async with Platform.open(models=models, routing=routing) as platform:
         acme = await home(platform)
         decision = await platform.models.explain(acme.ctx, "Chat", "Hello.")
         assert [candidate.target for candidate in decision.candidates] == ["a", "b"]
@@ -110,13 +116,13 @@ async def test_routes_fall_over_and_say_why() -> None:
 
 async def test_bad_input_names_what_is_wrong() -> None:
     with pytest.raises(InvalidInputError, match="there is no strategy `cheapest`"):
-        await Platform.open(models=[answers()], routing={"strategy": "cheapest"})  # type: ignore[typeddict-item]
+        await Platform.open(models=[answers()], routing=CHEAPEST)
     async with Platform.open(models=[answers("hello")]) as platform:
         acme = await home(platform)
         with pytest.raises(InvalidInputError, match="a text or a list of messages is needed"):
             await platform.models.complete(acme.ctx, "m", 7)  # type: ignore[arg-type]
         with pytest.raises(InvalidInputError, match="unknown field `fallback`"):
-            await platform.models.complete(acme.ctx, "m", "Hello.", route={"fallback": []})  # type: ignore[typeddict-unknown-key]
+            await platform.models.complete(acme.ctx, "m", "Hello.", route=MISSPELT)
         with pytest.raises(NotFoundError, match="`n`"):
             await platform.models.complete(acme.ctx, "n", "Hello.")
         viewer = await platform.users.create(acme.admin, "eve@acme.example", roles=["agent_viewer"])

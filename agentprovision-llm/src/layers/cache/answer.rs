@@ -38,7 +38,7 @@ impl Answerer {
         last.map(|attempt| Self { provider: attempt.provider, model: attempt.model })
     }
 
-    pub(super) fn is(&self, info: &ModelInfo) -> bool {
+    pub(crate) fn is(&self, info: &ModelInfo) -> bool {
         self.provider == info.provider && self.model == info.name
     }
 }

@@ -113,8 +113,9 @@ impl EmbeddingCacheLayer {
     }
 
     /// Says whether a target that answered is one the requested model stands for, as against one of its fallbacks.
-    /// Around a router this is needed; otherwise only the provider and name of the wrapped model's info are. The
-    /// request it sees has no texts.
+    /// Around a router this is needed, and
+    /// [`RouterBuilder::embedding_cache`](crate::route::RouterBuilder::embedding_cache) does it; otherwise only the
+    /// provider and name of the wrapped model's info are. The request it sees has no texts.
     #[must_use]
     pub fn own_targets(
         mut self,

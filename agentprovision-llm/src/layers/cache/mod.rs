@@ -136,8 +136,9 @@ impl CacheLayer {
     }
 
     /// Says whether a target that answered is one the requested model stands for, as against one of its fallbacks.
-    /// Around a router this is needed; otherwise only the provider and name of the wrapped model's info are, so that
-    /// nothing a router answers under another name is stored.
+    /// Around a router this is needed, and [`RouterBuilder::cache`](crate::route::RouterBuilder::cache) does it;
+    /// otherwise only the provider and name of the wrapped model's info are, so that nothing a router answers under
+    /// another name is stored. The request it sees may be without its messages.
     #[must_use]
     pub fn own_targets(
         mut self,

@@ -46,6 +46,16 @@ export async function main(): Promise<void> {
   }
   void [cost, answer.label]
 
+  const answered = await platform.models.complete(ctx, 'm', 'hello', { maxTokens: 5, route: { fallbacks: ['n'] } })
+  const spent: string | null = answered.costUsd
+  answered.answer.text satisfies string
+  for (const attempt of answered.attempts) if (attempt.end === 'failed') attempt.category satisfies string
+  for await (const event of platform.models.stream(ctx, 'm', [{ role: 'system', text: 'Be brief.' }])) {
+    if (event.type === 'text') event.text satisfies string
+  }
+  const { answer: { vectors } } = await platform.models.embed(ctx, 'm', ['one'], { purpose: 'query' })
+  void [spent, vectors[0]?.[0] satisfies number | undefined]
+
   // @ts-expect-error a context is not text
   await platform.agents.get('ctx', agent)
   // @ts-expect-error an operator acts above the tenants
@@ -56,6 +66,10 @@ export async function main(): Promise<void> {
   await platform.runs.start(ctx, agent, 'x', { idempotency: 'x' })
   // @ts-expect-error a number is not money
   await platform.agents.create(ctx, { name: 'a', budget: { perRun: { costUsd: 0.05 } } })
+  // @ts-expect-error no such role
+  await platform.models.complete(ctx, 'm', [{ role: 'robot', text: 'hello' }])
+  // @ts-expect-error no such strategy
+  await Platform.open({ routing: { strategy: 'cheapest' } })
   // @ts-expect-error a platform is opened
   new Platform()
 }

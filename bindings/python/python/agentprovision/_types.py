@@ -1851,10 +1851,6 @@ class ContinuationDict(TypedDict, total=False):
     """Parts of the answer in the issuer's own wire format."""
 
 
-Conversation = Union[str, Sequence[MessageDict]]
-"""A conversation; a text alone is what the user says."""
-
-
 class MessageSystemDict(TypedDict, total=False):
     """Instructions."""
 
@@ -1912,6 +1908,10 @@ class ToolRequestDict(TypedDict, total=False):
     """The provider's id of the call, which the result names."""
     name: Required[str]
     """The tool."""
+
+
+Conversation = Union[str, Sequence[MessageDict]]
+"""A conversation; a text alone is what the user says."""
 
 
 Effect = Literal["pure", "idempotent", "transactional", "unsafe"]

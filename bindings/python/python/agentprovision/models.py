@@ -37,6 +37,7 @@ __all__ = [
     "AnsweredEmbedResponse",
     "AnsweredRerankResponse",
     "Attempt",
+    "MessageDict",
     "ModelEntry",
     "ModelEvent",
     "ModelEventContinuation",
@@ -50,6 +51,8 @@ __all__ = [
     "ModelEventUsage",
     "Models",
     "RouteDecision",
+    "RouteHintsDict",
+    "ToolDefinitionDict",
 ]
 
 Conversation = Union[str, Sequence[Union[MessageDict, Mapping[str, Any]]]]

@@ -40,6 +40,7 @@ __all__ = [
     "AnsweredEmbedResponse",
     "AnsweredRerankResponse",
     "Attempt",
+    "MessageDict",
     "ModelEntry",
     "ModelEvent",
     "ModelEventContinuation",
@@ -53,6 +54,8 @@ __all__ = [
     "ModelEventUsage",
     "Models",
     "RouteDecision",
+    "RouteHintsDict",
+    "ToolDefinitionDict",
 ]
 
 Conversation = Union[str, Sequence[Union[MessageDict, Mapping[str, Any]]]]

@@ -16,24 +16,24 @@ impl UsageWriter {
     /// A chat model that writes what each request used as usage of the context's tenant. For a model that records its
     /// attempts, as a router's do, and not for agents, whose runs count by themselves.
     pub fn chat(&self, inner: Arc<dyn ChatModel>) -> Arc<dyn ChatModel> {
-        Arc::new(Metered { inner, writer: self.clone() })
+        Arc::new(Counted { inner, writer: self.clone() })
     }
 
     /// As [`UsageWriter::chat`], for an embedding model.
     pub fn embedding(&self, inner: Arc<dyn EmbeddingModel>) -> Arc<dyn EmbeddingModel> {
-        Arc::new(Metered { inner, writer: self.clone() })
+        Arc::new(Counted { inner, writer: self.clone() })
     }
 }
 
 #[derive(Debug)]
-struct Metered<M: ?Sized> {
+struct Counted<M: ?Sized> {
     inner: Arc<M>,
     writer: UsageWriter,
 }
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl ChatModel for Metered<dyn ChatModel> {
+impl ChatModel for Counted<dyn ChatModel> {
     fn info(&self) -> &ModelInfo {
         self.inner.info()
     }
@@ -51,7 +51,7 @@ impl ChatModel for Metered<dyn ChatModel> {
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl EmbeddingModel for Metered<dyn EmbeddingModel> {
+impl EmbeddingModel for Counted<dyn EmbeddingModel> {
     fn info(&self) -> &ModelInfo {
         self.inner.info()
     }
