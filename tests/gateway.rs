@@ -28,19 +28,21 @@ async fn call(gateway: &Gateway, method: &str, path: &str, key: &str, body: Valu
 #[tokio::test]
 async fn keys_of_the_platform_call_its_models_where_they_may_run_agents() {
     let model = ScriptedModel::from_fn("m", |_| Reply::text("hello"));
-    let mut config =
+    let config =
         PlatformConfig::from_json(r#"{"routing": {"routes": {"chat": {"targets": ["m"]}}}}"#).unwrap();
-    config.store = None;
     let platform = config.into_builder().unwrap().model("m", Arc::new(model)).build().await.unwrap();
     let acme = home(&platform, "acme").await;
     let gateway = platform.gateway().build().unwrap();
-    let key = |request: ApiKeyRequest| async {
-        let key = platform.keys().create(&acme.admin, request).await.unwrap();
-        key.secret.expose_secret().to_owned()
+    let key = |request: ApiKeyRequest| {
+        let (keys, admin) = (platform.keys(), &acme.admin);
+        async move { keys.create(admin, request).await.unwrap().secret.expose_secret().to_owned() }
     };
     let whole = key(ApiKeyRequest::new("whole")).await;
     let body = json!({"model": "chat", "messages": [{"role": "user", "content": "hi"}]});
-    let ask = async |key: String| call(&gateway, "POST", "/v1/chat/completions", &key, body.clone()).await;
+    let ask = |key: String| {
+        let (gateway, body) = (&gateway, body.clone());
+        async move { call(gateway, "POST", "/v1/chat/completions", &key, body).await }
+    };
     let (status, answer) = ask(whole.clone()).await;
     assert_eq!((status, &answer["choices"][0]["message"]["content"]), (200, &json!("hello")));
     let (_, models) = call(&gateway, "GET", "/v1/models", &whole, Value::Null).await;
