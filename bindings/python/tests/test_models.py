@@ -19,7 +19,7 @@ from agentprovision import (
 )
 from agentprovision import sync as blocking
 from agentprovision.model import ModelPrice
-from agentprovision.models import MessageDict, ModelEventSpent, ModelEventText, ToolDefinitionDict
+from agentprovision.models import MessageDict, ModelEventFinished, ModelEventSpent, ModelEventText, ToolDefinitionDict
 from support import answers, blocking_home, home, sqlite
 
 pytestmark = pytest.mark.anyio
@@ -71,6 +71,8 @@ async def test_a_stream_ends_with_what_was_spent() -> None:
         acme = await home(platform)
         events = [event async for event in platform.models.stream(acme.ctx, "m", "Count.")]
         assert [event.text for event in events if isinstance(event, ModelEventText)] == ["one ", "two"]
+        finished = next(event for event in events if event.type == "finished")
+        assert isinstance(finished, ModelEventFinished) and finished.reason == "stop"
         spent = events[-1]
         assert isinstance(spent, ModelEventSpent)
         assert (await platform.usage.summary(acme.admin)).cost_usd == spent.cost_usd
