@@ -116,6 +116,17 @@ async def test_routes_fall_over_and_say_why() -> None:
         assert platform.models.names() == ["a", "b"]
 
 
+async def test_models_side_by_side() -> None:
+    models = [scripted("wrong", testing.text("It is 5.")), scripted("right", testing.text("It is 4."))]
+    async with Platform.open(models=models) as platform:
+        acme = await home(platform)
+        compared = await platform.models.compare(acme.ctx, ["wrong", "right"], "2 + 2?", score={"contains": ["4"]})
+        assert compared.recommendation is not None and compared.recommendation.model == "right"
+        assert [model.score for model in compared.models] == [0, 1000]
+        assert isinstance(compared.models[0].cost, Decimal)
+        assert (await platform.usage.summary(acme.admin)).meters["llm.requests"] == 2
+
+
 async def test_bad_input_names_what_is_wrong() -> None:
     with pytest.raises(InvalidInputError, match="there is no strategy `cheapest`"):
         await Platform.open(models=[answers()], routing=CHEAPEST)
