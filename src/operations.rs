@@ -129,6 +129,7 @@ pub const OPERATIONS: &[Operation] = &[
     tenant("models.stream", P::AGENTS_RUN, "models").meter("llm.requests"),
     tenant("models.embed", P::AGENTS_RUN, "models").meter("llm.requests"),
     tenant("models.rerank", P::AGENTS_RUN, "models").meter("llm.requests"),
+    tenant("models.compare", P::AGENTS_RUN, "models").meter("llm.requests"),
     tenant("audit.entries", P::AUDIT_READ, "audit"),
     tenant("audit.checkpoint", P::AUDIT_READ, "audit"),
     tenant("audit.prove", P::AUDIT_READ, "audit"),

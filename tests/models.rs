@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentprovision::llm::experiment::{CompareOptions, Contains};
 use agentprovision::llm::models::ModelKind;
 use agentprovision::llm::route::RoutingConfig;
 use agentprovision::model::{
@@ -268,6 +269,24 @@ async fn what_a_host_asks_by_itself_counts_through_the_writer() {
     vectors.embed(&home.admin, EmbedRequest::new("m", ["one"])).await.unwrap();
     assert_eq!(log.len(), 2);
     assert_eq!(sums(&platform, &home).await.0.last(), Some(&(Meter::LlmRequests, 3)));
+    platform.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn models_side_by_side_are_scored_and_all_of_them_count() {
+    let right = Arc::new(ScriptedModel::new("right", [Reply::text("It is 4.")]));
+    let wrong = Arc::new(ScriptedModel::new("wrong", [Reply::text("It is 5.")]));
+    let (platform, home) = started(Platform::builder().model("right", right).model("wrong", wrong)).await;
+    let options = CompareOptions::default().scorer(Contains::new(["4"]).unwrap());
+    let names = ["wrong".to_owned(), "right".to_owned()];
+    let compared = in_time(platform.models().compare(&home.admin, &names, &ask(""), options)).await.unwrap();
+    assert_eq!(compared.recommendation.unwrap().model, "right");
+    let costs = compared.models.iter().map(|model| model.cost.known().unwrap()).sum::<NanoUsd>();
+    let (meters, cost) = sums(&platform, &home).await;
+    assert_eq!((meters.last(), cost), (Some(&(Meter::LlmRequests, 2)), costs));
+    let unknown =
+        platform.models().compare(&home.admin, &["n".into()], &ask(""), CompareOptions::default()).await;
+    assert_eq!(kind(unknown), Some(ErrorKind::NotFound));
     platform.close().await.unwrap();
 }
 

@@ -435,6 +435,12 @@ export interface AskOptions extends Omit<t.ModelAskArguments, 'model' | 'message
   signal?: AbortSignal
 }
 
+/** How models are compared, beside their names and the conversation. */
+export interface CompareOptions extends Omit<t.ModelCompareArguments, 'models' | 'messages'> {
+  /** Ends the comparison when it aborts; what was used until then counts. */
+  signal?: AbortSignal
+}
+
 /** What an embedding model is asked, beside its name and the texts. */
 export interface EmbedOptions extends Omit<t.ModelEmbedArguments, 'model' | 'inputs'> {
   /** Ends the request when it aborts. */
@@ -461,6 +467,10 @@ export interface Models {
   ): Promise<t.AnsweredChatResponse>
   /** The answer in pieces, and then what was spent. Ending the loop ends the request. */
   stream(ctx: Context, model: string, messages: t.Conversation, options?: AskOptions): Stream<t.ModelEvent>
+  /** Asks several models the same, side by side, and says which to take, and why. */
+  compare(
+    ctx: Context, models: string[], messages: t.Conversation, options?: CompareOptions,
+  ): Promise<t.Comparison>
   /** The vectors of texts, in their order. */
   embed(ctx: Context, model: string, inputs: string[], options?: EmbedOptions): Promise<t.AnsweredEmbedResponse>
   /** Documents in the order of how well they answer a query, the best first. */

@@ -1,5 +1,7 @@
 //! The arguments of operations. Unknown keys are refused.
 
+use std::time::Duration;
+
 use agentprovision_core::agent::{AgentSpec, AgentState, VersionHash};
 use agentprovision_core::context::RequestInfo;
 use agentprovision_core::id::{AgentId, ApiKeyId, ApprovalId, RunId, SessionId, TenantId, UsageId, UserId};
@@ -12,6 +14,7 @@ use agentprovision_core::run::{
     Answer, EventCursor, OnDisconnect, PayloadHash, RunInput, RunQuery, RunStatus,
 };
 use agentprovision_core::{Result, Timestamp};
+use agentprovision_llm::experiment::{CompareOptions, Contains, ExactMatch, Pattern};
 use agentprovision_tenancy::identity::{NewUser, UserUpdate};
 use agentprovision_tenancy::tenant::{NewTenant, TenantUpdate};
 use schemars::JsonSchema;
@@ -329,6 +332,28 @@ arguments! {
         route: Option<RouteHints>,
     }
 
+    /// What several models are asked side by side.
+    ModelCompare {
+        /// The names of the models or routes, at most 64.
+        models: Vec<String>,
+        /// The conversation so far; a text alone is what the user says.
+        messages: Said,
+        /// Sampling temperature; the provider's default where absent.
+        temperature: Option<f64>,
+        /// Longest answer in tokens; the provider's default where absent.
+        max_tokens: Option<u64>,
+        /// JSON Schema the answers must match.
+        output_schema: Option<Map<String, Value>>,
+        /// How often each model is asked, at most 100; default 1.
+        repetitions: Option<u32>,
+        /// When everything is over, in milliseconds; what has no answer by then has failed. Default 120000.
+        timeout_ms: Option<u64>,
+        /// How many requests run at one time; default 16.
+        concurrency: Option<usize>,
+        /// How answers are scored; not at all where absent.
+        score: Option<ScoreBy>,
+    }
+
     /// Texts for an embedding model.
     ModelEmbed {
         /// The name of the model or the route.
@@ -462,6 +487,45 @@ impl From<ModelAsk> for ChatRequest {
         request.extra = args.extra.unwrap_or_default();
         request.route = args.route.unwrap_or_default();
         request
+    }
+}
+
+/// How answers are scored.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ScoreBy {
+    /// The answer is exactly this text, without space around it.
+    Exact(String),
+    /// The answer has these texts in it, upper and lower case alike; the score is the part of them it has.
+    Contains(Vec<String>),
+    /// A regular expression finds something in the answer.
+    Pattern(String),
+}
+
+impl ModelCompare {
+    /// The models, the request and the options.
+    pub(super) fn parts(self) -> Result<(Vec<String>, ChatRequest, CompareOptions)> {
+        let mut request = ChatRequest::new("", self.messages.0);
+        request.temperature = self.temperature;
+        request.max_tokens = self.max_tokens;
+        request.output_schema = self.output_schema.map(Value::Object);
+        let mut options = CompareOptions::default();
+        if let Some(repetitions) = self.repetitions {
+            options = options.repetitions(repetitions);
+        }
+        if let Some(timeout) = self.timeout_ms {
+            options = options.timeout(Duration::from_millis(timeout));
+        }
+        if let Some(concurrency) = self.concurrency {
+            options = options.concurrency(concurrency);
+        }
+        let options = match self.score {
+            None => options,
+            Some(ScoreBy::Exact(text)) => options.scorer(ExactMatch::new(text)),
+            Some(ScoreBy::Contains(texts)) => options.scorer(Contains::new(texts)?),
+            Some(ScoreBy::Pattern(pattern)) => options.scorer(Pattern::new(&pattern)?),
+        };
+        Ok((self.models, request, options))
     }
 }
 

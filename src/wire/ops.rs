@@ -10,6 +10,7 @@ use agentprovision_core::run::{Chain, SessionRecord};
 use agentprovision_core::tenant::Tenant;
 use agentprovision_core::usage::{Period, UsageEvent, UsageSummary};
 use agentprovision_core::{Error, Result};
+use agentprovision_llm::experiment::Comparison;
 use agentprovision_llm::models::{Answered, ModelEntry};
 use agentprovision_llm::route::RouteDecision;
 use agentprovision_tenancy::identity::ApiKeyRequest;
@@ -209,6 +210,9 @@ operations! {
     }
     "models.rerank" (tenant) args::ModelRerank => Answered<RerankResponse> {
         |p, ctx, a| p.models().rerank(ctx, a.into()).await?
+    }
+    "models.compare" (tenant) args::ModelCompare => Comparison {
+        |p, ctx, a| { let (models, request, options) = a.parts()?; p.models().compare(ctx, &models, &request, options).await? }
     }
     "audit.entries" (tenant) args::Entries => Vec<views::Entry> {
         |p, ctx, a| entries(&p.audit().entries(ctx, a.from.unwrap_or(0), limit(a.limit)).await?)?

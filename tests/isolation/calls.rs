@@ -2,6 +2,7 @@
 
 use agentprovision::agent::AgentQuery;
 use agentprovision::id::UserId;
+use agentprovision::llm::experiment::CompareOptions;
 use agentprovision::model::{ChatRequest, EmbedRequest, Message, RerankRequest};
 use agentprovision::prelude::*;
 use agentprovision::run::EventCursor;
@@ -111,6 +112,9 @@ calls! {
     },
     "models.embed" => |c| c.platform.models().embed(&c.ctx, EmbedRequest::new("m", ["a text"])),
     "models.rerank" => |c| c.platform.models().rerank(&c.ctx, RerankRequest::new("m", "a", ["a text", "another"])),
+    "models.compare" => |c| async {
+        c.platform.models().compare(&c.ctx, &["m".into()], &c.question(), CompareOptions::default()).await
+    },
     "audit.entries" => |c| async {
         let entries = c.platform.audit().entries(&c.ctx, 0, 500).await?;
         entries.iter().map(agentprovision::audit::AuditEntry::record).collect::<Result<Vec<_>>>()

@@ -137,7 +137,7 @@ impl CompareOptions {
 }
 
 /// Why there is no answer, or no score of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[non_exhaustive]
 pub struct Failure {
     /// The kind of the error.
@@ -153,7 +153,7 @@ impl From<&Error> for Failure {
 }
 
 /// One request to one model.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[non_exhaustive]
 pub struct Trial {
     /// The text of the answer; `None` when there is none.
@@ -169,6 +169,7 @@ pub struct Trial {
     pub usage: Option<Usage>,
     /// What all attempts cost: decimal dollars in JSON, and `null` when it is unknown.
     #[serde(serialize_with = "cost")]
+    #[schemars(with = "Option<NanoUsd>")]
     pub cost: Cost,
     /// The score, in thousandths; `None` when it was not scored.
     pub score: Option<u16>,
@@ -180,6 +181,7 @@ pub struct Trial {
     pub score_failure: Option<Failure>,
     /// What scoring cost.
     #[serde(serialize_with = "cost")]
+    #[schemars(with = "Option<NanoUsd>")]
     pub scoring_cost: Cost,
 }
 
@@ -189,7 +191,7 @@ pub(super) fn cost<S: Serializer>(cost: &Cost, serializer: S) -> Result<S::Ok, S
 }
 
 /// One model of a comparison.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[non_exhaustive]
 pub struct Compared {
     /// The name it was asked by.
@@ -206,13 +208,14 @@ pub struct Compared {
     pub first_content_us: Option<u64>,
     /// The mean cost of a trial: decimal dollars in JSON, and `null` when one of them is unknown.
     #[serde(serialize_with = "cost")]
+    #[schemars(with = "Option<NanoUsd>")]
     pub cost: Cost,
     /// Every request, in the order they were numbered.
     pub trials: Vec<Trial>,
 }
 
 /// Models side by side. Shown as a table; as JSON by serde.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[non_exhaustive]
 pub struct Comparison {
     /// The models, in the order they were given.

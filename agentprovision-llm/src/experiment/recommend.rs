@@ -11,7 +11,7 @@ use super::compare::Compared;
 /// those is taken, where the cost is alike the faster one. A cost that is unknown is never the lowest: such a model is
 /// taken only when no good one has a known cost, and then the one with the best score is. Where nothing was scored,
 /// those that answered most often count as good. Of models alike in everything the first is taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[non_exhaustive]
 pub struct Recommendation {
     /// The name of the model.

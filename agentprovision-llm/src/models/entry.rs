@@ -100,6 +100,8 @@ pub(super) fn list(router: &Router, ctx: &Context) -> Vec<ModelEntry> {
         }
     }
     entries.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+    // The catalogue may know of a model more than once.
+    entries.dedup_by(|a, b| (a.kind, &a.name) == (b.kind, &b.name));
     entries
 }
 

@@ -25,6 +25,7 @@ use agentprovision_core::model::{
 use agentprovision_core::tenant::{TenantState, TenantStore};
 use agentprovision_core::{Error, ErrorKind, Result};
 
+use crate::experiment::{CompareOptions, Comparison, Contender, compare};
 use crate::route::{RouteDecision, Router};
 use spend::Tab;
 
@@ -49,14 +50,20 @@ impl Models {
         self.access.list(ctx, Permission::AGENTS_READ, "models").await
     }
 
-    /// Opens the tab of a request. The tenant must be active.
-    async fn open(&self, ctx: &Context, log: &mut CallLog) -> Result<Tab> {
+    /// Models may be asked; the tenant must be active.
+    async fn may_ask(&self, ctx: &Context) -> Result<()> {
         self.access.check(ctx, Permission::AGENTS_RUN, Resource::all("models")).await?;
         match self.tenants.state(ctx.tenant()).await? {
-            TenantState::Active => self.writer.open(ctx, log).await,
+            TenantState::Active => Ok(()),
             TenantState::Suspended => Err(Error::new(ErrorKind::TenantSuspended, "the tenant is suspended")),
             TenantState::Deleted => Err(Error::not_found("no such tenant")),
         }
+    }
+
+    /// Opens the tab of a request.
+    async fn open(&self, ctx: &Context, log: &mut CallLog) -> Result<Tab> {
+        self.may_ask(ctx).await?;
+        self.writer.open(ctx, log).await
     }
 
     /// The routes, the models of the host's own, and those the catalogue knows of its providers, as far as the tenant may
@@ -123,5 +130,25 @@ impl Models {
         let tab = self.open(ctx, &mut request.log).await?;
         let model = self.router.reranker(&request.model)?;
         tab.ask(model.rerank(ctx, request)).await
+    }
+
+    /// Asks several models or routes the same, side by side, and says which to take, and why. The request's own model is
+    /// ignored. A model that fails has its error in its place.
+    ///
+    /// # Errors
+    /// As [`compare`]; `permission_denied` without `agents:run`; `tenant_suspended`; `not_found` for a name that stands for
+    /// no model; `closed`.
+    pub async fn compare(
+        &self,
+        ctx: &Context,
+        models: &[String],
+        request: &ChatRequest,
+        options: CompareOptions,
+    ) -> Result<Comparison> {
+        self.may_ask(ctx).await?;
+        let contender =
+            |name: &String| Ok(Contender::new(name, self.writer.chat(self.router.resolve(name)?)));
+        let contenders = models.iter().map(contender).collect::<Result<Vec<_>>>()?;
+        compare(ctx, &contenders, request, &options.env(self.access.env().clone())).await
     }
 }

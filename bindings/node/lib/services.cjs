@@ -238,6 +238,7 @@ class Models extends Service {
 
   explain(ctx, model, messages, options) { return this.#ask('models.explain', ctx, { model, messages }, options) }
   complete(ctx, model, messages, options) { return this.#ask('models.complete', ctx, { model, messages }, options) }
+  compare(ctx, models, messages, options) { return this.#ask('models.compare', ctx, { models, messages }, options) }
   embed(ctx, model, inputs, options) { return this.#ask('models.embed', ctx, { model, inputs }, options) }
 
   rerank(ctx, model, query, documents, options) {

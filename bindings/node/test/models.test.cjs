@@ -93,6 +93,15 @@ test('routes fall over and say why, and their names stay as they are', LIMIT, as
   assert.deepEqual([route.kind, route.name, route.targets], ['route', 'smallChat', ['modelA', 'modelB']])
 })
 
+test('models side by side', LIMIT, async (t) => {
+  const platform = await open(t, { models: [scripted('wrong', 'It is 5.'), scripted('right', 'It is 4.')] })
+  const { admin } = await home(platform)
+  const compared = await platform.models.compare(admin, ['wrong', 'right'], '2 + 2?', { score: { contains: ['4'] }, timeoutMs: 5000 })
+  assert.equal(compared.recommendation.model, 'right')
+  assert.deepEqual(compared.models.map(({ score }) => score), [0, 1000])
+  assert.equal((await platform.usage.summary(admin)).meters['llm.requests'], 2)
+})
+
 test('bad input names what is wrong', LIMIT, async (t) => {
   await assert.rejects(Platform.open({ routing: { strategy: 'cheapest' } }), /there is no strategy `cheapest`/)
   const platform = await open(t, { models: [scripted('m', down, down, down, 'hello')] })

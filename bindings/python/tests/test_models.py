@@ -19,7 +19,7 @@ from agentprovision import (
 )
 from agentprovision import sync as blocking
 from agentprovision.model import ModelPrice
-from agentprovision.models import MessageDict, ModelEventSpent, ModelEventText, ToolDefinitionDict
+from agentprovision.models import MessageDict, ModelEventFinished, ModelEventSpent, ModelEventText, ToolDefinitionDict
 from support import answers, blocking_home, home, sqlite
 
 pytestmark = pytest.mark.anyio
@@ -71,6 +71,8 @@ async def test_a_stream_ends_with_what_was_spent() -> None:
         acme = await home(platform)
         events = [event async for event in platform.models.stream(acme.ctx, "m", "Count.")]
         assert [event.text for event in events if isinstance(event, ModelEventText)] == ["one ", "two"]
+        finished = next(event for event in events if event.type == "finished")
+        assert isinstance(finished, ModelEventFinished) and finished.reason == "stop"
         spent = events[-1]
         assert isinstance(spent, ModelEventSpent)
         assert (await platform.usage.summary(acme.admin)).cost_usd == spent.cost_usd
@@ -112,6 +114,17 @@ async def test_routes_fall_over_and_say_why() -> None:
         assert [(entry.kind, entry.name) for entry in entries][0] == ("route", "Chat")
         assert entries[0].targets == ["a", "b"]
         assert platform.models.names() == ["a", "b"]
+
+
+async def test_models_side_by_side() -> None:
+    models = [scripted("wrong", testing.text("It is 5.")), scripted("right", testing.text("It is 4."))]
+    async with Platform.open(models=models) as platform:
+        acme = await home(platform)
+        compared = await platform.models.compare(acme.ctx, ["wrong", "right"], "2 + 2?", score={"contains": ["4"]})
+        assert compared.recommendation is not None and compared.recommendation.model == "right"
+        assert [model.score for model in compared.models] == [0, 1000]
+        assert isinstance(compared.models[0].cost, Decimal)
+        assert (await platform.usage.summary(acme.admin)).meters["llm.requests"] == 2
 
 
 async def test_bad_input_names_what_is_wrong() -> None:

@@ -177,15 +177,15 @@ def _union(args: tuple[Any, ...]) -> Convert | None:
 
 def _tags(records: list[Any]) -> tuple[str, dict[str, Any]]:
     """The field that tells records of a union apart, and the record of each of its values."""
-    known: dict[str, Any] = {}
-    tag = ""
-    for record in records:
-        for name, hint in get_type_hints(record).items():
-            if get_origin(hint) is Literal:
-                tag = name
-                known.update(dict.fromkeys(get_args(hint), record))
-                break
-    return tag, known
+    hints = [get_type_hints(record) for record in records]
+    literals = [{name: get_args(hint) for name, hint in of.items() if get_origin(hint) is Literal} for of in hints]
+    for tag in literals[0] if literals else ():
+        # Other fields may have a choice of words too, but not in all of them, or not each its own.
+        if all(tag in of for of in literals):
+            known = {value: record for record, of in zip(records, literals) for value in of[tag]}
+            if len(known) == sum(len(of[tag]) for of in literals):
+                return tag, known
+    return "", {}
 
 
 def _record(kind: type) -> Convert:

@@ -12,6 +12,7 @@ from ._types import (
     AnsweredEmbedResponse,
     AnsweredRerankResponse,
     Attempt,
+    Comparison,
     EmbedPurpose,
     MessageDict,
     ModelEntry,
@@ -37,6 +38,7 @@ __all__ = [
     "AnsweredEmbedResponse",
     "AnsweredRerankResponse",
     "Attempt",
+    "Comparison",
     "MessageDict",
     "ModelEntry",
     "ModelEvent",
@@ -187,6 +189,48 @@ class Models(Service):
             )
 
         return Stream(ModelEvent, lambda: self._stream(ctx, "models.stream", given()))
+
+    async def compare(
+        self,
+        ctx: Context,
+        models: Sequence[str],
+        messages: Conversation,
+        *,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        output_schema: Mapping[str, Any] | None = None,
+        repetitions: int | None = None,
+        timeout_ms: int | None = None,
+        concurrency: int | None = None,
+        score: Mapping[str, Any] | None = None,
+    ) -> Comparison:
+        """Asks several models the same, side by side, and says which to take, and why.
+
+        Args:
+            ctx: On whose behalf.
+            models: The names of the models or routes, at most 64.
+            messages: What the user says, or the conversation so far.
+            temperature: Sampling temperature; the provider's default where absent.
+            max_tokens: Longest answer in tokens; the provider's default where absent.
+            output_schema: JSON Schema the answers must match.
+            repetitions: How often each model is asked, at most 100; default 1.
+            timeout_ms: When everything is over; what has no answer by then has failed. Default 120000.
+            concurrency: How many requests run at one time; default 16.
+            score: `{"exact": text}`, `{"contains": [text, ...]}` or `{"pattern": regular expression}`; not scored where
+                absent.
+        """
+        given = {
+            "models": models,
+            "messages": messages,
+            "temperature": temperature,
+            "max_tokens": max_tokens,
+            "output_schema": output_schema,
+            "repetitions": repetitions,
+            "timeout_ms": timeout_ms,
+            "concurrency": concurrency,
+            "score": score,
+        }
+        return await self._get(Comparison, ctx, "models.compare", given)
 
     async def embed(
         self,
