@@ -237,6 +237,12 @@ async fn requests_wait_in_the_order_they_came_and_no_longer_than_they_may() {
     for expected in ["first", "third"] {
         let sent = inner.requests().len();
         world.clock.advance(Duration::from_secs(1));
+        // There is room now, and it is not for somebody who comes before those who wait have noticed.
+        {
+            let mut newcomer = std::pin::pin!(model.complete(&ctx, named("newcomer")));
+            let polled = futures_util::poll!(newcomer.as_mut());
+            assert!(!matches!(polled, std::task::Poll::Ready(Ok(_))), "it went ahead of those who wait");
+        }
         within(async {
             while inner.requests().len() == sent {
                 tokio::task::yield_now().await;
