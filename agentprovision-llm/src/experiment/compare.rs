@@ -185,7 +185,6 @@ pub struct Trial {
     pub scoring_cost: Cost,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 pub(super) fn cost<S: Serializer>(cost: &Cost, serializer: S) -> Result<S::Ok, S::Error> {
     cost.known().serialize(serializer)
 }

@@ -133,9 +133,7 @@ impl Pattern {
     /// `invalid_input` when it is none, or too large.
     pub fn new(pattern: &str) -> Result<Self> {
         let regex = RegexBuilder::new(pattern).size_limit(1 << 20).build().map_err(|error| {
-            let error =
-                Error::invalid(format!("`{}` is no regular expression", clip(pattern))).with_source(error);
-            error
+            Error::invalid(format!("`{}` is no regular expression", clip(pattern))).with_source(error)
         })?;
         Ok(Self { regex })
     }

@@ -16,10 +16,13 @@ use crate::clip;
 /// Deeper than this no name is followed; the configuration was checked for circles.
 const DEPTH: u32 = 8;
 
+/// A capability: its name in messages, and whether a model has it, as far as that is known.
+pub(crate) type Capability = (&'static str, fn(&ModelInfo) -> Option<bool>);
+
 /// What a request needs of whoever answers it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Needs {
-    pub(crate) capabilities: Vec<(&'static str, fn(&ModelInfo) -> Option<bool>)>,
+    pub(crate) capabilities: Vec<Capability>,
     /// The prompt in tokens, from above.
     pub(crate) input_tokens: u64,
     /// What must fit the window at once, in tokens, from above.

@@ -37,7 +37,7 @@ fn rendezvous(key: &str, target: &str) -> f64 {
 }
 
 /// Puts the candidates of one group in order and gives each its score.
-pub(crate) fn rank(strategy: Strategy, request: &RouteRequest, candidates: &mut Vec<Candidate>) {
+pub(crate) fn rank(strategy: Strategy, request: &RouteRequest, candidates: &mut [Candidate]) {
     let mut draws = Draws(request.seed);
     let best = |value: fn(&Candidate) -> Option<f64>, all: &[Candidate]| {
         all.iter().filter_map(value).min_by(f64::total_cmp)
