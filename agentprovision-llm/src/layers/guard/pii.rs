@@ -39,7 +39,7 @@ impl PiiKind {
             Self::CreditCard => r"\b[0-9](?:[ -]?[0-9]){12,}\b",
             Self::Iban => r"(?i)\b[a-z]{2}[0-9]{2}(?:[ -]?[a-z0-9]){11,40}\b",
             Self::Key => concat!(
-                r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|\z)",
+                r"-{5}BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|\z)",
                 r"|\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
                 r"|\bsk-[A-Za-z0-9_-]{20,}",
                 r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
