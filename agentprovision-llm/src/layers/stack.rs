@@ -56,11 +56,12 @@ impl LayersConfig {
             self.embedding_cache.clone().map(|config| EmbeddingCacheLayer::new(config, env.clone()));
         let vectors = made(vectors, &mut problems);
         let guards = self.guards.as_ref().map(|config| GuardLayer::from_config(config, env.clone(), &models));
-        let mut guards = made(guards, &mut problems);
+        let guards = made(guards, &mut problems);
         // What a guard took out of an answer must not come out of the cache.
-        if let (Some(layer), Some(cache)) = (guards.take(), &cache) {
-            guards = Some(layer.forget_in(cache));
-        }
+        let guards = guards.map(|guards| match &cache {
+            Some(cache) => guards.forget_in(cache),
+            None => guards,
+        });
         let validate = made(self.validate.clone().map(ValidateLayer::new), &mut problems);
         let rates = self.rate_limits.as_ref().map(|config| RateLimitLayer::new(config, env.clone()));
         let rates = made(rates, &mut problems);
@@ -72,7 +73,7 @@ impl LayersConfig {
         let trace = TraceLayer::new(env, self.trace);
         let mut router = router.layer(trace.clone()).embedding_layer(trace);
         if let Some(guards) = guards {
-            router = router.layer(guards);
+            router = router.layer(guards.clone()).embedding_layer(guards);
         }
         if let Some(cache) = cache {
             router = router.cache(cache);

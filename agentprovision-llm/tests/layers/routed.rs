@@ -7,7 +7,8 @@ use agentprovision_core::model::{ChatModel, ModelResolver};
 use agentprovision_core::testing::{Reply, ScriptedModel};
 use agentprovision_core::{Env, Error, ErrorKind};
 use agentprovision_llm::ModelRegistry;
-use agentprovision_llm::layers::{CacheConfig, CacheLayer};
+use agentprovision_llm::layers::{CacheConfig, CacheLayer, LayersConfig};
+use agentprovision_llm::limit::MemoryLedger;
 use agentprovision_llm::route::{Router, RoutingConfig};
 
 use crate::kit::{ask, events, text_of};
@@ -99,4 +100,26 @@ async fn every_target_of_a_route_answers_for_it_until_the_route_has_others() {
     assert_eq!(say().await, "by b", "what `a` said is no answer of the route any more");
     assert_eq!(say().await, "by b");
     assert_eq!(world.cache.stats().hits, 2);
+}
+
+#[tokio::test]
+async fn configured_guards_are_there_with_a_cache_and_without_one() {
+    let guards = serde_json::json!({ "guards": [
+        { "name": "g", "check": { "patterns": { "words": ["secret"] } } },
+    ] });
+    for config in
+        [serde_json::json!({ "guards": guards }), serde_json::json!({ "guards": guards, "cache": {} })]
+    {
+        let config: LayersConfig = serde_json::from_value(config).unwrap();
+        let scripted = Arc::new(ScriptedModel::from_fn("m", |_| Reply::text("a secret answer")));
+        let registry = ModelRegistry::builder().model("m", scripted.clone() as Arc<dyn ChatModel>);
+        let router = Router::builder(registry.build().unwrap());
+        let ledger = Arc::new(MemoryLedger::new(Env::default()));
+        let model = config.around(router, ledger).unwrap().build().unwrap().resolve("m").unwrap();
+        for (text, asked) in [("a secret question", 0), ("a question", 1), ("a question", 2)] {
+            let error = within(model.complete(&context(), ask(text))).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ContentPolicy);
+            assert_eq!(scripted.requests().len(), asked);
+        }
+    }
 }
