@@ -13,6 +13,8 @@ use agentprovision_core::run::{EngineOptions, EngineParts, LocalEngine, Runs, Se
 use agentprovision_core::tool::{Tool, ToolSet};
 use agentprovision_core::usage::UsageReport;
 use agentprovision_core::{ContextIssuer, Env, Error, Result};
+use agentprovision_llm::layers::LayersConfig;
+use agentprovision_llm::limit::StoreLedger;
 use agentprovision_llm::models::{Models, UsageWriter};
 use agentprovision_llm::providers::Provider;
 use agentprovision_llm::route::{Router, RoutingConfig};
@@ -50,6 +52,7 @@ pub struct PlatformBuilder {
     pepper: Option<SecretString>,
     engine: EngineOptions,
     routing: RoutingConfig,
+    layers: LayersConfig,
 }
 
 impl std::fmt::Debug for PlatformBuilder {
@@ -168,6 +171,12 @@ impl PlatformBuilder {
         self
     }
 
+    /// What surrounds every model: guards, caches, rate limits, budgets.
+    pub fn layers(mut self, config: LayersConfig) -> Self {
+        self.layers = config;
+        self
+    }
+
     /// Opens the store, checks every part, and starts to drive runs. Must be called within a tokio runtime.
     ///
     /// # Errors
@@ -224,7 +233,10 @@ impl PlatformBuilder {
         };
         let access = tenancy.access().clone();
         let registry = Arc::new(registry);
-        let router = Router::builder(models).config(self.routing).build()?;
+        // Budgets of days and months outlast the process, where the store does.
+        let ledger = Arc::new(StoreLedger::new(stores.quota.clone(), env.clone()));
+        let router =
+            self.layers.around(Router::builder(models).config(self.routing), ledger.clone())?.build()?;
         let resolver = Arc::new(router.clone());
         let agents = Agents::new(
             stores.agents.clone(),
@@ -260,6 +272,7 @@ impl PlatformBuilder {
             tenancy,
             models: Models::new(router.clone(), stores.tenants.clone(), access.clone(), writer.clone()),
             writer,
+            ledger,
             router,
             permissions: registry,
             engine,

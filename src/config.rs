@@ -6,6 +6,7 @@ use agentprovision_core::authz::PermissionRegistry;
 use agentprovision_core::identity::Role;
 use agentprovision_core::run::EngineOptions;
 use agentprovision_core::{Error, Result};
+use agentprovision_llm::layers::LayersConfig;
 use agentprovision_llm::route::RoutingConfig;
 use agentprovision_tenancy::rbac::RoleSpec;
 use secrecy::SecretString;
@@ -38,6 +39,8 @@ pub struct PlatformConfig {
     pub engine: EngineConfig,
     /// How requests to models are routed.
     pub routing: RoutingConfig,
+    /// What surrounds every model: guards, caches, rate limits, budgets.
+    pub layers: LayersConfig,
 }
 
 /// One role of the host's own.
@@ -134,8 +137,9 @@ impl PlatformConfig {
             secret(name).map_or_else(|| variable(name), Ok)
         };
         let registry = self.permissions()?;
-        let Self { store, providers, permissions, roles, pepper_env, engine, routing } = self;
-        let mut builder = PlatformBuilder::default().engine(engine.options()?).routing(routing);
+        let Self { store, providers, permissions, roles, pepper_env, engine, routing, layers } = self;
+        let mut builder =
+            PlatformBuilder::default().engine(engine.options()?).routing(routing).layers(layers);
         if let Some(store) = store {
             builder = builder.store(store);
         }
@@ -211,6 +215,8 @@ mod tests {
             (r#"{"providers": [{"type": "azure"}]}"#, "missing field `resource`"),
             (r#"{"providers": [{"type": "groq", "key": "x"}]}"#, "unknown field `key`"),
             (r#"{"stroe": "memory://"}"#, "did you mean `store`?"),
+            (r#"{"layers": {"caches": {}}}"#, "unknown field `caches`"),
+            (r#"{"routing": {"max_attempt": 3}}"#, "did you mean `max_attempts`?"),
         ] {
             let error = PlatformConfig::from_json(text).unwrap_err();
             assert!(error.message().contains(named), "{error}");

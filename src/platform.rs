@@ -13,6 +13,7 @@ use agentprovision_core::id::{TenantId, UserId};
 use agentprovision_core::run::{Engine, LocalEngine, Runs, Sessions};
 use agentprovision_core::usage::UsageReport;
 use agentprovision_core::{Context, ContextIssuer, Env, ErrorKind, OperatorContext, Result};
+use agentprovision_llm::limit::Ledger;
 use agentprovision_llm::models::{Models, UsageWriter};
 use agentprovision_llm::route::Router;
 use agentprovision_tenancy::Tenancy;
@@ -43,6 +44,8 @@ pub(crate) struct Inner {
     pub(crate) router: Router,
     pub(crate) models: Models,
     pub(crate) writer: UsageWriter,
+    /// Keeps the budgets of requests to models.
+    pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) permissions: Arc<PermissionRegistry>,
     pub(crate) engine: LocalEngine,
     pub(crate) relay: tokio::sync::Mutex<Option<JoinHandle<()>>>,
@@ -172,6 +175,11 @@ impl Platform {
     /// What closing the store fails with.
     pub async fn close(&self) -> Result<()> {
         tokio::join!(self.0.engine.close(), self.0.writer.close());
+        if let Err(error) = self.0.ledger.close().await
+            && !error.is(ErrorKind::Closed)
+        {
+            tracing::warn!(%error, "what budgets had leased and not used stays taken until their windows end");
+        }
         self.0.closing.cancel();
         if let Some(relay) = self.0.relay.lock().await.take()
             && let Err(error) = relay.await

@@ -11,6 +11,7 @@ mod guard;
 mod metered;
 mod rate_limit;
 mod shadow;
+mod stack;
 mod timeout;
 pub(crate) mod trace;
 mod validate;
@@ -28,6 +29,7 @@ pub use guard::{
 };
 pub use rate_limit::{RateLimit, RateLimitConfig, RateLimitLayer};
 pub use shadow::{ShadowBudget, ShadowConfig, ShadowCounts, ShadowLayer, ShadowSink, Shadowed};
+pub use stack::LayersConfig;
 pub use timeout::{TimeoutConfig, TimeoutLayer};
 pub use trace::{TraceConfig, TraceLayer};
 pub use validate::{ValidateConfig, ValidateLayer};

@@ -96,6 +96,11 @@ impl fmt::Debug for RouterBuilder {
 }
 
 impl RouterBuilder {
+    /// The models it is about.
+    pub fn registry(&self) -> &ModelRegistry {
+        &self.registry
+    }
+
     /// How requests are routed.
     pub fn config(mut self, config: RoutingConfig) -> Self {
         self.config = config;
