@@ -4,32 +4,42 @@ use std::sync::Arc;
 
 use agentprovision_core::authz::Permission;
 use agentprovision_core::context::Credentials;
+use agentprovision_core::model::{ChatModel, EmbeddingModel, EmbeddingResolver, ModelResolver};
 use agentprovision_core::{Context, Error, Result};
 use agentprovision_llm::gateway::{Gateway, GatewayAuth, GatewayBuilder};
+use agentprovision_llm::models::UsageWriter;
+use agentprovision_llm::route::Router;
 use async_trait::async_trait;
 
 use crate::platform::Platform;
 
-impl Platform {
-    /// Begins to build a gateway for the callers of this platform: its API keys are the gateway's, and its models with
-    /// their routes are what it serves.
-    ///
-    /// Whoever may start runs may call models directly (`agents:run`), since both spend the same way.
-    ///
-    /// ```
-    /// # use agentprovision::Platform;
-    /// # async fn example() -> agentprovision::Result<()> {
-    /// let platform = Platform::builder().build().await?;
-    /// let gateway = platform.gateway().build()?; // a `tower::Service`: mount it on axum, or on hyper
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn gateway(&self) -> GatewayBuilder {
-        let models = Arc::new(self.router().clone());
-        Gateway::builder(Arc::new(Keys(self.clone())), models.clone())
-            .embeddings(models.clone())
-            .directory(models)
-            .env(self.env().clone())
+/// Begins a gateway for the callers of a platform.
+pub(crate) fn builder(platform: &Platform) -> GatewayBuilder {
+    let router = Arc::new(platform.router().clone());
+    let counted =
+        Arc::new(Counted { router: platform.router().clone(), writer: platform.usage_writer().clone() });
+    Gateway::builder(Arc::new(Keys(platform.clone())), counted.clone())
+        .embeddings(counted)
+        .directory(router)
+        .env(platform.env().clone())
+}
+
+/// The models of a platform, with what they use written to its store.
+#[derive(Debug)]
+struct Counted {
+    router: Router,
+    writer: UsageWriter,
+}
+
+impl ModelResolver for Counted {
+    fn resolve(&self, name: &str) -> Result<Arc<dyn ChatModel>> {
+        Ok(self.writer.chat(self.router.resolve(name)?))
+    }
+}
+
+impl EmbeddingResolver for Counted {
+    fn embedder(&self, name: &str) -> Result<Arc<dyn EmbeddingModel>> {
+        Ok(self.writer.embedding(self.router.embedder(name)?))
     }
 }
 

@@ -128,6 +128,24 @@ impl Platform {
         &self.0.models
     }
 
+    /// Begins to build a gateway for the callers of this platform: its API keys are the gateway's, its models with their
+    /// routes are what it serves, and what they use is counted as the tenant's.
+    ///
+    /// Whoever may start runs may call models directly (`agents:run`), since both spend the same way.
+    ///
+    /// ```
+    /// # use agentprovision::Platform;
+    /// # async fn example() -> agentprovision::Result<()> {
+    /// let platform = Platform::builder().build().await?;
+    /// let gateway = platform.gateway().build()?; // a `tower::Service`: mount it on axum, or on hyper
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "gateway")]
+    pub fn gateway(&self) -> agentprovision_llm::gateway::GatewayBuilder {
+        crate::gateway::builder(self)
+    }
+
     /// Counts what models use that the host asks by itself, such as those behind a gateway.
     pub fn usage_writer(&self) -> &UsageWriter {
         &self.0.writer

@@ -148,9 +148,9 @@ async fn a_stream_read_to_its_end_says_what_was_spent_and_an_empty_one_before_th
 #[tokio::test]
 async fn pitfall_14_who_goes_away_pays_for_what_was_written_and_closing_waits_until_it_is_counted() {
     let folder = tempfile::tempdir().unwrap();
-    let model = || ScriptedModel::from_fn("m", |_| Reply::Stall("some of the answer".into()));
+    let scripted = Arc::new(ScriptedModel::from_fn("m", |_| Reply::Stall("some of the answer".into())));
     let builder = || Platform::builder().store(sqlite(folder.path())).pepper("a pepper for these tests only");
-    let (platform, home) = started(builder().model("m", Arc::new(model()))).await;
+    let (platform, home) = started(builder().model("m", scripted.clone())).await;
     let log = CallLog::default();
     let mut request = ask("m");
     request.log = log.clone();
@@ -160,16 +160,19 @@ async fn pitfall_14_who_goes_away_pays_for_what_was_written_and_closing_waits_un
     // The caller's own log has it at once.
     let [dropped] = &log.attempts()[..] else { panic!("{log:?}") };
     assert_eq!(dropped.end, AttemptEnd::Dropped);
-    // A future that is dropped while it waits, twice with one log.
-    for _ in 0..2 {
+    // A future that is dropped while the model works, twice with one log.
+    for asked in 2..4 {
         let mut waiting = Box::pin(platform.models().complete(&home.admin, request.clone()));
-        for _ in 0..8 {
-            tokio::select! {
-                biased;
-                answer = &mut waiting => panic!("{answer:?}"),
-                () = tokio::task::yield_now() => {}
+        in_time(async {
+            while scripted.requests().len() < asked {
+                tokio::select! {
+                    biased;
+                    answer = &mut waiting => panic!("{answer:?}"),
+                    () = tokio::task::yield_now() => {}
+                }
             }
-        }
+        })
+        .await;
         drop(waiting);
     }
     assert_eq!(log.len(), 3);

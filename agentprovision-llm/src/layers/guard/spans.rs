@@ -54,11 +54,12 @@ impl Spans {
         // All of them first: they are places of one and the same text.
         let places: Vec<_> = found.iter().map(|Redaction { range, .. }| self.place(range)).collect();
         for (Redaction { replacement, .. }, Range { start, end }) in found.into_iter().zip(places) {
-            let start = text.floor_char_boundary(start);
-            let end = text.ceil_char_boundary(end.min(text.len()));
+            let end = end.min(text.len());
+            // Nothing is nothing, also within a character.
             if start >= end {
                 continue;
             }
+            let (start, end) = (text.floor_char_boundary(start), text.ceil_char_boundary(end));
             let mut new = Redaction { range: start..end, replacement };
             self.0.retain(|old| {
                 let apart = old.range.end <= new.range.start || old.range.start >= new.range.end;
