@@ -8,7 +8,7 @@ use agentprovision_core::context::Context;
 use agentprovision_core::model::{CacheUse, ChatModel, ChatRequest, Usage};
 use agentprovision_core::money::{Cost, NanoUsd};
 use agentprovision_core::{Env, Error, ErrorKind, Result};
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use serde::{Serialize, Serializer};
 
 use super::answer::measure;
@@ -247,9 +247,12 @@ pub async fn compare(
     let jobs = (0..options.repetitions).flat_map(|round| {
         contenders.iter().enumerate().map(move |(place, contender)| (place, round, contender))
     });
-    let trials = jobs.map(|(place, round, contender)| async move {
-        (place, round, trial(ctx, contender, request, options, over).await)
-    });
+    // Boxed, so that the future of a comparison can be sent between threads whatever it borrows.
+    let trials: Vec<_> = jobs
+        .map(|(place, round, contender)| {
+            async move { (place, round, trial(ctx, contender, request, options, over).await) }.boxed()
+        })
+        .collect();
     let mut ended: Vec<_> = stream::iter(trials).buffer_unordered(options.concurrency).collect().await;
     ended.sort_by_key(|(place, round, _)| (*place, *round));
     let mut of: Vec<Vec<Trial>> = contenders.iter().map(|_| Vec::new()).collect();
