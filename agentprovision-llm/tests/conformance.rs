@@ -1,5 +1,7 @@
 //! The dialects against recorded answers, in the folder that `AGENTPROVISION_CONFORMANCE` names.
 
+#![allow(clippy::print_stdout, reason = "a test says why it does nothing")]
+
 #[expect(dead_code, reason = "the example has a main of its own")]
 #[path = "../examples/transcripts.rs"]
 mod transcripts;

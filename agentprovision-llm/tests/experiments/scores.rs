@@ -22,7 +22,8 @@ async fn score(scorer: &dyn Scorer, text: &str) -> u16 {
 #[tokio::test]
 async fn the_built_in_scorers_say_what_they_are_named_after() {
     let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
-    let scorers: Vec<(Box<dyn Scorer>, Vec<(&str, u16)>)> = vec![
+    type Expected = Vec<(&'static str, u16)>;
+    let scorers: Vec<(Box<dyn Scorer>, Expected)> = vec![
         (Box::new(ExactMatch::new("Paris")), vec![(" Paris\n", 1000), ("paris", 0), ("Paris!", 0)]),
         (Box::new(ExactMatch::new("Paris").ignore_case()), vec![("PARIS", 1000), ("Rome", 0)]),
         (

@@ -350,7 +350,8 @@ async fn guards_that_fail_or_take_too_long_let_nothing_pass_unless_they_may() {
 
 #[tokio::test]
 async fn an_answer_in_which_something_was_replaced_or_blocked_is_not_kept_in_the_cache() {
-    let guards: [(fn() -> Arc<By>, bool); 3] =
+    type Make = fn() -> Arc<By>;
+    let guards: [(Make, bool); 3] =
         [(|| hiding("secret"), false), (|| without("secret"), false), (|| hiding("absent"), true)];
     for (guard, kept) in guards {
         for is_streamed in [false, true] {
