@@ -617,6 +617,10 @@ export interface ToolCallChatEvent {
 
 /** Token counts so far; the last one holds. */
 export interface UsageChatEvent {
+  /** Prompt tokens that are billed, where that is said apart from what the model read. */
+  billedInputTokens?: number | null
+  /** Completion tokens that are billed, where that is said apart from what the model wrote. */
+  billedOutputTokens?: number | null
   /** Those of the prompt tokens that were read from the provider's cache. */
   cacheReadTokens?: number | null
   /** Those of the cache writes that are kept for an hour. */
@@ -629,6 +633,10 @@ export interface UsageChatEvent {
   outputTokens?: number | null
   /** Those of the completion tokens that were reasoning. */
   reasoningTokens?: number | null
+  /** Searches that are billed. */
+  searchUnits?: number | null
+  /** The service tier that answered. */
+  serviceTier?: ServiceTier | null
   type: 'usage'
 }
 
@@ -697,6 +705,34 @@ export interface Checkpoint {
   root: TreeHash
   /** Number of records. */
   size: number
+}
+
+/** One model of a comparison. */
+export interface Compared {
+  /** How many of the trials were answered. */
+  answered: number
+  /** The mean cost of a trial: decimal dollars in JSON, and `null` when one of them is unknown. */
+  cost: NanoUsd | null
+  /** The median time to the first piece of the answers, in microseconds. */
+  firstContentUs: number | null
+  /** The median time of the answers, in microseconds. */
+  latencyUs: number | null
+  /** The name it was asked by. */
+  model: string
+  /** The provider that serves it. */
+  provider: string
+  /** The mean score in thousandths, where a trial without an answer counts as 0; `None` when nothing was scored. */
+  score: number | null
+  /** Every request, in the order they were numbered. */
+  trials: Trial[]
+}
+
+/** Models side by side. Shown as a table; as JSON by serde. */
+export interface Comparison {
+  /** The models, in the order they were given. */
+  models: Compared[]
+  /** Which to take; `None` when none answered. */
+  recommendation: Recommendation | null
 }
 
 /** Two sizes of a log. */
@@ -830,6 +866,14 @@ export interface EventReadArguments {
   after?: number | null
   /** At most this many events, 1 to 500; default 100. */
   limit?: number | null
+}
+
+/** Why there is no answer, or no score of it. */
+export interface Failure {
+  /** The kind of the error. */
+  kind: ErrorKind
+  /** Its message. */
+  message: string
 }
 
 /** Why an answer ended. */
@@ -1027,6 +1071,28 @@ export interface ModelAskArguments {
   tools?: ToolDefinition[] | null
 }
 
+/** What several models are asked side by side. */
+export interface ModelCompareArguments {
+  /** How many requests run at one time; default 16. */
+  concurrency?: number | null
+  /** Longest answer in tokens; the provider's default where absent. */
+  maxTokens?: number | null
+  /** The conversation so far; a text alone is what the user says. */
+  messages: Conversation
+  /** The names of the models or routes, at most 64. */
+  models: string[]
+  /** JSON Schema the answers must match. */
+  outputSchema?: Record<string, Json> | null
+  /** How often each model is asked, at most 100; default 1. */
+  repetitions?: number | null
+  /** How answers are scored; not at all where absent. */
+  score?: ScoreBy | null
+  /** Sampling temperature; the provider's default where absent. */
+  temperature?: number | null
+  /** When everything is over, in milliseconds; what has no answer by then has failed. Default 120000. */
+  timeoutMs?: number | null
+}
+
 /** Texts for an embedding model. */
 export interface ModelEmbedArguments {
   /** Length of the vectors; the model's default where absent. */
@@ -1156,8 +1222,8 @@ export interface ModelInfo {
   maxOutputTokens: number | null
   /** The name agents use. */
   name: string
-  /** The price; absent when unknown, and unknown is never zero. */
-  price: ModelPrice | null
+  /** What it costs; absent when unknown, and unknown is never zero. */
+  price: PriceSheet | null
   /** The provider that serves it. */
   provider: string
 }
@@ -1171,7 +1237,7 @@ export interface ModelInfoInput {
   /** The name agents use. */
   name: string
   /** The price; without one its cost is unknown, and unknown is never zero. */
-  price?: ModelPriceInput | null
+  price?: ModelPrice | null
   /** The provider that serves it; default `host`. */
   provider?: string | null
 }
@@ -1179,22 +1245,8 @@ export interface ModelInfoInput {
 /** What a name stands for. */
 export type ModelKind = 'route' | 'chat' | 'embedding' | 'rerank'
 
-/** Prices of one model, in pico-USD per token. */
-export interface ModelPrice {
-  /** Prompt tokens read from the provider's cache; the input price where absent. */
-  cacheRead: PicoUsd | null
-  /** Prompt tokens written to the provider's cache; the input price where absent. */
-  cacheWrite: PicoUsd | null
-  /** Prompt tokens written to the provider's cache for an hour; the price of other writes where absent. */
-  cacheWrite1h?: PicoUsd | null
-  /** Prompt tokens that come from no cache. */
-  input: PicoUsd
-  /** Completion tokens. */
-  output: PicoUsd
-}
-
 /** Prices of a model, in US dollars per million tokens. */
-export interface ModelPriceInput {
+export interface ModelPrice {
   /** Prompt tokens read from a cache; the input price where absent. */
   cacheRead?: NanoUsd | null
   /** Prompt tokens written to a cache; the input price where absent. */
@@ -1205,6 +1257,8 @@ export interface ModelPriceInput {
   input: NanoUsd
   /** Completion tokens. */
   output: NanoUsd
+  /** Those of the completion tokens that were reasoning; the output price where absent. */
+  reasoning?: NanoUsd | null
 }
 
 /** Documents for a rerank model. */
@@ -1326,6 +1380,68 @@ export interface PlatformEvent {
   userid?: string | null
 }
 
+/**
+ * What a model costs: a column of prices, and those that replace it for long requests, for other service tiers and at
+ * certain times. Of the variants that apply to a request one holds: one with windows before one without, then the one
+ * with the highest `above`, then one of the answer's own tier, then the first in the list. It replaces the whole
+ * column, so a combination of conditions has a variant of its own.
+ */
+export interface PriceSheet {
+  /** Prompt tokens read from the provider's cache; the input price where absent. */
+  cacheRead: PicoUsd | null
+  /** Prompt tokens written to the provider's cache; the input price where absent. */
+  cacheWrite: PicoUsd | null
+  /** Prompt tokens written to the provider's cache for an hour; the price of other writes where absent. */
+  cacheWrite1h?: PicoUsd | null
+  /** Prompt tokens that come from no cache. */
+  input: PicoUsd
+  /** Completion tokens. */
+  output: PicoUsd
+  /** What every request costs beside its tokens, in pico-USD; nothing where absent. */
+  perRequest?: PicoUsd | null
+  /** What every billed search costs, in pico-USD; nothing where absent. */
+  perSearch?: PicoUsd | null
+  /** Those of the completion tokens that were reasoning; the output price where absent. */
+  reasoning?: PicoUsd | null
+  /** The prices under conditions. */
+  variants?: PriceVariant[]
+}
+
+/** Prices that replace the others where all of its conditions hold. */
+export interface PriceVariant {
+  /**
+   * For requests of more prompt tokens than this, cached ones included; of any length where absent. The whole request
+   * is paid at these prices, not only what is above.
+   */
+  above?: number | null
+  /** Prompt tokens read from the provider's cache; the input price where absent. */
+  cacheRead: PicoUsd | null
+  /** Prompt tokens written to the provider's cache; the input price where absent. */
+  cacheWrite: PicoUsd | null
+  /** Prompt tokens written to the provider's cache for an hour; the price of other writes where absent. */
+  cacheWrite1h?: PicoUsd | null
+  /** Prompt tokens that come from no cache. */
+  input: PicoUsd
+  /** Completion tokens. */
+  output: PicoUsd
+  /** Those of the completion tokens that were reasoning; the output price where absent. */
+  reasoning?: PicoUsd | null
+  /** For answers of this service tier; of any where absent. */
+  serviceTier?: ServiceTier | null
+  /** For requests that begin in one of these windows; at any time where there are none. */
+  windows?: PriceWindow[]
+}
+
+/** Times of day in UTC, on some days of the week or all. */
+export interface PriceWindow {
+  /** The days on which the window begins; every day where there are none. */
+  days?: Weekday[]
+  /** The first minute. */
+  from: TimeOfDay
+  /** The minute after the last. One that is not later than `from` is on the next day, so the same time is a whole day. */
+  until: TimeOfDay
+}
+
 /** Something that is wrong, or not as it probably should be, with a specification. */
 export interface Problem {
   /** The field, as a path such as `budget.per_run.cost_usd`. */
@@ -1357,6 +1473,21 @@ export interface Ranked {
   score: number
 }
 
+/**
+ * Which model to take, and why.
+ *
+ * Where answers were scored, the models within the tolerance of the best mean score count as good, and the cheapest of
+ * those is taken, where the cost is alike the faster one. A cost that is unknown is never the lowest: such a model is
+ * taken only when no good one has a known cost, and then the one with the best score is. Where nothing was scored,
+ * those that answered most often count as good. Of models alike in everything the first is taken.
+ */
+export interface Recommendation {
+  /** Why, in one sentence without a final period. */
+  ground: string
+  /** The name of the model. */
+  model: string
+}
+
 /** An id of the form `req_<uuid>`. */
 export type RequestId = string
 
@@ -1366,9 +1497,7 @@ export interface RerankResponse {
   model: string | null
   /** The documents, the best first, each at most once. */
   results: Ranked[]
-  /** Searches the provider bills, where it bills by these. */
-  searchUnits?: number | null
-  /** Token counts; absent when the provider sent none. */
+  /** Token counts or searches, whichever the provider bills by; absent when it sent none. */
   usage: Usage | null
 }
 
@@ -1686,6 +1815,15 @@ export interface RunTotals {
   unpriced: number
 }
 
+/** How answers are scored. */
+export type ScoreBy = {
+  exact: string
+} | {
+  contains: string[]
+} | {
+  pattern: string
+}
+
 /** How an agent's data is protected; not enforced yet, so refused when set. */
 export interface SecuritySpec {
   /** Who may use the agent. */
@@ -1695,6 +1833,9 @@ export interface SecuritySpec {
   /** How sensitive its data is. */
   dataClassification?: string | null
 }
+
+/** How fast a provider promised to answer, which has its price. */
+export type ServiceTier = 'standard' | 'batch' | 'flex' | 'priority' | 'ultrafast' | 'other'
 
 /** A session by id. */
 export interface SessionByIdArguments {
@@ -1810,6 +1951,9 @@ export type TenantId = string
 /** Whether a tenant's users and agents may do anything. */
 export type TenantState = 'active' | 'suspended' | 'deleted'
 
+/** A time of day in UTC, such as `16:30`. */
+export type TimeOfDay = string
+
 /** An RFC 3339 time with microseconds. */
 export type Timestamp = string
 
@@ -1861,6 +2005,30 @@ export interface ToolSpec {
 /** 64 hexadecimal digits. */
 export type TreeHash = string
 
+/** One request to one model. */
+export interface Trial {
+  /** The text of the answer; `None` when there is none. */
+  answer: string | null
+  /** What all attempts cost: decimal dollars in JSON, and `null` when it is unknown. */
+  cost: NanoUsd | null
+  /** Why there is none. */
+  failure?: Failure | null
+  /** How long it took to the first piece, in microseconds; `None` when it was not streamed or there was none. */
+  firstContentUs: number | null
+  /** How long it took, in microseconds, also to fail. */
+  latencyUs: number
+  /** The ground of the score, in words. */
+  reason?: string | null
+  /** The score, in thousandths; `None` when it was not scored. */
+  score: number | null
+  /** Why there is no score although there is an answer. */
+  scoreFailure?: Failure | null
+  /** What scoring cost. */
+  scoringCost: NanoUsd | null
+  /** Token counts of all attempts; `None` when none were reported. */
+  usage: Usage | null
+}
+
 /** A turn of a session. */
 export interface TurnArguments {
   /** When it must be over, if before what the agent allows. */
@@ -1877,8 +2045,15 @@ export interface TurnArguments {
   session: SessionId
 }
 
-/** Token counts as the provider reported them; a field that was not reported is absent, never invented as zero. */
+/**
+ * What an answer is paid by, as the provider reported it: token counts above all. A field that was not reported is
+ * absent, never invented as zero.
+ */
 export interface Usage {
+  /** Prompt tokens that are billed, where the provider says so apart from what the model read. */
+  billedInputTokens?: number | null
+  /** Completion tokens that are billed, where the provider says so apart from what the model wrote. */
+  billedOutputTokens?: number | null
   /** Those of the prompt tokens that were read from the provider's cache. */
   cacheReadTokens: number | null
   /** Those of the cache writes that are kept for an hour, where the provider prices these apart. */
@@ -1891,6 +2066,10 @@ export interface Usage {
   outputTokens: number | null
   /** Those of the completion tokens that were reasoning. */
   reasoningTokens: number | null
+  /** Searches that are billed, where the provider bills by these. */
+  searchUnits?: number | null
+  /** The service tier that answered. */
+  serviceTier?: ServiceTier | null
 }
 
 /** One exact count, written by the transaction of the work it counts. Its id makes a second delivery harmless. */
@@ -1926,8 +2105,15 @@ export interface UsageEventsArguments {
 /** An id of the form `use_<uuid>`. */
 export type UsageId = string
 
-/** Token counts as the provider reported them; a field that was not reported is absent, never invented as zero. */
+/**
+ * What an answer is paid by, as the provider reported it: token counts above all. A field that was not reported is
+ * absent, never invented as zero.
+ */
 export interface UsageInput {
+  /** Prompt tokens that are billed, where the provider says so apart from what the model read. */
+  billedInputTokens?: number | null
+  /** Completion tokens that are billed, where the provider says so apart from what the model wrote. */
+  billedOutputTokens?: number | null
   /** Those of the prompt tokens that were read from the provider's cache. */
   cacheReadTokens?: number | null
   /** Those of the cache writes that are kept for an hour, where the provider prices these apart. */
@@ -1940,6 +2126,10 @@ export interface UsageInput {
   outputTokens?: number | null
   /** Those of the completion tokens that were reasoning. */
   reasoningTokens?: number | null
+  /** Searches that are billed, where the provider bills by these. */
+  searchUnits?: number | null
+  /** The service tier that answered. */
+  serviceTier?: ServiceTier | null
 }
 
 /** Sums of usage events over a period. */
@@ -2013,3 +2203,6 @@ export interface Validation {
 
 /** 64 hexadecimal digits. */
 export type VersionHash = string
+
+/** A day of the week. */
+export type Weekday = 'mon' | 'tue' | 'wed' | 'thu' | 'fri' | 'sat' | 'sun'

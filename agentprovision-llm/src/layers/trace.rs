@@ -292,6 +292,10 @@ struct Call {
     log: CallLog,
     /// Attempts the log had before: it may be that of several requests in a row.
     before: usize,
+    #[cfg_attr(
+        not(feature = "otel"),
+        allow(dead_code, reason = "spans of OpenTelemetry have times of their own")
+    )]
     wall: Timestamp,
     started: Duration,
     ended: bool,

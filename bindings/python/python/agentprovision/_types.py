@@ -244,7 +244,9 @@ class ToolRequest(Record):
 
 @dataclass(frozen=True, slots=True)
 class Usage(Record):
-    """Token counts as the provider reported them; a field that was not reported is absent, never invented as zero."""
+    """What an answer is paid by, as the provider reported it: token counts above all. A field that was not reported is
+    absent, never invented as zero.
+    """
 
     cache_read_tokens: int | None
     """Those of the prompt tokens that were read from the provider's cache."""
@@ -256,8 +258,20 @@ class Usage(Record):
     """Billable completion tokens, including reasoning."""
     reasoning_tokens: int | None
     """Those of the completion tokens that were reasoning."""
+    billed_input_tokens: int | None = None
+    """Prompt tokens that are billed, where the provider says so apart from what the model read."""
+    billed_output_tokens: int | None = None
+    """Completion tokens that are billed, where the provider says so apart from what the model wrote."""
     cache_write_1h_tokens: int | None = None
     """Those of the cache writes that are kept for an hour, where the provider prices these apart."""
+    search_units: int | None = None
+    """Searches that are billed, where the provider bills by these."""
+    service_tier: ServiceTier | None = None
+    """The service tier that answered."""
+
+
+ServiceTier = Literal["standard", "batch", "flex", "priority", "ultrafast", "other"]
+"""How fast a provider promised to answer, which has its price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,9 +412,7 @@ class RerankResponse(Record):
     results: list[Ranked]
     """The documents, the best first, each at most once."""
     usage: Usage | None
-    """Token counts; absent when the provider sent none."""
-    search_units: int | None = None
-    """Searches the provider bills, where it bills by these."""
+    """Token counts or searches, whichever the provider bills by; absent when it sent none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -810,6 +822,92 @@ class Checkpoint(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Compared(Record):
+    """One model of a comparison."""
+
+    answered: int
+    """How many of the trials were answered."""
+    cost: Decimal | None
+    """The mean cost of a trial: decimal dollars in JSON, and `null` when one of them is unknown."""
+    first_content_us: int | None
+    """The median time to the first piece of the answers, in microseconds."""
+    latency_us: int | None
+    """The median time of the answers, in microseconds."""
+    model: str
+    """The name it was asked by."""
+    provider: str
+    """The provider that serves it."""
+    score: int | None
+    """The mean score in thousandths, where a trial without an answer counts as 0; `None` when nothing was scored."""
+    trials: list[Trial]
+    """Every request, in the order they were numbered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial(Record):
+    """One request to one model."""
+
+    answer: str | None
+    """The text of the answer; `None` when there is none."""
+    cost: Decimal | None
+    """What all attempts cost: decimal dollars in JSON, and `null` when it is unknown."""
+    first_content_us: int | None
+    """How long it took to the first piece, in microseconds; `None` when it was not streamed or there was none."""
+    latency_us: int
+    """How long it took, in microseconds, also to fail."""
+    score: int | None
+    """The score, in thousandths; `None` when it was not scored."""
+    scoring_cost: Decimal | None
+    """What scoring cost."""
+    usage: Usage | None
+    """Token counts of all attempts; `None` when none were reported."""
+    failure: Failure | None = None
+    """Why there is none."""
+    reason: str | None = None
+    """The ground of the score, in words."""
+    score_failure: Failure | None = None
+    """Why there is no score although there is an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure(Record):
+    """Why there is no answer, or no score of it."""
+
+    kind: str
+    """The kind of the error."""
+    message: str
+    """Its message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison(Record):
+    """Models side by side. Shown as a table; as JSON by serde."""
+
+    models: list[Compared]
+    """The models, in the order they were given."""
+    recommendation: Recommendation | None
+    """Which to take; `None` when none answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation(Record):
+    """Which model to take, and why.
+
+    Where answers were scored, the models within the tolerance of the best mean score count as good, and the cheapest
+    of
+    those is taken, where the cost is alike the faster one. A cost that is unknown is never the lowest: such a model
+    is
+    taken only when no good one has a known cost, and then the one with the best score is. Where nothing was scored,
+    those that answered most often count as good. Of models alike in everything the first is taken.
+    """
+
+    ground: str
+    """Why, in one sentence without a final period."""
+    model: str
+    """The name of the model."""
+
+
+@dataclass(frozen=True, slots=True)
 class ContextRecord(Record):
     """Who acts, for which tenant, with which grants."""
 
@@ -973,15 +1071,21 @@ class ModelInfo(Record):
     """Longest output in tokens; absent when unknown."""
     name: str
     """The name agents use."""
-    price: ModelPrice | None
-    """The price; absent when unknown, and unknown is never zero."""
+    price: PriceSheet | None
+    """What it costs; absent when unknown, and unknown is never zero."""
     provider: str
     """The provider that serves it."""
 
 
 @dataclass(frozen=True, slots=True)
-class ModelPrice(Record):
-    """Prices of one model, in pico-USD per token."""
+class PriceSheet(Record):
+    """What a model costs: a column of prices, and those that replace it for long requests, for other service tiers and
+    at
+    certain times. Of the variants that apply to a request one holds: one with windows before one without, then the
+    one
+    with the highest `above`, then one of the answer's own tier, then the first in the list. It replaces the whole
+    column, so a combination of conditions has a variant of its own.
+    """
 
     cache_read: int | None
     """Prompt tokens read from the provider's cache; the input price where absent."""
@@ -993,6 +1097,55 @@ class ModelPrice(Record):
     """Completion tokens."""
     cache_write_1h: int | None = None
     """Prompt tokens written to the provider's cache for an hour; the price of other writes where absent."""
+    per_request: int | None = None
+    """What every request costs beside its tokens, in pico-USD; nothing where absent."""
+    per_search: int | None = None
+    """What every billed search costs, in pico-USD; nothing where absent."""
+    reasoning: int | None = None
+    """Those of the completion tokens that were reasoning; the output price where absent."""
+    variants: list[PriceVariant] | None = None
+    """The prices under conditions."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceVariant(Record):
+    """Prices that replace the others where all of its conditions hold."""
+
+    cache_read: int | None
+    """Prompt tokens read from the provider's cache; the input price where absent."""
+    cache_write: int | None
+    """Prompt tokens written to the provider's cache; the input price where absent."""
+    input: int
+    """Prompt tokens that come from no cache."""
+    output: int
+    """Completion tokens."""
+    above: int | None = None
+    """For requests of more prompt tokens than this, cached ones included; of any length where absent. The whole request
+    is paid at these prices, not only what is above.
+    """
+    cache_write_1h: int | None = None
+    """Prompt tokens written to the provider's cache for an hour; the price of other writes where absent."""
+    reasoning: int | None = None
+    """Those of the completion tokens that were reasoning; the output price where absent."""
+    service_tier: ServiceTier | None = None
+    """For answers of this service tier; of any where absent."""
+    windows: list[PriceWindow] | None = None
+    """For requests that begin in one of these windows; at any time where there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceWindow(Record):
+    """Times of day in UTC, on some days of the week or all."""
+
+    until: str
+    """The minute after the last. One that is not later than `from` is on the next day, so the same time is a whole day.
+    """
+    days: list[Weekday] | None = None
+    """The days on which the window begins; every day where there are none."""
+
+
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+"""A day of the week."""
 
 
 ModelKind = Literal["route", "chat", "embedding", "rerank"]
@@ -1743,6 +1896,10 @@ class ChatEventToolCall(TypedDict, total=False):
 class ChatEventUsage(TypedDict, total=False):
     """Token counts so far; the last one holds."""
 
+    billed_input_tokens: int | None
+    """Prompt tokens that are billed, where that is said apart from what the model read."""
+    billed_output_tokens: int | None
+    """Completion tokens that are billed, where that is said apart from what the model wrote."""
     cache_read_tokens: int | None
     """Those of the prompt tokens that were read from the provider's cache."""
     cache_write_1h_tokens: int | None
@@ -1755,6 +1912,10 @@ class ChatEventUsage(TypedDict, total=False):
     """Billable completion tokens, including reasoning."""
     reasoning_tokens: int | None
     """Those of the completion tokens that were reasoning."""
+    search_units: int | None
+    """Searches that are billed."""
+    service_tier: ServiceTier | None
+    """The service tier that answered."""
     type: Required[Literal["usage"]]
 
 
@@ -2024,8 +2185,14 @@ class ModelToolCallArgs(TypedDict, total=False):
 
 
 class UsageDict(TypedDict, total=False):
-    """Token counts as the provider reported them; a field that was not reported is absent, never invented as zero."""
+    """What an answer is paid by, as the provider reported it: token counts above all. A field that was not reported is
+    absent, never invented as zero.
+    """
 
+    billed_input_tokens: int | None
+    """Prompt tokens that are billed, where the provider says so apart from what the model read."""
+    billed_output_tokens: int | None
+    """Completion tokens that are billed, where the provider says so apart from what the model wrote."""
     cache_read_tokens: int | None
     """Those of the prompt tokens that were read from the provider's cache."""
     cache_write_1h_tokens: int | None
@@ -2038,6 +2205,10 @@ class UsageDict(TypedDict, total=False):
     """Billable completion tokens, including reasoning."""
     reasoning_tokens: int | None
     """Those of the completion tokens that were reasoning."""
+    search_units: int | None
+    """Searches that are billed, where the provider bills by these."""
+    service_tier: ServiceTier | None
+    """The service tier that answered."""
 
 
 class ModelAskArgs(TypedDict, total=False):
@@ -2112,6 +2283,51 @@ class ToolDefinitionDict(TypedDict, total=False):
     """The name the model calls it by."""
 
 
+class ModelCompareArgs(TypedDict, total=False):
+    """What several models are asked side by side."""
+
+    concurrency: int | None
+    """How many requests run at one time; default 16."""
+    max_tokens: int | None
+    """Longest answer in tokens; the provider's default where absent."""
+    messages: Required[Conversation]
+    """The conversation so far; a text alone is what the user says."""
+    models: Required[Sequence[str]]
+    """The names of the models or routes, at most 64."""
+    output_schema: Mapping[str, Any] | None
+    """JSON Schema the answers must match."""
+    repetitions: int | None
+    """How often each model is asked, at most 100; default 1."""
+    score: ScoreByArgs | None
+    """How answers are scored; not at all where absent."""
+    temperature: float | None
+    """Sampling temperature; the provider's default where absent."""
+    timeout_ms: int | None
+    """When everything is over, in milliseconds; what has no answer by then has failed. Default 120000."""
+
+
+class ScoreByExact(TypedDict, total=False):
+    """The answer is exactly this text, without space around it."""
+
+    exact: Required[str]
+
+
+class ScoreByContains(TypedDict, total=False):
+    """The answer has these texts in it, upper and lower case alike; the score is the part of them it has."""
+
+    contains: Required[Sequence[str]]
+
+
+class ScoreByPattern(TypedDict, total=False):
+    """A regular expression finds something in the answer."""
+
+    pattern: Required[str]
+
+
+ScoreByArgs = Union[ScoreByExact, ScoreByContains, ScoreByPattern]
+"""How answers are scored."""
+
+
 class ModelEmbedArgs(TypedDict, total=False):
     """Texts for an embedding model."""
 
@@ -2138,13 +2354,13 @@ class ModelInfoDict(TypedDict, total=False):
     """Longest output in tokens."""
     name: Required[str]
     """The name agents use."""
-    price: ModelPriceDict | None
+    price: ModelPriceArgs | None
     """The price; without one its cost is unknown, and unknown is never zero."""
     provider: str | None
     """The provider that serves it; default `host`."""
 
 
-class ModelPriceDict(TypedDict, total=False):
+class ModelPriceArgs(TypedDict, total=False):
     """Prices of a model, in US dollars per million tokens."""
 
     cache_read: Decimal | str | None
@@ -2157,6 +2373,8 @@ class ModelPriceDict(TypedDict, total=False):
     """Prompt tokens that come from no cache."""
     output: Required[Decimal | str]
     """Completion tokens."""
+    reasoning: Decimal | str | None
+    """Those of the completion tokens that were reasoning; the output price where absent."""
 
 
 class ModelRerankArgs(TypedDict, total=False):
@@ -2444,6 +2662,8 @@ __all__ = [
     "ChatRequest",
     "ChatResponse",
     "Checkpoint",
+    "Compared",
+    "Comparison",
     "ConsistencyArgs",
     "Content",
     "ContentDict",
@@ -2464,6 +2684,7 @@ __all__ = [
     "EmbedResponse",
     "EntriesArgs",
     "EventReadArgs",
+    "Failure",
     "FinishReason",
     "FollowArgs",
     "InclusionProof",
@@ -2489,6 +2710,7 @@ __all__ = [
     "MessageUserDict",
     "ModelAnswerArgs",
     "ModelAskArgs",
+    "ModelCompareArgs",
     "ModelEmbedArgs",
     "ModelEntry",
     "ModelEvent",
@@ -2504,8 +2726,7 @@ __all__ = [
     "ModelInfo",
     "ModelInfoDict",
     "ModelKind",
-    "ModelPrice",
-    "ModelPriceDict",
+    "ModelPriceArgs",
     "ModelRerankArgs",
     "ModelStatus",
     "ModelToolCallArgs",
@@ -2515,9 +2736,13 @@ __all__ = [
     "OperatorContextArgs",
     "OutcomeRecord",
     "PlatformEvent",
+    "PriceSheet",
+    "PriceVariant",
+    "PriceWindow",
     "Problem",
     "ProveArgs",
     "Ranked",
+    "Recommendation",
     "RerankResponse",
     "RouteDecision",
     "RouteHints",
@@ -2541,8 +2766,13 @@ __all__ = [
     "RunStartArgs",
     "RunStatus",
     "RunTotals",
+    "ScoreByArgs",
+    "ScoreByContains",
+    "ScoreByExact",
+    "ScoreByPattern",
     "SecuritySpec",
     "SecuritySpecDict",
+    "ServiceTier",
     "SessionByIdArgs",
     "SessionRecord",
     "Severity",
@@ -2567,6 +2797,7 @@ __all__ = [
     "ToolRequest",
     "ToolRequestDict",
     "ToolSpecArgs",
+    "Trial",
     "TurnArgs",
     "Usage",
     "UsageDict",
@@ -2578,4 +2809,5 @@ __all__ = [
     "UserChangeArgs",
     "UserCreateArgs",
     "Validation",
+    "Weekday",
 ]
