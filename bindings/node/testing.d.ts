@@ -1,6 +1,6 @@
 // For tests of agents: a model with written answers, and a clock that stands still.
 
-import type { ChatRequest, ErrorKind, Json, ModelPriceInput, Timestamp } from './types.js'
+import type { ChatRequest, ErrorKind, Json, ModelPrice, Timestamp } from './types.js'
 
 /** One written answer; a text alone is an answer of that text. */
 export type Reply =
@@ -22,7 +22,7 @@ export type Reply =
 
 /** A model that gives written answers in order. */
 export class ScriptedModel {
-  constructor(name: string, replies: readonly Reply[], options?: { price?: ModelPriceInput })
+  constructor(name: string, replies: readonly Reply[], options?: { price?: ModelPrice })
   readonly name: string
   /** What it was asked so far, in order. */
   requests(): ChatRequest[]

@@ -21,7 +21,7 @@ from ._types import (
     Usage,
 )
 from ._types import ModelAnswerArgs as ModelAnswer
-from ._types import ModelPriceDict as ModelPrice
+from ._types import ModelPriceArgs as ModelPrice
 from .context import Context
 from .error import InvalidInputError
 
