@@ -75,7 +75,7 @@ def test_everything_that_is_offered_is_there() -> None:
     for module in (agentprovision, agentprovision.sync, agentprovision.testing, agentprovision.error, authz, identity, tenant):
         assert len(set(module.__all__)) == len(module.__all__)
         for name in module.__all__:
-            assert getattr(module, name).__doc__ or name in ("RunEvent", "ChatEvent"), name
+            assert getattr(module, name).__doc__ or name in ("RunEvent", "ChatEvent", "ModelEvent"), name
     assert (PACKAGE / "py.typed").exists()
     for code in agentprovision.error.KINDS.values():
         assert code.__name__ in agentprovision.__all__
