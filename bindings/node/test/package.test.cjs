@@ -68,7 +68,7 @@ test('every method is typed with the answer of its operation', LIMIT, () => {
   const handles = {
     'runs.start': 'Promise<Run>', 'runs.get': 'Promise<Run>', 'sessions.send': 'Promise<Run>',
     'sessions.open': 'Promise<Session>', 'sessions.get': 'Promise<Session>',
-    'runs.events': 'Stream<t.RunEvent>', 'events.subscribe': 'Stream<t.NumberedEvent>',
+    'runs.events': 'Stream<t.RunEvent>', 'models.stream': 'Stream<t.ModelEvent>', 'events.subscribe': 'Stream<t.NumberedEvent>',
   }
   for (const [operation, { answer }] of Object.entries(JSON.parse(native.schema()).operations)) {
     const [service, method] = operation.split('.').map(camel)

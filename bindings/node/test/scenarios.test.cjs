@@ -184,7 +184,8 @@ test('a budget refuses what it has no room for', LIMIT, async (t) => {
   const unpriced = model({ name: 'unpriced' }, () => 'x')
   const platform = await open(t, { models: [stalls, unpriced] })
   const ctx = await builder(platform)
-  const budget = { perRun: { costUsd: '0.05' }, total: { costUsd: '0.05' } }
+  // A call that is given up is paid for as far as it came, so the total leaves room for more than one run.
+  const budget = { perRun: { costUsd: '0.05' }, total: { costUsd: '0.09' } }
   const agent = await deployed(platform, ctx, { budget })
   const run = await platform.runs.start(ctx, agent, 'go')
   await assert.rejects(platform.runs.start(ctx, agent, 'go'), BudgetExceededError)
