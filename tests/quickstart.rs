@@ -73,7 +73,7 @@ async fn check(store: &str, report: &Value) {
     let admin = admin_of(&platform, tenant, run).await;
 
     let (_, rows) = platform.runs().journal(&admin, run).await.unwrap();
-    let price = Catalog::shipped().get("openai", "gpt-4o-mini").unwrap().price.unwrap();
+    let price = Catalog::shipped().get("openai", "gpt-4o-mini").unwrap().price.clone().unwrap();
     let mut steps = Vec::new();
     let mut total = 0;
     for row in &rows {
@@ -101,8 +101,8 @@ async fn check(store: &str, report: &Value) {
                 (reported["input_tokens"].as_u64(), reported["output_tokens"].as_u64()),
                 (Some(input), Some(output))
             );
-            let picos = i128::from(input) * i128::from(price.input.0)
-                + i128::from(output) * i128::from(price.output.0);
+            let picos = i128::from(input) * i128::from(price.base.input.0)
+                + i128::from(output) * i128::from(price.base.output.0);
             let nanos = (picos + 500) / 1000;
             total += nanos;
             assert_eq!(dollars(&reported["cost_usd"]), nanos);

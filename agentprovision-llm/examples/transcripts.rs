@@ -9,7 +9,8 @@
 //! whole, byte by byte and, up to 16 KiB, in two pieces cut at every position, which must change nothing, and neither
 //! must other line ends, keep-alives and a missing last blank line; and it is cut off at every position, which must give
 //! an incomplete answer up to the event with the finish reason and a complete one from there on.
-//! `DIR/GOLDEN_COSTS.json`, where there, adds the exact cost of a case.
+//! `DIR/GOLDEN_COSTS.json`, where there, adds the exact cost of a case: that of the decoded counts at the prices of the
+//! shipped catalogue.
 //!
 //! At the end it says for each provider how many cases were recorded from it and what they show, which is what the
 //! README's table of providers rests on.
@@ -34,8 +35,10 @@ mod streams;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use agentprovision_core::model::ModelPrice;
-use agentprovision_core::money::PicoUsd;
+use agentprovision_core::Timestamp;
+use agentprovision_core::model::Usage;
+use agentprovision_core::money::NanoUsd;
+use agentprovision_llm::Catalog;
 use serde_json::{Map, Value, json};
 
 use self::compare::{alter, compare, leaves, list, text};
@@ -106,7 +109,9 @@ pub(crate) fn run(options: &Options) -> Outcome<bool> {
     } else {
         Value::Null
     };
+    let catalog = Catalog::shipped();
     let (mut passed, mut failed, mut left_out, mut alterations) = (0, 0, 0, 0);
+    let (mut costs_right, mut costs_wanted) = (0, 0);
     let mut recorded = evidence::Evidence::new();
     for case in list(&manifest, "cases") {
         let (id, api) = (text(case, "id"), text(case, "api"));
@@ -119,9 +124,11 @@ pub(crate) fn run(options: &Options) -> Outcome<bool> {
             continue;
         };
         let cost = costs.get("cases").and_then(|cases| cases.get(id));
-        match check(options, case, cost, &format, &mut alterations) {
+        costs_wanted += usize::from(cost.is_some());
+        match check(options, case, cost, &catalog, &format, &mut alterations) {
             Ok(()) => {
                 passed += 1;
+                costs_right += usize::from(cost.is_some());
                 evidence::count(&options.folder, case, &mut recorded);
             }
             Err(reason) => {
@@ -140,6 +147,9 @@ pub(crate) fn run(options: &Options) -> Outcome<bool> {
     if passed + failed == 0 {
         return Err("no case is selected".into());
     }
+    if !costs.is_null() {
+        println!("costs: {costs_right} of {costs_wanted}");
+    }
     println!("{passed} passed, {failed} failed");
     Ok(failed == 0)
 }
@@ -148,6 +158,7 @@ fn check(
     options: &Options,
     case: &Value,
     cost: Option<&Value>,
+    catalog: &Catalog,
     format: &Format,
     alterations: &mut usize,
 ) -> Outcome<()> {
@@ -157,8 +168,12 @@ fn check(
     if let (Some(cost), Some(expected), Some(fields)) =
         (cost, expected.as_object_mut(), actual.as_object_mut())
     {
-        fields.insert("cost_pico_usd".into(), golden_cost(cost, fields)?);
-        expected.insert("cost_pico_usd".into(), cost.get("cost_pico_usd").cloned().unwrap_or_default());
+        let (picos, dollars) = catalogue_cost(catalog, case, fields)?;
+        fields.insert("cost_pico_usd".into(), picos);
+        fields.insert("cost_usd".into(), dollars);
+        for name in ["cost_pico_usd", "cost_usd"] {
+            expected.insert(name.into(), cost.get(name).cloned().unwrap_or_default());
+        }
     }
     compare("", &expected, &actual)?;
     if options.self_test {
@@ -186,20 +201,21 @@ fn body(folder: &Path, case: &Value) -> Outcome<Vec<u8>> {
     Ok(lines.flat_map(|line| [b"data: ", line, b"\n\n"].concat()).collect())
 }
 
-/// The exact cost of the decoded usage at the given price.
-fn golden_cost(cost: &Value, actual: &Map<String, Value>) -> Outcome<Value> {
-    let prices = cost.get("price_pico_usd_per_token").ok_or("a cost without a price")?;
-    let price = |name: &str| prices.get(name).and_then(Value::as_i64).map(PicoUsd);
-    let price = ModelPrice {
-        cache_read: price("cache_read"),
-        cache_write: price("cache_write"),
-        cache_write_1h: price("cache_write_1h"),
-        ..ModelPrice::new(
-            price("input").ok_or("a price without input")?,
-            price("output").ok_or("a price without output")?,
-        )
-    };
-    let usage = actual.get("usage").cloned().unwrap_or_default();
-    let usage = serde_json::from_value(usage).map_err(|error| format!("cost without usage: {error}"))?;
-    Ok(json!(i64::try_from(price.picos(&usage)).map_err(|error| error.to_string())?))
+/// What the decoded answer costs at the prices of the catalogue: in pico-USD, and rounded to dollars.
+fn catalogue_cost(catalog: &Catalog, case: &Value, actual: &Map<String, Value>) -> Outcome<(Value, Value)> {
+    let counts = actual.get("counts").cloned().unwrap_or_default();
+    let usage: Usage =
+        serde_json::from_value(counts).map_err(|error| format!("cost without counts: {error}"))?;
+    let path = text(case, "request_path").replace("%3A", ":");
+    // Bedrock's answers do not name the model, its addresses do.
+    let asked = path.split_once("/model/").and_then(|(_, rest)| rest.split('/').next());
+    let model = actual.get("model").and_then(Value::as_str).or(asked).ok_or("a cost without a model")?;
+    // A Friday at two in the morning, when nothing is off-peak: the golden costs are of the base price.
+    let at: Timestamp = "2026-11-20T02:00:00Z".parse().map_err(|_| "no time")?;
+    let provider = text(case, "provider");
+    let sheet = catalog.price(None, provider, model, at);
+    let sheet = sheet.ok_or_else(|| format!("the catalogue has no price of {provider}/{model}"))?;
+    let picos = sheet.picos(&usage, at);
+    let dollars = NanoUsd::from_picos(picos).to_string();
+    Ok((json!(i64::try_from(picos).map_err(|error| error.to_string())?), json!(dollars)))
 }

@@ -78,7 +78,7 @@ mod target;
 pub mod telemetry;
 pub mod wire;
 
-pub use catalog::{Catalog, CatalogEntry};
+pub use catalog::{Catalog, CatalogEntry, LiveCatalog};
 pub use credential::Credential;
 pub use endpoint::Endpoint;
 pub use http_model::HttpModel;

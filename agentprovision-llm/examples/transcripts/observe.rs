@@ -188,6 +188,8 @@ pub(crate) fn response(api: &str, answer: &ChatResponse, recording: &[Value]) ->
         },
         "finish_reason_raw": answer.finish_raw,
         "usage": usage,
+        // What the answer is paid by.
+        "counts": answer.usage,
         "model": answer.model,
         "response_id": answer.id,
         "warnings": warnings,
