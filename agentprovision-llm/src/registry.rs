@@ -10,7 +10,7 @@ use agentprovision_core::model::{
 use agentprovision_core::{Env, Error, Result};
 use http::Uri;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, LiveCatalog, ModelMode};
 use crate::clip;
 use crate::models::ModelKind;
 use crate::providers::Provider;
@@ -34,7 +34,7 @@ struct Inner {
     rerank: Kind<dyn RerankModel>,
     /// In the order they were registered.
     providers: Vec<Slot>,
-    catalog: Catalog,
+    catalog: LiveCatalog,
     transport: Option<Arc<dyn HttpTransport>>,
     env: Env,
     health: Arc<HealthOptions>,
@@ -170,11 +170,11 @@ impl ModelRegistryBuilder {
         }
         let (env, health) = (self.env, Arc::new(self.health));
         Ok(ModelRegistry(Arc::new(Inner {
-            chat: Kind::new(self.chat, &env, &health)?,
-            embedding: Kind::new(self.embedding, &env, &health)?,
-            rerank: Kind::new(self.rerank, &env, &health)?,
+            chat: Kind::new(self.chat, &self.catalog, &env, &health)?,
+            embedding: Kind::new(self.embedding, &self.catalog, &env, &health)?,
+            rerank: Kind::new(self.rerank, &self.catalog, &env, &health)?,
             providers,
-            catalog: self.catalog,
+            catalog: LiveCatalog::new(self.catalog),
             transport: self.transport,
             env,
             health,
@@ -183,14 +183,19 @@ impl ModelRegistryBuilder {
 }
 
 impl<M: Served + ?Sized> Kind<M> {
-    fn new(models: Vec<(String, Arc<M>)>, env: &Env, health: &Arc<HealthOptions>) -> Result<Self> {
+    fn new(
+        models: Vec<(String, Arc<M>)>,
+        catalog: &Catalog,
+        env: &Env,
+        health: &Arc<HealthOptions>,
+    ) -> Result<Self> {
         let mut own = BTreeMap::new();
         for (name, model) in models {
             if name.is_empty() {
                 return Err(Error::invalid("the name of a model must not be empty"));
             }
             let info = model.model_info().clone();
-            let target = Arc::new(Target::new(name.clone(), info, [model], env, health));
+            let target = Arc::new(Target::new(name.clone(), info, [model], catalog, env, health));
             if own.insert(name.clone(), target).is_some() {
                 return Err(Error::already_exists(format!("there are two models named `{}`", clip(&name))));
             }
@@ -229,16 +234,18 @@ impl ModelRegistry {
         credentials.flat_map(|provider| provider.base_urls()).collect()
     }
 
-    /// What is known about models.
-    pub fn catalog(&self) -> &Catalog {
+    /// What is known about models. A router takes prices from the one in use when a request begins; limits and
+    /// capabilities stay those a model was made with.
+    pub fn catalog(&self) -> &LiveCatalog {
         &self.0.catalog
     }
 
     /// The names that resolve and are known: registered models, and what the catalogue knows of each provider as
     /// `provider/model`.
     pub fn names(&self) -> Vec<String> {
+        let catalog = self.0.catalog.current();
         let known = self.0.providers.iter().flat_map(|slot| {
-            self.0.catalog.of(&slot.name).map(|entry| format!("{}/{}", entry.provider, entry.model))
+            catalog.of(&slot.name).map(|entry| format!("{}/{}", entry.provider, entry.model))
         });
         self.0.chat.own.keys().cloned().chain(known).collect()
     }
@@ -265,11 +272,16 @@ impl ModelRegistry {
         ) -> impl Iterator<Item = (String, ModelKind, ModelInfo)> {
             models.own.iter().map(move |(name, target)| (name.clone(), kind, (*target.info).clone()))
         }
-        let catalog = &self.0.catalog;
+        let catalog = self.0.catalog.current();
         let known = self.0.providers.iter().flat_map(|slot| {
             catalog.of(&slot.name).map(|entry| {
                 let name = format!("{}/{}", entry.provider, entry.model);
-                (name, ModelKind::Chat, catalog.info(&entry.provider, &entry.model))
+                let kind = match entry.mode {
+                    ModelMode::Chat => ModelKind::Chat,
+                    ModelMode::Embedding => ModelKind::Embedding,
+                    ModelMode::Rerank => ModelKind::Rerank,
+                };
+                (name, kind, catalog.info(&entry.provider, &entry.model))
             })
         });
         own(&self.0.chat, ModelKind::Chat)
@@ -292,19 +304,19 @@ impl ModelRegistry {
 
     pub(crate) fn chat(&self, name: &str) -> Result<Arc<Target<dyn ChatModel>>> {
         self.target(&self.0.chat, name, |provider, model, transport| {
-            provider.model(model, transport, &self.0.catalog)
+            provider.model(model, transport, self.0.catalog.base())
         })
     }
 
     pub(crate) fn embedding(&self, name: &str) -> Result<Arc<Target<dyn EmbeddingModel>>> {
         self.target(&self.0.embedding, name, |provider, model, transport| {
-            provider.embedder(model, transport, &self.0.catalog)
+            provider.embedder(model, transport, self.0.catalog.base())
         })
     }
 
     pub(crate) fn rerank(&self, name: &str) -> Result<Arc<Target<dyn RerankModel>>> {
         self.target(&self.0.rerank, name, |provider, model, transport| {
-            provider.reranker(model, transport, &self.0.catalog)
+            provider.reranker(model, transport, self.0.catalog.base())
         })
     }
 
@@ -336,7 +348,14 @@ impl ModelRegistry {
         let models = models.collect::<Result<Vec<_>>>()?;
         let info = models.first().ok_or_else(|| Error::internal("a provider without a credential"))?;
         let info = info.model_info().clone();
-        let made = Arc::new(Target::new(full.clone(), info, models, &self.0.env, &self.0.health));
+        let made = Arc::new(Target::new(
+            full.clone(),
+            info,
+            models,
+            self.0.catalog.base(),
+            &self.0.env,
+            &self.0.health,
+        ));
         // Whoever was first keeps the one health of the model.
         Ok(kind.kept.get_with(full, || made))
     }
@@ -349,7 +368,8 @@ impl ModelRegistry {
         {
             return Ok((slot, model));
         }
-        let knows = |slot: &&Slot| self.0.catalog.get(&slot.name, name).is_some();
+        let catalog = self.0.catalog.current();
+        let knows = |slot: &&Slot| catalog.get(&slot.name, name).is_some();
         if let Some(slot) = providers.iter().find(knows) {
             return Ok((slot, name));
         }

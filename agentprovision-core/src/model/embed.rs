@@ -1,6 +1,7 @@
 //! The contract of embedding models.
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,11 @@ pub struct EmbedResponse {
 pub trait EmbeddingModel: fmt::Debug + Send + Sync + 'static {
     /// What the model is.
     fn info(&self) -> &ModelInfo;
+    /// The models that may answer a request in this one's place, with what they cost the context's tenant now: the model
+    /// alone where nothing routes it.
+    fn answerers(&self, _ctx: &Context, _route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        vec![Arc::new(self.info().clone())]
+    }
     /// One vector for each text. More texts than the provider takes at once are sent in several requests.
     async fn embed(&self, ctx: &Context, request: EmbedRequest) -> Result<EmbedResponse>;
 }

@@ -441,6 +441,11 @@ pub type ChatStream = BoxStream<'static, Result<ChatEvent>>;
 pub trait ChatModel: fmt::Debug + Send + Sync + 'static {
     /// What the model is and can do.
     fn info(&self) -> &ModelInfo;
+    /// The models that may answer a request in this one's place, with what they cost the context's tenant now: the model
+    /// alone where nothing routes it. Whoever holds room for a request reckons with the dearest of them.
+    fn answerers(&self, _ctx: &Context, _route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        vec![Arc::new(self.info().clone())]
+    }
     /// A whole answer.
     async fn complete(&self, ctx: &Context, request: ChatRequest) -> Result<ChatResponse>;
     /// The answer in pieces. A stream that ends without [`ChatEvent::Finished`] was cut off.

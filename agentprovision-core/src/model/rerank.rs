@@ -1,6 +1,7 @@
 //! The contract of models that sort documents by how well they answer a query.
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,11 @@ pub struct RerankResponse {
 pub trait RerankModel: fmt::Debug + Send + Sync + 'static {
     /// What the model is.
     fn info(&self) -> &ModelInfo;
+    /// The models that may answer a request in this one's place, with what they cost the context's tenant now: the model
+    /// alone where nothing routes it.
+    fn answerers(&self, _ctx: &Context, _route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        vec![Arc::new(self.info().clone())]
+    }
     /// The documents, the best first.
     async fn rerank(&self, ctx: &Context, request: RerankRequest) -> Result<RerankResponse>;
 }

@@ -160,7 +160,7 @@ impl Driver {
         shared.access.check(&caller, Permission::AGENTS_RUN, Resource::one("agents", record.agent)).await?;
         let capabilities = shared.permissions.set(&spec.capabilities)?;
         let ctx = caller.for_agent(record.agent, &capabilities);
-        let quote = quote(shared, &spec);
+        let quote = quote(shared, &ctx, &spec);
         let scope = StepScope {
             shared: shared.clone(),
             fence: lease.fence,

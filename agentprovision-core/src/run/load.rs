@@ -10,14 +10,16 @@ use super::{budget, history};
 use crate::agent::AgentSpec;
 use crate::context::Context;
 use crate::error::Result;
+use crate::model::RouteHints;
 
-/// What is known of the models of an agent; a name that does not resolve counts as one without a price.
-pub(super) fn quote(shared: &Shared, spec: &AgentSpec) -> Quote {
-    let models: Option<Vec<_>> = std::iter::once(&spec.model)
+/// What is known of the models that may answer for an agent; a name that does not resolve counts as one without a price.
+pub(super) fn quote(shared: &Shared, ctx: &Context, spec: &AgentSpec) -> Quote {
+    let route = RouteHints::default();
+    let answerers: Option<Vec<_>> = std::iter::once(&spec.model)
         .chain(&spec.fallbacks)
-        .map(|name| shared.models.resolve(name).ok())
+        .map(|name| Some(shared.models.resolve(name).ok()?.answerers(ctx, &route)))
         .collect();
-    models.map_or_else(Quote::default, |models| budget::quote(models.iter().map(|model| model.info())))
+    answerers.map_or_else(Quote::default, |infos| budget::quote(infos.iter().flatten().map(|info| &**info)))
 }
 
 /// Rebuilds a run's machine from its journal, which must verify.

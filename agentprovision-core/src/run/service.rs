@@ -262,7 +262,7 @@ impl Runs {
         let RunInput { input, idempotency_key: _, session, deadline, on_behalf_of, on_disconnect: _ } = input;
         check_input(spec, &input)?;
         let on_behalf_of = on_behalf_of.map(|user| text::name("on_behalf_of", &user)).transpose()?;
-        let models = quote(shared, spec);
+        let models = quote(shared, ctx, spec);
         if spec.budget.per_run.cost_usd.is_some() && models.prices.is_none() {
             return Err(budget::price_unknown(&spec.model));
         }

@@ -2,10 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use agentprovision_core::id::TenantId;
-use agentprovision_core::model::{ModelInfo, Usage};
-use agentprovision_core::money::NanoUsd;
-use agentprovision_core::{Result, Timestamp};
+use agentprovision_core::Result;
 
 use super::Catalog;
 
@@ -35,6 +32,11 @@ impl LiveCatalog {
         Self { current: Arc::new(RwLock::new(base.clone())), base }
     }
 
+    /// The catalogue that files are read over.
+    pub fn base(&self) -> &Catalog {
+        &self.base
+    }
+
     /// The catalogue in use now. Whoever holds it is not disturbed by a later one.
     pub fn current(&self) -> Catalog {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -56,21 +58,5 @@ impl LiveCatalog {
     pub fn reload(&self, text: &str) -> Result<Loaded> {
         let (catalog, entries) = self.base.clone().read_counted(text)?;
         Ok(Loaded { entries: Some(entries), ..self.replace(catalog) })
-    }
-
-    /// What an answer of a model costs a tenant, for a request that began at `at`: by the tenant's terms and the
-    /// catalogue in use, and by `info` for a model the catalogue has no price of, such as one of the host's own. `None`
-    /// when the price is unknown.
-    pub fn cost(
-        &self,
-        tenant: Option<TenantId>,
-        info: &ModelInfo,
-        usage: &Usage,
-        at: Timestamp,
-    ) -> Option<NanoUsd> {
-        match self.current().price(tenant, &info.provider, &info.name, at) {
-            Some(sheet) => Some(sheet.cost(usage, at)),
-            None => info.cost(usage, at),
-        }
     }
 }

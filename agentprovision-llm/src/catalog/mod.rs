@@ -252,21 +252,43 @@ impl Catalog {
         model: &str,
         at: Timestamp,
     ) -> Option<PriceSheet> {
+        self.price_over(None, tenant, provider, model, at)
+    }
+
+    /// The same for a model whose price is `own` and not everybody's by the catalogue.
+    pub(crate) fn price_over(
+        &self,
+        own: Option<PriceSheet>,
+        tenant: Option<TenantId>,
+        provider: &str,
+        model: &str,
+        at: Timestamp,
+    ) -> Option<PriceSheet> {
         let terms = tenant.and_then(|tenant| self.tenants.get(&tenant));
         if let Some((_, shelves)) = terms
             && let Some(shelf) = shelves.get(provider)
         {
             let history = names::candidates(provider, model).into_iter().find_map(|name| shelf.find(name));
-            let own = history.and_then(|history| history.iter().find(|entry| entry.is_valid(at)));
-            if let Some(sheet) = own.and_then(|entry| entry.price.clone()) {
+            let agreed = history.and_then(|history| history.iter().find(|entry| entry.is_valid(at)));
+            if let Some(sheet) = agreed.and_then(|entry| entry.price.clone()) {
                 return Some(sheet);
             }
         }
-        let sheet = self.get_at(provider, model, at)?.price.clone()?;
+        let sheet = own.or_else(|| self.get_at(provider, model, at)?.price.clone())?;
         Some(match terms.and_then(|(terms, _)| terms.multiplier) {
             Some(multiplier) => multiplier.sheet(sheet),
             None => sheet,
         })
+    }
+
+    /// Whether a tenant has terms of its own.
+    pub(crate) fn has_terms(&self, tenant: TenantId) -> bool {
+        self.tenants.contains_key(&tenant)
+    }
+
+    /// Whether both are one catalogue; equal content is not enough.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.version, &other.version)
     }
 }
 

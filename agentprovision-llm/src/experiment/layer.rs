@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentprovision_core::Result;
 use agentprovision_core::context::Context;
-use agentprovision_core::model::{ChatModel, ChatRequest, ChatResponse, ChatStream, ModelInfo};
+use agentprovision_core::model::{ChatModel, ChatRequest, ChatResponse, ChatStream, ModelInfo, RouteHints};
 use async_trait::async_trait;
 use tower::Layer;
 
@@ -123,6 +123,16 @@ impl ChatModel for Experimenting {
     /// What the wrapped model is; an arm's model may be another.
     fn info(&self) -> &ModelInfo {
         self.inner.info()
+    }
+
+    /// Those of every arm: which one it is shows only with the request.
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        let own = |experiment: &&Experiment| experiment.model == self.inner.info().name;
+        let arms = self.layer.experiments.iter().filter(own).flat_map(|experiment| &experiment.arms);
+        let others = arms.filter_map(|arm| (self.layer.resolve)(arm.model.as_deref()?).ok());
+        let mut all = self.inner.answerers(ctx, route);
+        all.extend(others.flat_map(|model| model.answerers(ctx, route)));
+        all
     }
 
     async fn complete(&self, ctx: &Context, request: ChatRequest) -> Result<ChatResponse> {

@@ -25,10 +25,11 @@ pub trait ModelDirectory: fmt::Debug + Send + Sync + 'static {
 #[async_trait]
 impl ModelDirectory for ModelRegistry {
     async fn list(&self, _ctx: &Context) -> Result<Vec<ModelInfo>> {
+        let catalog = self.catalog().current();
         let info = |name: String| {
             let known = name.split_once('/').and_then(|(provider, model)| {
-                self.catalog().get(provider, model)?;
-                Some(self.catalog().info(provider, model))
+                catalog.get(provider, model)?;
+                Some(catalog.info(provider, model))
             });
             // A model of the host's own may have any name, also one with a slash.
             let info = known.or_else(|| self.get(&name).ok().map(|model| model.info().clone()))?;

@@ -7,16 +7,14 @@ use std::time::Duration;
 
 use agentprovision_core::context::Context;
 use agentprovision_core::id::TenantId;
-use agentprovision_core::model::{
-    ChatModel, EmbeddingModel, EmbeddingResolver, ModelInfo, ModelResolver, RouteHints,
-};
+use agentprovision_core::model::{ChatModel, EmbeddingModel, ModelInfo, RouteHints};
 use agentprovision_core::money::NanoUsd;
 use agentprovision_core::{Env, Error, ErrorKind, Result};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tower::Layer;
 
-use super::metered::{Ask, Gate, Metered, Targets, Ticket};
+use super::metered::{Ask, Gate, Metered, Ticket};
 use crate::clip;
 use crate::limit::{
     Amounts, Balance, Dimension, Hold, Ledger, Limit, Rules, Selector, Subject, Window, Zone,
@@ -243,7 +241,7 @@ impl Policy {
 /// is sent, and what it did cost is settled when it ends, fails or is dropped. Chat and embedding models count together.
 ///
 /// The estimate is the prompt (see [`input_tokens`](crate::route::input_tokens)) and the longest answer, with the
-/// dearest of the model and its fallbacks. What is settled comes from the attempts in the request's log, failed ones
+/// dearest of the models that may answer. What is settled comes from the attempts in the request's log, failed ones
 /// included; a model that is no router keeps none, and then the answer's own counts hold. Where a provider sent no
 /// counts the answer is counted by its length.
 ///
@@ -251,7 +249,6 @@ impl Policy {
 #[derive(Clone, Debug)]
 pub struct BudgetLayer {
     gate: Arc<BudgetGate>,
-    targets: Targets,
 }
 
 #[derive(Debug)]
@@ -268,21 +265,7 @@ impl BudgetLayer {
     /// `invalid_input`, naming every problem of the configuration.
     pub fn new(config: &BudgetConfig, ledger: Arc<dyn Ledger>, env: Env) -> Result<Self> {
         let policy = Mutex::new(Arc::new(config.read()?));
-        Ok(Self { gate: Arc::new(BudgetGate { ledger, policy, env }), targets: Targets::default() })
-    }
-
-    /// Where the fallbacks that requests name are found, whose prices count too.
-    #[must_use]
-    pub fn models(mut self, models: Arc<dyn ModelResolver>) -> Self {
-        self.targets.chat = Some(models);
-        self
-    }
-
-    /// Where fallbacks of embedding models are found.
-    #[must_use]
-    pub fn embedders(mut self, models: Arc<dyn EmbeddingResolver>) -> Self {
-        self.targets.embedding = Some(models);
-        self
+        Ok(Self { gate: Arc::new(BudgetGate { ledger, policy, env }) })
     }
 
     /// Takes another configuration from now on, in every model this layer is around. What was spent stays spent.
@@ -319,7 +302,7 @@ impl Layer<Arc<dyn ChatModel>> for BudgetLayer {
     type Service = Arc<dyn ChatModel>;
 
     fn layer(&self, inner: Arc<dyn ChatModel>) -> Self::Service {
-        Metered::chat(inner, self.gate.clone(), self.targets.clone(), self.gate.env.clone())
+        Metered::chat(inner, self.gate.clone(), self.gate.env.clone())
     }
 }
 
@@ -327,7 +310,7 @@ impl Layer<Arc<dyn EmbeddingModel>> for BudgetLayer {
     type Service = Arc<dyn EmbeddingModel>;
 
     fn layer(&self, inner: Arc<dyn EmbeddingModel>) -> Self::Service {
-        Metered::embedding(inner, self.gate.clone(), self.targets.clone(), self.gate.env.clone())
+        Metered::embedding(inner, self.gate.clone(), self.gate.env.clone())
     }
 }
 
@@ -346,7 +329,7 @@ impl Gate for BudgetGate {
     async fn enter(&self, ask: Ask<'_>) -> Result<Option<Box<dyn Ticket>>> {
         let policy = self.policy();
         let project = ask.route.project.as_deref();
-        let limits = policy.limits(Subject { ctx: ask.ctx, project, model: ask.model() })?;
+        let limits = policy.limits(Subject { ctx: ask.ctx, project, model: ask.model })?;
         if limits.is_empty() {
             return Ok(None);
         }

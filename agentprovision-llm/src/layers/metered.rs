@@ -11,7 +11,7 @@ use agentprovision_core::clock::Timestamp;
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{
     CallLog, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest, EmbedResponse,
-    EmbeddingModel, EmbeddingResolver, ModelInfo, ModelResolver, RouteHints, Usage,
+    EmbeddingModel, ModelInfo, RouteHints, Usage,
 };
 use agentprovision_core::money::{Cost, NanoUsd};
 use agentprovision_core::{Env, ErrorKind, Result};
@@ -67,18 +67,15 @@ pub(super) trait Ticket: Send + Sync + 'static {
 pub(super) struct Ask<'a> {
     pub(super) ctx: &'a Context,
     pub(super) route: &'a RouteHints,
-    /// The model that was named, and those that may answer instead.
-    pub(super) models: &'a [ModelInfo],
+    /// The model as it was named.
+    pub(super) model: &'a str,
+    /// Those that may answer.
+    pub(super) models: &'a [Arc<ModelInfo>],
     pub(super) input: u64,
     max_output: Option<u64>,
 }
 
 impl Ask<'_> {
-    /// The name of the model.
-    pub(super) fn model(&self) -> &str {
-        self.models.first().map_or("", |info| info.name.as_str())
-    }
-
     fn output_of(&self, info: &ModelInfo) -> u64 {
         match (self.max_output, info.max_output_tokens) {
             (Some(wanted), longest) => wanted.min(longest.unwrap_or(u64::MAX)),
@@ -115,13 +112,6 @@ impl Ask<'_> {
     }
 }
 
-/// Where the models a request may fall back to are found.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Targets {
-    pub(super) chat: Option<Arc<dyn ModelResolver>>,
-    pub(super) embedding: Option<Arc<dyn EmbeddingResolver>>,
-}
-
 /// Who answers.
 #[derive(Clone, Debug)]
 enum Inner {
@@ -134,6 +124,13 @@ impl Inner {
         match self {
             Self::Chat(model) => model.info(),
             Self::Embedding(model) => model.info(),
+        }
+    }
+
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        match self {
+            Self::Chat(model) => model.answerers(ctx, route),
+            Self::Embedding(model) => model.answerers(ctx, route),
         }
     }
 }
@@ -240,52 +237,24 @@ impl Drop for Open {
 pub(super) struct Metered {
     inner: Inner,
     gate: Arc<dyn Gate>,
-    targets: Targets,
     env: Env,
 }
 
 impl Metered {
-    pub(super) fn chat(
-        inner: Arc<dyn ChatModel>,
-        gate: Arc<dyn Gate>,
-        targets: Targets,
-        env: Env,
-    ) -> Arc<dyn ChatModel> {
+    pub(super) fn chat(inner: Arc<dyn ChatModel>, gate: Arc<dyn Gate>, env: Env) -> Arc<dyn ChatModel> {
         Arc::new(MeteredChat {
             model: Arc::clone(&inner),
-            shared: Self { inner: Inner::Chat(inner), gate, targets, env },
+            shared: Self { inner: Inner::Chat(inner), gate, env },
         })
     }
 
     pub(super) fn embedding(
         inner: Arc<dyn EmbeddingModel>,
         gate: Arc<dyn Gate>,
-        targets: Targets,
         env: Env,
     ) -> Arc<dyn EmbeddingModel> {
-        let shared = Self { inner: Inner::Embedding(Arc::clone(&inner)), gate, targets, env };
+        let shared = Self { inner: Inner::Embedding(Arc::clone(&inner)), gate, env };
         Arc::new(MeteredEmbedding { model: inner, shared })
-    }
-
-    /// The models that may answer. A fallback that does not resolve answers nothing.
-    fn models(&self, route: &RouteHints) -> Vec<ModelInfo> {
-        let mut models = vec![self.inner.info().clone()];
-        for name in &route.fallbacks {
-            let info = match &self.inner {
-                Inner::Chat(_) => self
-                    .targets
-                    .chat
-                    .as_ref()
-                    .and_then(|models| models.resolve(name).ok())
-                    .map(|model| model.info().clone()),
-                Inner::Embedding(_) => {
-                    let found = self.targets.embedding.as_ref().and_then(|models| models.embedder(name).ok());
-                    found.map(|model| model.info().clone())
-                }
-            };
-            models.extend(info);
-        }
-        models
     }
 
     async fn enter(
@@ -296,8 +265,11 @@ impl Metered {
         input: u64,
         max_output: Option<u64>,
     ) -> Result<Open> {
-        let models = self.models(route);
-        let ticket = self.gate.enter(Ask { ctx, route, models: &models, input, max_output }).await?;
+        let models = self.inner.answerers(ctx, route);
+        let ticket = self
+            .gate
+            .enter(Ask { ctx, route, model: &self.inner.info().name, models: &models, input, max_output })
+            .await?;
         Ok(Open {
             ticket,
             inner: self.inner.clone(),
@@ -347,6 +319,10 @@ impl ChatModel for MeteredChat {
         self.model.info()
     }
 
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        self.model.answerers(ctx, route)
+    }
+
     async fn complete(&self, ctx: &Context, mut request: ChatRequest) -> Result<ChatResponse> {
         let mut open = self.shared.enter_chat(ctx, &mut request).await?;
         let answer = self.shared.until(&open, self.model.complete(ctx, request)).await;
@@ -388,6 +364,10 @@ struct MeteredEmbedding {
 impl EmbeddingModel for MeteredEmbedding {
     fn info(&self) -> &ModelInfo {
         self.model.info()
+    }
+
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        self.model.answerers(ctx, route)
     }
 
     async fn embed(&self, ctx: &Context, request: EmbedRequest) -> Result<EmbedResponse> {

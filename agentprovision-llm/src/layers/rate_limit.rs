@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agentprovision_core::context::Context;
 use agentprovision_core::id::TenantId;
-use agentprovision_core::model::{ChatModel, EmbeddingModel, EmbeddingResolver, ModelResolver, RouteHints};
+use agentprovision_core::model::{ChatModel, EmbeddingModel, RouteHints};
 use agentprovision_core::money::NanoUsd;
 use agentprovision_core::{Env, Error, ErrorKind, Result, Retry};
 use async_trait::async_trait;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tower::Layer;
 
-use super::metered::{Ask, Gate, Metered, Targets, Ticket};
+use super::metered::{Ask, Gate, Metered, Ticket};
 use crate::limit::{Amounts, Buckets, Dimension, Rate, RateHold, Refused, Rules, Scope, Selector, Subject};
 use crate::route::Problems;
 
@@ -146,7 +146,6 @@ impl RateLimitConfig {
 #[derive(Clone, Debug)]
 pub struct RateLimitLayer {
     gate: Arc<RateGate>,
-    targets: Targets,
 }
 
 #[derive(Debug)]
@@ -166,21 +165,7 @@ impl RateLimitLayer {
         let policy = Mutex::new(Arc::new(config.read()?));
         let buckets = Arc::new(Buckets::new(env.clone()));
         let gate = Arc::new(RateGate { buckets, policy, queues: Mutex::default(), env });
-        Ok(Self { gate, targets: Targets::default() })
-    }
-
-    /// Where the fallbacks that requests name are found, whose longest answers count too.
-    #[must_use]
-    pub fn models(mut self, models: Arc<dyn ModelResolver>) -> Self {
-        self.targets.chat = Some(models);
-        self
-    }
-
-    /// Where fallbacks of embedding models are found.
-    #[must_use]
-    pub fn embedders(mut self, models: Arc<dyn EmbeddingResolver>) -> Self {
-        self.targets.embedding = Some(models);
-        self
+        Ok(Self { gate })
     }
 
     /// Takes another configuration from now on, in every model this layer is around.
@@ -198,7 +183,7 @@ impl Layer<Arc<dyn ChatModel>> for RateLimitLayer {
     type Service = Arc<dyn ChatModel>;
 
     fn layer(&self, inner: Arc<dyn ChatModel>) -> Self::Service {
-        Metered::chat(inner, self.gate.clone(), self.targets.clone(), self.gate.env.clone())
+        Metered::chat(inner, self.gate.clone(), self.gate.env.clone())
     }
 }
 
@@ -206,7 +191,7 @@ impl Layer<Arc<dyn EmbeddingModel>> for RateLimitLayer {
     type Service = Arc<dyn EmbeddingModel>;
 
     fn layer(&self, inner: Arc<dyn EmbeddingModel>) -> Self::Service {
-        Metered::embedding(inner, self.gate.clone(), self.targets.clone(), self.gate.env.clone())
+        Metered::embedding(inner, self.gate.clone(), self.gate.env.clone())
     }
 }
 
@@ -345,7 +330,7 @@ impl Gate for RateGate {
     async fn enter(&self, ask: Ask<'_>) -> Result<Option<Box<dyn Ticket>>> {
         let policy = Arc::clone(&self.policy.lock().unwrap_or_else(PoisonError::into_inner));
         let project = ask.route.project.as_deref();
-        let rules = policy.rules.of(Subject { ctx: ask.ctx, project, model: ask.model() })?;
+        let rules = policy.rules.of(Subject { ctx: ask.ctx, project, model: ask.model })?;
         if rules.is_empty() {
             return Ok(None);
         }

@@ -12,6 +12,7 @@ use agentprovision_core::clock::Timestamp;
 use agentprovision_core::context::{Context, RequestInfo};
 use agentprovision_core::model::{
     CacheUse, CallLog, ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, ModelInfo,
+    RouteHints,
 };
 use agentprovision_core::{Env, Error, Result};
 use async_trait::async_trait;
@@ -405,6 +406,10 @@ impl MainMeter {
 impl ChatModel for Shadowing {
     fn info(&self) -> &ModelInfo {
         self.inner.info()
+    }
+
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        self.inner.answerers(ctx, route)
     }
 
     async fn complete(&self, ctx: &Context, request: ChatRequest) -> Result<ChatResponse> {

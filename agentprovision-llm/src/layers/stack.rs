@@ -85,11 +85,9 @@ impl LayersConfig {
             router = router.layer(validate);
         }
         if let Some(rates) = rates {
-            let rates = rates.models(Arc::new(models.clone())).embedders(Arc::new(models.clone()));
             router = router.layer(rates.clone()).embedding_layer(rates);
         }
         if let Some(budgets) = budgets {
-            let budgets = budgets.models(Arc::new(models.clone())).embedders(Arc::new(models));
             router = router.layer(budgets.clone()).embedding_layer(budgets);
         }
         Ok(router)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{
     ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest, EmbedResponse, EmbeddingModel,
-    ModelInfo,
+    ModelInfo, RouteHints,
 };
 use agentprovision_core::{Env, Error, ErrorKind, Result, Timestamp};
 use async_trait::async_trait;
@@ -147,6 +147,10 @@ impl ChatModel for Timed<dyn ChatModel> {
         self.inner.info()
     }
 
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        self.inner.answerers(ctx, route)
+    }
+
     async fn complete(&self, ctx: &Context, request: ChatRequest) -> Result<ChatResponse> {
         let limit = self.layer.whole(ctx, request.route.deadline);
         self.layer.within(limit, self.inner.complete(ctx, request)).await?
@@ -171,6 +175,10 @@ impl ChatModel for Timed<dyn ChatModel> {
 impl EmbeddingModel for Timed<dyn EmbeddingModel> {
     fn info(&self) -> &ModelInfo {
         self.inner.info()
+    }
+
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        self.inner.answerers(ctx, route)
     }
 
     async fn embed(&self, ctx: &Context, request: EmbedRequest) -> Result<EmbedResponse> {

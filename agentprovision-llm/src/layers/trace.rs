@@ -10,7 +10,7 @@ use std::time::Duration;
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{
     Attempt, AttemptEnd, CallLog, ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream,
-    EmbedRequest, EmbedResponse, EmbeddingModel, FinishReason, ModelInfo, Usage,
+    EmbedRequest, EmbedResponse, EmbeddingModel, FinishReason, ModelInfo, RouteHints, Usage,
 };
 use agentprovision_core::{Env, Error, ErrorKind, Result, Timestamp};
 use async_trait::async_trait;
@@ -146,6 +146,10 @@ impl ChatModel for Traced<Arc<dyn ChatModel>> {
         self.inner.info()
     }
 
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        self.inner.answerers(ctx, route)
+    }
+
     async fn complete(&self, ctx: &Context, request: ChatRequest) -> Result<ChatResponse> {
         let mut call = self.layer.chat(ctx, self.info(), &request, false);
         let answer = call.within(self.inner.complete(ctx, request)).await;
@@ -176,6 +180,10 @@ impl ChatModel for Traced<Arc<dyn ChatModel>> {
 impl EmbeddingModel for Traced<Arc<dyn EmbeddingModel>> {
     fn info(&self) -> &ModelInfo {
         self.inner.info()
+    }
+
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        self.inner.answerers(ctx, route)
     }
 
     async fn embed(&self, ctx: &Context, request: EmbedRequest) -> Result<EmbedResponse> {

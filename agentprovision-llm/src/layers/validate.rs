@@ -7,7 +7,7 @@ use agentprovision_core::canonical;
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{
     ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Content, FinishReason,
-    Message, ModelInfo, Source,
+    Message, ModelInfo, RouteHints, Source,
 };
 use agentprovision_core::{Error, ErrorKind, Result};
 use async_trait::async_trait;
@@ -209,6 +209,10 @@ fn decoded_len(data: &str) -> Option<u64> {
 impl ChatModel for Validated {
     fn info(&self) -> &ModelInfo {
         self.inner.info()
+    }
+
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        self.inner.answerers(ctx, route)
     }
 
     async fn complete(&self, ctx: &Context, request: ChatRequest) -> Result<ChatResponse> {

@@ -6,6 +6,7 @@ use agentprovision_core::Result;
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{
     ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest, EmbedResponse, EmbeddingModel, ModelInfo,
+    RouteHints,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -38,6 +39,10 @@ impl ChatModel for Counted<dyn ChatModel> {
         self.inner.info()
     }
 
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        self.inner.answerers(ctx, route)
+    }
+
     async fn complete(&self, ctx: &Context, mut request: ChatRequest) -> Result<ChatResponse> {
         let tab = self.writer.open(ctx, &mut request.log).await?;
         Ok(tab.ask(self.inner.complete(ctx, request)).await?.answer)
@@ -54,6 +59,10 @@ impl ChatModel for Counted<dyn ChatModel> {
 impl EmbeddingModel for Counted<dyn EmbeddingModel> {
     fn info(&self) -> &ModelInfo {
         self.inner.info()
+    }
+
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        self.inner.answerers(ctx, route)
     }
 
     async fn embed(&self, ctx: &Context, mut request: EmbedRequest) -> Result<EmbedResponse> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{
-    ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Content, Message, ModelInfo,
+    ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Content, Message, ModelInfo, RouteHints,
 };
 use agentprovision_core::{Env, Error, ErrorKind, Result, Retry};
 use async_trait::async_trait;
@@ -278,6 +278,10 @@ pub(crate) struct Routed {
 impl ChatModel for Routed {
     fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        self.core.answerers(ctx, &self.name, route, &|name| self.core.registry.chat(name))
     }
 
     async fn complete(&self, ctx: &Context, mut request: ChatRequest) -> Result<ChatResponse> {

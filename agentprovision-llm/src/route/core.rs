@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{
-    CallLog, ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest, EmbedResponse, RerankRequest,
-    RerankResponse, RouteHints,
+    CallLog, ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest, EmbedResponse, ModelInfo,
+    RerankRequest, RerankResponse, RouteHints,
 };
 use agentprovision_core::{Env, Error, Result};
 
@@ -86,10 +86,24 @@ impl Core {
         let config = self.config();
         let selectors = |name: &str| self.selectors.get(name).cloned();
         let warm = request.affinity.as_ref().and_then(|key| self.warm.get(&warmth(ctx, &request.model, key)));
-        let now = self.env.now();
-        let ground = Ground { config: &config, selectors: &selectors, lookup, warm, now };
+        let (catalog, now) = (self.registry.catalog().current(), self.env.now());
+        let ground = Ground { config: &config, selectors: &selectors, lookup, catalog: &catalog, warm, now };
         let plan = ground.plan(ctx, request, hints, needs)?;
         Ok((plan, config))
+    }
+
+    /// Who may answer for a name, with what they cost the tenant now.
+    pub(crate) fn answerers<M: Served + ?Sized>(
+        &self,
+        ctx: &Context,
+        name: &str,
+        hints: &RouteHints,
+        lookup: &dyn Fn(&str) -> Result<Arc<Target<M>>>,
+    ) -> Vec<Arc<ModelInfo>> {
+        let (catalog, now) = (self.registry.catalog().current(), self.env.now());
+        let config = self.config();
+        Ground { config: &config, selectors: &|_| None, lookup, catalog: &catalog, warm: None, now }
+            .answerers(ctx, name, hints)
     }
 
     pub(crate) fn plan_chat(

@@ -11,6 +11,7 @@ use super::config::{RouteTarget, RoutingConfig, Strategy};
 use super::decision::{Candidate, DropReason, Dropped, RouteDecision, RouteRequest, Selector};
 use super::strategy;
 use super::target::{Served, Target};
+use crate::catalog::Catalog;
 use crate::clip;
 
 /// Deeper than this no name is followed; the configuration was checked for circles.
@@ -45,6 +46,8 @@ pub(crate) struct Ground<'a, M: Served + ?Sized> {
     pub(crate) config: &'a RoutingConfig,
     pub(crate) selectors: &'a dyn Fn(&str) -> Option<Arc<dyn Selector>>,
     pub(crate) lookup: &'a dyn Fn(&str) -> Result<Arc<Target<M>>>,
+    /// The prices.
+    pub(crate) catalog: &'a Catalog,
     /// The target that answered the last request with the same affinity key.
     pub(crate) warm: Option<Arc<str>>,
     pub(crate) now: agentprovision_core::Timestamp,
@@ -208,8 +211,8 @@ impl<M: Served + ?Sized> Ground<'_, M> {
         group: u32,
     ) -> Result<Found<M>, DropReason> {
         let target = (self.lookup)(&named.model).map_err(|_| DropReason::Unknown)?;
-        let info = Arc::clone(&target.info);
-        self.config.allows(ctx.tenant(), &target.name, &info.provider)?;
+        self.config.allows(ctx.tenant(), &target.name, &target.info.provider)?;
+        let info = target.priced(self.catalog, ctx.tenant(), self.now);
         for (name, has) in &needs.capabilities {
             if has(&info) == Some(false) {
                 return Err(DropReason::Capability(name));
@@ -220,13 +223,8 @@ impl<M: Served + ?Sized> Ground<'_, M> {
         if info.context_window.is_some_and(|window| needs.at_once / 2 > window) {
             return Err(DropReason::ContextWindow);
         }
-        if let Some(cap) = &self.config.price_cap {
-            let price = info.price.as_ref().ok_or(DropReason::Price)?;
-            let above = |cap: Option<i64>, price: i64| cap.is_some_and(|cap| price > cap);
-            let column = price.dearest(needs.input_tokens, None);
-            if above(cap.input, column.input.0) || above(cap.output, column.output.0) {
-                return Err(DropReason::Price);
-            }
+        if self.is_too_dear(&info, needs.input_tokens) {
+            return Err(DropReason::Price);
         }
         let warm = self.warm.as_ref().is_some_and(|warm| *warm == target.name);
         let usage = Usage {
@@ -252,6 +250,33 @@ impl<M: Served + ?Sized> Ground<'_, M> {
             score: None,
         };
         Ok((candidate, target, info))
+    }
+
+    fn is_too_dear(&self, info: &ModelInfo, input_tokens: u64) -> bool {
+        let Some(cap) = &self.config.price_cap else { return false };
+        let Some(price) = &info.price else { return true };
+        let above = |cap: Option<i64>, price: i64| cap.is_some_and(|cap| price > cap);
+        let column = price.dearest(input_tokens, None);
+        above(cap.input, column.input.0) || above(cap.output, column.output.0)
+    }
+
+    /// Who may answer for a name, whatever the request is, with what they cost the tenant now.
+    pub(crate) fn answerers(&self, ctx: &Context, name: &str, hints: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        let mut seen: BTreeSet<Arc<str>> = BTreeSet::new();
+        let mut all = Vec::new();
+        for named in self.groups(name, hints).iter().flat_map(|group| &group.targets) {
+            let Ok(target) = (self.lookup)(&named.model) else { continue };
+            if self.config.allows(ctx.tenant(), &target.name, &target.info.provider).is_err()
+                || !seen.insert(Arc::clone(&target.name))
+            {
+                continue;
+            }
+            let info = target.priced(self.catalog, ctx.tenant(), self.now);
+            if !self.is_too_dear(&info, 0) {
+                all.push(info);
+            }
+        }
+        all
     }
 
     fn quality(&self, request: &RouteRequest, target: &str) -> u32 {

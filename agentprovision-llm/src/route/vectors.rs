@@ -6,6 +6,7 @@ use std::time::Duration;
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{
     EmbedRequest, EmbedResponse, EmbeddingModel, ModelInfo, RerankModel, RerankRequest, RerankResponse,
+    RouteHints,
 };
 use agentprovision_core::{Env, Result};
 use async_trait::async_trait;
@@ -27,7 +28,7 @@ pub(crate) fn needs<'a>(texts: impl Iterator<Item = &'a str>) -> Needs {
 }
 
 macro_rules! vectors {
-    ($ask:ident, $routed:ident, $model:ident, $method:ident, $request:ident, $answer:ident) => {
+    ($ask:ident, $routed:ident, $model:ident, $method:ident, $lookup:ident, $request:ident, $answer:ident) => {
         #[derive(Debug)]
         pub(crate) struct $ask<'a> {
             pub(crate) env: &'a Env,
@@ -90,6 +91,10 @@ macro_rules! vectors {
                 &self.info
             }
 
+            fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+                self.core.answerers(ctx, &self.name, route, &|name| self.core.registry.$lookup(name))
+            }
+
             async fn $method(&self, ctx: &Context, mut request: $request) -> Result<$answer> {
                 request.model.clone_from(&self.name);
                 self.core.$method(ctx, &request).await
@@ -98,5 +103,5 @@ macro_rules! vectors {
     };
 }
 
-vectors!(Embed, RoutedEmbedder, EmbeddingModel, embed, EmbedRequest, EmbedResponse);
-vectors!(Rerank, RoutedReranker, RerankModel, rerank, RerankRequest, RerankResponse);
+vectors!(Embed, RoutedEmbedder, EmbeddingModel, embed, embedding, EmbedRequest, EmbedResponse);
+vectors!(Rerank, RoutedReranker, RerankModel, rerank, rerank, RerankRequest, RerankResponse);

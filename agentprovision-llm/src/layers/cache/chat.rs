@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{
-    CacheUse, CallLog, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, ModelInfo,
+    CacheUse, CallLog, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, ModelInfo, RouteHints,
 };
 use agentprovision_core::{Error, ErrorKind, Result};
 use async_trait::async_trait;
@@ -160,6 +160,10 @@ fn is_shared(error: &Error) -> bool {
 impl ChatModel for CachedChat {
     fn info(&self) -> &ModelInfo {
         self.inner.info()
+    }
+
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        self.inner.answerers(ctx, route)
     }
 
     async fn complete(&self, ctx: &Context, mut request: ChatRequest) -> Result<ChatResponse> {

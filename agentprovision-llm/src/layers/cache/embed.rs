@@ -10,7 +10,9 @@ use std::time::Duration;
 use agentprovision_core::canonical;
 use agentprovision_core::context::Context;
 use agentprovision_core::id::TenantId;
-use agentprovision_core::model::{CacheUse, EmbedRequest, EmbedResponse, EmbeddingModel, ModelInfo};
+use agentprovision_core::model::{
+    CacheUse, EmbedRequest, EmbedResponse, EmbeddingModel, ModelInfo, RouteHints,
+};
 use agentprovision_core::{Env, Error, ErrorKind, Result};
 use async_trait::async_trait;
 use moka::policy::EvictionPolicy;
@@ -242,6 +244,10 @@ struct Asked {
 impl EmbeddingModel for CachedEmbedder {
     fn info(&self) -> &ModelInfo {
         self.inner.info()
+    }
+
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        self.inner.answerers(ctx, route)
     }
 
     async fn embed(&self, ctx: &Context, mut request: EmbedRequest) -> Result<EmbedResponse> {

@@ -12,7 +12,7 @@ use agentprovision_core::context::Context;
 use agentprovision_core::id::TenantId;
 use agentprovision_core::model::{
     CacheUse, CallLog, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Content, EmbedPurpose,
-    EmbedRequest, EmbeddingModel, Message, ModelInfo,
+    EmbedRequest, EmbeddingModel, Message, ModelInfo, RouteHints,
 };
 use agentprovision_core::{Env, Result};
 use async_trait::async_trait;
@@ -344,6 +344,10 @@ fn general(response: &ChatResponse) -> bool {
 impl ChatModel for Semantic {
     fn info(&self) -> &ModelInfo {
         self.inner.info()
+    }
+
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        self.inner.answerers(ctx, route)
     }
 
     async fn complete(&self, ctx: &Context, mut request: ChatRequest) -> Result<ChatResponse> {

@@ -27,7 +27,7 @@ use std::time::Duration;
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{
     CacheUse, ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest, EmbedResponse, EmbeddingModel,
-    ModelInfo,
+    ModelInfo, RouteHints,
 };
 use agentprovision_core::{Env, Result};
 use async_trait::async_trait;
@@ -263,6 +263,10 @@ impl ChatModel for GuardedModel<dyn ChatModel> {
         self.inner.info()
     }
 
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        self.inner.answerers(ctx, route)
+    }
+
     async fn complete(&self, ctx: &Context, mut request: ChatRequest) -> Result<ChatResponse> {
         self.set.request(ctx, &mut request).await?;
         let forget = self.forget(ctx, &mut request)?;
@@ -290,6 +294,10 @@ impl ChatModel for GuardedModel<dyn ChatModel> {
 impl EmbeddingModel for GuardedModel<dyn EmbeddingModel> {
     fn info(&self) -> &ModelInfo {
         self.inner.info()
+    }
+
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        self.inner.answerers(ctx, route)
     }
 
     async fn embed(&self, ctx: &Context, mut request: EmbedRequest) -> Result<EmbedResponse> {
