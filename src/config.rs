@@ -6,6 +6,7 @@ use agentprovision_core::authz::PermissionRegistry;
 use agentprovision_core::identity::Role;
 use agentprovision_core::run::EngineOptions;
 use agentprovision_core::{Error, Result};
+use agentprovision_llm::Catalog;
 use agentprovision_llm::layers::LayersConfig;
 use agentprovision_llm::route::RoutingConfig;
 use agentprovision_tenancy::rbac::RoleSpec;
@@ -37,6 +38,10 @@ pub struct PlatformConfig {
     pub pepper_env: Option<String>,
     /// Settings of the engine.
     pub engine: EngineConfig,
+    /// Models and prices that go over those the library knows, in the format of
+    /// [`catalog`](agentprovision_llm::catalog); tenants' own terms among them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<serde_json::Value>,
     /// How requests to models are routed.
     pub routing: RoutingConfig,
     /// What surrounds every model: guards, caches, rate limits, budgets.
@@ -137,11 +142,15 @@ impl PlatformConfig {
             secret(name).map_or_else(|| variable(name), Ok)
         };
         let registry = self.permissions()?;
-        let Self { store, providers, permissions, roles, pepper_env, engine, routing, layers } = self;
+        let Self { store, providers, permissions, roles, pepper_env, engine, catalog, routing, layers } =
+            self;
         let mut builder =
             PlatformBuilder::default().engine(engine.options()?).routing(routing).layers(layers);
         if let Some(store) = store {
             builder = builder.store(store);
+        }
+        if let Some(table) = catalog {
+            builder = builder.catalog(Catalog::shipped().read(&table.to_string())?);
         }
         for name in permissions {
             builder = builder.permission(name);

@@ -13,6 +13,7 @@ use agentprovision_core::id::{TenantId, UserId};
 use agentprovision_core::run::{Engine, LocalEngine, Runs, Sessions};
 use agentprovision_core::usage::UsageReport;
 use agentprovision_core::{Context, ContextIssuer, Env, ErrorKind, OperatorContext, Result};
+use agentprovision_llm::LiveCatalog;
 use agentprovision_llm::limit::Ledger;
 use agentprovision_llm::models::{Models, UsageWriter};
 use agentprovision_llm::route::Router;
@@ -149,6 +150,11 @@ impl Platform {
     /// Counts what models use that the host asks by itself, such as those behind a gateway.
     pub fn usage_writer(&self) -> &UsageWriter {
         &self.0.writer
+    }
+
+    /// What is known about models and their prices. It can be replaced while requests are under way.
+    pub fn catalog(&self) -> &LiveCatalog {
+        self.0.router.registry().catalog()
     }
 
     /// The models agents may name, and how requests to them are routed.

@@ -14,6 +14,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use agentprovision_core::model::Capabilities;
+use agentprovision_llm::catalog::ModelMode;
 use agentprovision_llm::catalog::litellm::{self, LiteLlmOptions};
 use agentprovision_llm::{Catalog, CatalogEntry};
 
@@ -106,7 +108,12 @@ fn is_shipped(entry: &CatalogEntry) -> bool {
     // What cannot be called is a row for a size class of models.
     let class =
         entry.model.contains("-to-") || entry.model.contains("up-to") || entry.model.ends_with("-default");
-    entry.price.is_some() && !regional && !retired && !class
+    // A chat model whose answers cost nothing is a router that bills whom it asked; what only has a size class's price,
+    // and nothing else known of it, is one of hundreds nobody looked at.
+    let half = entry.mode == ModelMode::Chat
+        && entry.price.as_ref().is_none_or(|price| price.base.output.0 == 0 && price.base.input.0 > 0);
+    let unread = entry.provider == "fireworks" && entry.capabilities == Capabilities::default();
+    entry.price.is_some() && !regional && !retired && !class && !half && !unread
 }
 
 fn is_same(one: &CatalogEntry, other: &CatalogEntry) -> bool {

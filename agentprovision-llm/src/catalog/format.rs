@@ -205,7 +205,12 @@ impl Reader {
         for (place, window) in self.list(fields, "windows", path).iter().enumerate() {
             windows.extend(self.window(window, &format!("{path}.windows[{place}]")));
         }
-        Some(PriceVariant { above, service_tier, windows, price: self.column(fields, path)? })
+        let price = self.column(fields, path)?;
+        // A condition that cannot be read is a problem already; without it this would seem to be another price.
+        let unread = service_tier.is_none() && fields.contains_key("service_tier")
+            || above.is_none() && fields.contains_key("above")
+            || windows.len() < self.list(fields, "windows", path).len();
+        (!unread).then_some(PriceVariant { above, service_tier, windows, price })
     }
 
     fn window(&mut self, value: &Value, path: &str) -> Option<PriceWindow> {

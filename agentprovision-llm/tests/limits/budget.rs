@@ -91,6 +91,22 @@ impl Budgeted {
         self.layer.layer(model)
     }
 
+    /// The models of a router under the budgets, by name, with a route `r` over `targets`.
+    fn routed<const N: usize>(
+        &self,
+        models: [Arc<ScriptedModel>; N],
+        targets: &[&str],
+    ) -> impl Fn(&str) -> Arc<dyn ChatModel> {
+        let env = self.world.env.clone();
+        let registry = models.into_iter().fold(ModelRegistry::builder().env(env), |registry, model| {
+            registry.model(model.info().name.clone(), model)
+        });
+        let config = serde_json::from_value(json!({"routes": {"r": {"targets": targets}}})).unwrap();
+        let router = Router::builder(registry.build().unwrap()).config(config).layer(self.layer.clone());
+        let router = router.build().unwrap();
+        move |name| router.resolve(name).unwrap()
+    }
+
     /// The budgets of a user in the order of the configuration's scopes, as `(spent, reserved)`.
     async fn balances(&self, ctx: &Context) -> Vec<(Dimension, u64, u64)> {
         let balances = self.layer.balances(ctx, "m", &ChatRequest::default().route).await.unwrap();
@@ -221,14 +237,15 @@ async fn pitfall_04_a_model_without_a_price_is_never_free_by_accident() {
     let ctx = denying.world.ctx();
     let error = denying.around(unpriced()).complete(&ctx, hello()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PriceUnknown);
-    // A fallback without a price is as bad.
-    let fallback: Arc<dyn ChatModel> =
-        Arc::new(ScriptedModel::from_fn("other", |_| Reply::text("x")).price(None));
-    let layer = denying.layer.clone().models(Arc::new(ModelMap::new([fallback])));
-    let model = layer.layer(Arc::new(talks()) as Arc<dyn ChatModel>);
+    // A fallback without a price is as bad, and so is another target of a route, whichever would answer.
+    let fallback = ScriptedModel::from_fn("other", |_| Reply::text("x")).price(None);
+    let model = denying.routed([Arc::new(talks()), Arc::new(fallback)], &["m", "other"]);
+    let routed = model("r").complete(&ctx, hello()).await.unwrap_err();
+    assert_eq!(routed.kind(), ErrorKind::PriceUnknown);
+    let model = model("m");
     let mut request = hello();
     model.complete(&ctx, request.clone()).await.unwrap();
-    request.route.fallbacks = vec!["nobody".into(), "other".into()];
+    request.route.fallbacks = vec!["other".into()];
     assert_eq!(model.complete(&ctx, request).await.unwrap_err().kind(), ErrorKind::PriceUnknown);
 
     let allowing = with(json!("allow"));
@@ -256,11 +273,12 @@ async fn pitfall_13_a_free_model_is_served_when_the_budget_is_used_up() {
     let ctx = test.world.ctx();
     refused(test.around(talks()).complete(&ctx, hello()).await, Dimension::Cost, Window::Month);
     test.around(talks().price(Some(price(0, 0)))).complete(&ctx, hello()).await.unwrap();
-    // Not one that may fall back to a model that is not free.
-    let dear: Arc<dyn ChatModel> = Arc::new(ScriptedModel::from_fn("dear", |_| Reply::text("x")));
-    let layer = test.layer.clone().models(Arc::new(ModelMap::new([dear])));
-    let free = layer.layer(Arc::new(talks().price(Some(price(0, 0)))) as Arc<dyn ChatModel>);
-    let mut request = hello();
+    // Not one that may fall back to a model that is not free, nor a route that may be answered by one.
+    let dear = ScriptedModel::from_fn("dear", |_| Reply::text("x"));
+    let model = test.routed([Arc::new(talks().price(Some(price(0, 0)))), Arc::new(dear)], &["m", "dear"]);
+    refused(model("r").complete(&ctx, hello()).await, Dimension::Cost, Window::Month);
+    let (free, mut request) = (model("m"), hello());
+    free.complete(&ctx, request.clone()).await.unwrap();
     request.route.fallbacks = vec!["dear".into()];
     refused(free.complete(&ctx, request).await, Dimension::Cost, Window::Month);
 }
@@ -272,12 +290,9 @@ async fn an_estimate_is_the_dearest_answer_that_may_come() {
         "max_output_tokens": 3000,
     }));
     let ctx = test.world.ctx();
-    let dear: Arc<dyn ChatModel> = Arc::new(
-        ScriptedModel::from_fn("dear", |_| Reply::text("x")).price(Some(price(5_000_000, 30_000_000))),
-    );
-    let layer = test.layer.clone().models(Arc::new(ModelMap::new([dear])));
+    let dear = ScriptedModel::from_fn("dear", |_| Reply::text("x")).price(Some(price(5_000_000, 30_000_000)));
     let inner = Arc::new(ScriptedModel::from_fn("m", |_| Reply::Stall("a".into())));
-    let model = layer.layer(inner.clone() as Arc<dyn ChatModel>);
+    let model = test.routed([inner.clone(), Arc::new(dear)], &["m"])("m");
     let mut request = hello();
     let prompt = input_tokens(&request);
     let held = async |request: &ChatRequest| {

@@ -23,6 +23,8 @@ mod hedge;
 #[cfg(test)]
 mod kit;
 #[cfg(test)]
+mod prices;
+#[cfg(test)]
 mod soak;
 #[cfg(test)]
 mod streams;
