@@ -10,8 +10,8 @@
 //! on 400 other requests of each kind. It knows neither the scores nor the length of the answers nor which of them will
 //! be right.
 //!
-//! Five ways of routing: the strategies `cost`, `balanced` and `quality`, and a selector of the host's own, which takes
-//! the cheapest of those whose quality is within 1 % or 3 % of the best.
+//! Four ways of routing: the strategies `cost`, `balanced` and `quality` as they are by default, and a selector of the
+//! host's own, which takes the cheapest of those whose quality is within 3 % of the best.
 //!
 //! Two references, both over the same requests:
 //! - `single`: the cheapest single model that scores at least as well as what was routed, or the one that scores best
@@ -53,7 +53,7 @@ const TRIED: usize = 400;
 const PRIOR_SEED: u64 = 0x7072_696f_7273;
 
 /// How the requests are routed.
-const WAYS: [&str; 5] = ["cost", "balanced", "quality", "within_1_percent", "within_3_percent"];
+const WAYS: [&str; 4] = ["cost", "balanced", "quality", "within_3_percent"];
 
 /// The cheapest of those whose quality is near the best.
 #[derive(Debug)]
@@ -92,8 +92,7 @@ fn router(known: &[[u64; TASKS.len()]; MODELS.len()]) -> Result<Router> {
     let config: RoutingConfig = serde_json::from_value(config)
         .map_err(|error| agentprovision_core::Error::invalid(error.to_string()))?;
     let router = Router::builder(registry.build()?).config(config);
-    let router = router.selector(WAYS[3], Arc::new(Within { per_mille: 10 }));
-    router.selector(WAYS[4], Arc::new(Within { per_mille: 30 })).build()
+    router.selector(WAYS[3], Arc::new(Within { per_mille: 30 })).build()
 }
 
 /// A context of nobody in particular.

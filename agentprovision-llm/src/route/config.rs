@@ -26,7 +26,7 @@ pub enum Strategy {
     Cost,
     /// Cost, speed, reliability and quality together, a quarter each.
     Balanced,
-    /// The one with the highest quality; the cheaper one of two alike.
+    /// The one with the highest quality; the cheapest of those that are within the tolerance of it.
     Quality,
     /// By chance, in proportion to the weights.
     Weighted,
@@ -210,6 +210,9 @@ pub struct RoutingConfig {
     /// requests with that tag alone.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub quality: BTreeMap<String, u32>,
+    /// How far below the best quality a model counts as equally good, 0 to 1000; default 10, as measures of quality are
+    /// seldom finer.
+    pub quality_tolerance: u32,
     /// Where models are served, by provider or by model.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub regions: BTreeMap<String, String>,
@@ -253,6 +256,7 @@ impl Default for RoutingConfig {
             fallbacks: BTreeMap::new(),
             custom: BTreeSet::new(),
             quality: BTreeMap::new(),
+            quality_tolerance: 10,
             regions: BTreeMap::new(),
             tenants: BTreeMap::new(),
             price_cap: None,
@@ -399,6 +403,9 @@ impl RoutingConfig {
         }
         for name in &self.custom {
             in_full(&mut problems, "custom", name);
+        }
+        if self.quality_tolerance > 1000 {
+            problems.add("quality_tolerance", "quality is at most 1000");
         }
         for (name, quality) in &self.quality {
             if *quality > 1000 {

@@ -299,7 +299,7 @@ impl<M: Served + ?Sized> Ground<'_, M> {
     ) {
         let mut candidates: Vec<Candidate> = found.iter().map(|(candidate, ..)| candidate.clone()).collect();
         match Strategy::from_name(name) {
-            Some(known) => strategy::rank(known, request, &mut candidates),
+            Some(known) => strategy::rank(known, request, self.config.quality_tolerance, &mut candidates),
             None => {
                 let picked =
                     (self.selectors)(name).map_or_else(Vec::new, |own| own.rank(request, &candidates));

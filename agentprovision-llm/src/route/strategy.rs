@@ -36,8 +36,10 @@ fn rendezvous(key: &str, target: &str) -> f64 {
     (u64::from_be_bytes(bytes) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// Puts the candidates of one group in order and gives each its score.
-pub(crate) fn rank(strategy: Strategy, request: &RouteRequest, candidates: &mut [Candidate]) {
+/// Puts the candidates of one group in order and gives each its score. Qualities that are within `tolerance` of the best
+/// count as alike.
+pub(crate) fn rank(strategy: Strategy, request: &RouteRequest, tolerance: u32, candidates: &mut [Candidate]) {
+    let finest = candidates.iter().map(|candidate| candidate.quality).max().unwrap_or(0);
     let mut draws = Draws(request.seed);
     let best = |value: fn(&Candidate) -> Option<f64>, all: &[Candidate]| {
         all.iter().filter_map(value).min_by(f64::total_cmp)
@@ -63,6 +65,7 @@ pub(crate) fn rank(strategy: Strategy, request: &RouteRequest, candidates: &mut 
                 let quality = f64::from(candidate.quality) / 1000.0;
                 (price + speed.unwrap_or(0.75) + (1.0 - candidate.failing) + quality) / 4.0
             }
+            Strategy::Quality if candidate.quality.saturating_add(tolerance) >= finest => f64::from(finest),
             Strategy::Quality => f64::from(candidate.quality),
             Strategy::Weighted => chance(draw, candidate.weight),
             Strategy::Sticky => match &request.affinity {
@@ -126,7 +129,7 @@ mod tests {
     }
 
     fn ranked(strategy: Strategy, seed: u64, affinity: Option<&str>, mut all: Vec<Candidate>) -> Vec<String> {
-        rank(strategy, &request(seed, affinity), &mut all);
+        rank(strategy, &request(seed, affinity), 10, &mut all);
         assert!(all.iter().all(|candidate| candidate.score.is_some()));
         all.into_iter().map(|candidate| candidate.target).collect()
     }
@@ -157,6 +160,13 @@ mod tests {
             candidate("c", Some(3), None, 5),
         ];
         assert_eq!(ranked(Strategy::Quality, 1, None, alike), ["c", "b", "a"]);
+        // What is a little worse counts as alike, and no more than that.
+        let near = vec![
+            candidate("best", Some(9), None, 900),
+            candidate("near", Some(3), None, 890),
+            candidate("far", Some(1), None, 889),
+        ];
+        assert_eq!(ranked(Strategy::Quality, 1, None, near), ["near", "best", "far"]);
     }
 
     #[test]
