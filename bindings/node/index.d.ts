@@ -51,6 +51,13 @@ export interface PlatformConfig {
   engine?: EngineConfig
   /** How requests to models are routed. */
   routing?: RoutingConfig
+  /** What surrounds every model: `guards`, `cache`, `embeddingCache`, `validate`, `rateLimits`, `budgets`. */
+  layers?: Record<string, unknown>
+  /**
+   * Models and prices that go over those the library knows, and the terms of single tenants, in the catalogue's own
+   * format: `{ format: 1, unit: 'usd_per_million_tokens', providers: …, tenants: … }`. Its keys stay as they are.
+   */
+  catalog?: Record<string, unknown>
 }
 
 /** How requests to models are routed. Everything has a default. */
@@ -65,6 +72,8 @@ export interface RoutingConfig {
   custom?: string[]
   /** Quality of models by the host's own measure, 0 to 1000; 500 where unknown. A key `tag=value:model` holds for that tag. */
   quality?: Record<string, number>
+  /** How far below the best quality a model counts as equally good, 0 to 1000; default 10. */
+  qualityTolerance?: number
   /** Where models are served, by provider or by model. */
   regions?: Record<string, string>
   /** What tenants may use, by id; a tenant that is not listed may use everything. */

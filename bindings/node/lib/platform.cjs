@@ -133,12 +133,18 @@ function list(name, given, fits, what) {
 }
 
 // What is below these has names of models, routes and tenants for keys.
-const BY_NAME = new Set(['routing.routes', 'routing.fallbacks', 'routing.quality', 'routing.regions', 'routing.tenants'])
+const BY_NAME = new Set([
+  'routing.routes', 'routing.fallbacks', 'routing.quality', 'routing.regions', 'routing.tenants',
+  'layers.budgets.tenant_time_zones',
+])
 
 // All other keys of a configuration are its own, so they are renamed.
 function underscored(value, path = '') {
   if (Array.isArray(value)) return value.map((item) => underscored(item, path))
-  if (value === null || typeof value !== 'object' || Object.getPrototypeOf(value) !== Object.prototype) return value
+  // A catalogue is a file's content, as it is.
+  if (path === 'catalog' || value === null || typeof value !== 'object' || Object.getPrototypeOf(value) !== Object.prototype) {
+    return value
+  }
   const renamed = new Map()
   for (const [key, inner] of Object.entries(value)) {
     if (inner === undefined) continue

@@ -93,6 +93,20 @@ test('routes fall over and say why, and their names stay as they are', LIMIT, as
   assert.deepEqual([route.kind, route.name, route.targets], ['route', 'smallChat', ['modelA', 'modelB']])
 })
 
+test('prices and budgets are settings', LIMIT, async (t) => {
+  const table = { format: 1, unit: 'usd_per_million_tokens' }
+  const catalog = { ...table, providers: { openai: { models: { 'gpt-4o': { price: { input: '7', output: '8' } } } } } }
+  const layers = { budgets: { limits: [{ of: { scope: 'tenant' }, per: 'day', requests: 1 }] } }
+  const secrets = { OPENAI_API_KEY: 'sk-none' }
+  const platform = await open(t, { models: [scripted('m', 'one')], providers: ['openai'], secrets, catalog, layers })
+  const { admin } = await home(platform)
+  const entries = await platform.models.list(admin)
+  assert.equal(entries.find(({ name }) => name === 'openai/gpt-4o').info.price.base.input, 7_000_000)
+  await platform.models.complete(admin, 'm', 'Hello.')
+  await assert.rejects(platform.models.complete(admin, 'm', 'Hello.'), { kind: 'budget_exceeded' })
+  await assert.rejects(Platform.open({ catalog: { ...table, provider: {} } }), /did you mean `providers`/)
+})
+
 test('models side by side', LIMIT, async (t) => {
   const platform = await open(t, { models: [scripted('wrong', 'It is 5.'), scripted('right', 'It is 4.')] })
   const { admin } = await home(platform)

@@ -116,6 +116,31 @@ async def test_routes_fall_over_and_say_why() -> None:
         assert platform.models.names() == ["a", "b"]
 
 
+async def test_prices_and_budgets_are_settings() -> None:
+    price = {"format": 1, "unit": "usd_per_million_tokens"}
+    priced = price | {"providers": {"openai": {"models": {"gpt-4o": {"price": {"input": "7", "output": "8"}}}}}}
+    budgets = {"limits": [{"of": {"scope": "tenant"}, "per": "day", "requests": 1}]}
+    opened = Platform.open(
+        models=[scripted("m", testing.text("one"))],
+        providers=["openai"],
+        secrets={"OPENAI_API_KEY": "sk-none"},
+        catalog=priced,
+        layers={"budgets": budgets},
+    )
+    async with opened as platform:
+        acme = await home(platform)
+        entries = {entry.name: entry for entry in await platform.models.list(acme.ctx)}
+        price_of = entries["openai/gpt-4o"].info.price
+        assert price_of is not None and price_of.base.input == 7_000_000
+        await platform.models.complete(acme.ctx, "m", "Hello.")
+        with pytest.raises(BudgetExceededError):
+            await platform.models.complete(acme.ctx, "m", "Hello.")
+    with pytest.raises(InvalidInputError, match="did you mean `providers`"):
+        await Platform.open(catalog=price | {"provider": {}})
+    with pytest.raises(InvalidInputError, match="did you mean `minute`"):
+        await Platform.open(layers={"budgets": {"limits": [{"of": {"scope": "tenant"}, "per": "minut", "requests": 1}]}})
+
+
 async def test_models_side_by_side() -> None:
     models = [scripted("wrong", testing.text("It is 5.")), scripted("right", testing.text("It is 4."))]
     async with Platform.open(models=models) as platform:

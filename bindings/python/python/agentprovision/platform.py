@@ -84,6 +84,8 @@ class Platform:
         secrets: Mapping[str, str] | None = None,
         clock: ManualClock | None = None,
         routing: RoutingConfig | None = None,
+        layers: Mapping[str, Any] | None = None,
+        catalog: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Opening:
         """Opens a platform: `await` it, or use it with `async with`, which also closes it.
@@ -100,10 +102,13 @@ class Platform:
             secrets: Values for the environment variables the configuration names; asked before the environment.
             clock: A manual clock, for tests.
             routing: How requests to models are routed: routes, fallbacks, strategies, limits of time.
+            layers: What surrounds every model: `guards`, `cache`, `embedding_cache`, `validate`, `rate_limits`, `budgets`.
+            catalog: Models and prices that go over those the library knows, and the terms of single tenants, in the
+                catalogue's format (`{"format": 1, "unit": "usd_per_million_tokens", "providers": …, "tenants": …}`).
             **options: Further settings of the configuration, such as `pepper_env`, `permissions` or `engine`.
         """
-        if routing is not None:
-            options["routing"] = routing
+        given = {"routing": routing, "layers": layers, "catalog": catalog}
+        options |= {name: value for name, value in given.items() if value is not None}
         return Opening(store, providers, tools, models, authorizer, subscribers, secrets, clock, options)
 
     def operator(self, actor: str, *, reason: str) -> OperatorContext:

@@ -97,6 +97,8 @@ class RoutingConfig(TypedDict, total=False):
     """Models that were made for their task: they fall back only to what a request lists."""
     quality: Mapping[str, int]
     """Quality of models by the host's own measure, 0 to 1000; 500 where unknown. A key `tag=value:model` holds for that tag."""
+    quality_tolerance: int
+    """How far below the best quality a model counts as equally good, 0 to 1000; default 10."""
     regions: Mapping[str, str]
     """Where models are served, by provider or by model."""
     tenants: Mapping[str, TenantRouting]
