@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from agentprovision import (
+    BudgetExceededError,
     InvalidInputError,
     NotFoundError,
     PermissionDeniedError,
@@ -131,7 +132,7 @@ async def test_prices_and_budgets_are_settings() -> None:
         acme = await home(platform)
         entries = {entry.name: entry for entry in await platform.models.list(acme.ctx)}
         price_of = entries["openai/gpt-4o"].info.price
-        assert price_of is not None and price_of.base.input == 7_000_000
+        assert price_of is not None and price_of.input == 7_000_000
         await platform.models.complete(acme.ctx, "m", "Hello.")
         with pytest.raises(BudgetExceededError):
             await platform.models.complete(acme.ctx, "m", "Hello.")
