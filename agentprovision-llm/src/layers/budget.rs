@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agentprovision_core::context::Context;
 use agentprovision_core::id::TenantId;
-use agentprovision_core::model::{ChatModel, EmbeddingModel, ModelInfo, RouteHints};
+use agentprovision_core::model::{ChatModel, EmbeddingModel, ModelInfo, RerankModel, RouteHints};
 use agentprovision_core::money::NanoUsd;
 use agentprovision_core::{Env, Error, ErrorKind, Result};
 use async_trait::async_trait;
@@ -238,7 +238,8 @@ impl Policy {
 }
 
 /// Puts budgets around models: room for what a request may cost at most is held in every budget it is under before it
-/// is sent, and what it did cost is settled when it ends, fails or is dropped. Chat and embedding models count together.
+/// is sent, and what it did cost is settled when it ends, fails or is dropped. Chat, embedding and rerank models count
+/// together.
 ///
 /// The estimate is the prompt (see [`input_tokens`](crate::route::input_tokens)) and the longest answer, with the
 /// dearest of the models that may answer. What is settled comes from the attempts in the request's log, failed ones
@@ -314,6 +315,14 @@ impl Layer<Arc<dyn EmbeddingModel>> for BudgetLayer {
     }
 }
 
+impl Layer<Arc<dyn RerankModel>> for BudgetLayer {
+    type Service = Arc<dyn RerankModel>;
+
+    fn layer(&self, inner: Arc<dyn RerankModel>) -> Self::Service {
+        Metered::rerank(inner, self.gate.clone(), self.gate.env.clone())
+    }
+}
+
 impl BudgetGate {
     fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.policy.lock().unwrap_or_else(PoisonError::into_inner))
@@ -338,7 +347,8 @@ impl Gate for BudgetGate {
         } else {
             NanoUsd::ZERO
         };
-        let estimate = Amounts { requests: 1, input_tokens: ask.input, output_tokens: ask.output(), cost };
+        let estimate =
+            Amounts { requests: 1, input_tokens: ask.size.input, output_tokens: ask.output(), cost };
         let held = Hold::reserve(self.ledger.clone(), ask.ctx, &limits, estimate, policy.hold).await?;
         Ok(Some(Box::new(Held { held: Some(held), cost, policy })))
     }

@@ -11,7 +11,7 @@ use agentprovision_core::clock::Timestamp;
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{
     CallLog, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest, EmbedResponse,
-    EmbeddingModel, ModelInfo, RouteHints, Usage,
+    EmbeddingModel, ModelInfo, RerankModel, RerankRequest, RerankResponse, RouteHints, Usage,
 };
 use agentprovision_core::money::{Cost, NanoUsd};
 use agentprovision_core::{Env, ErrorKind, Result};
@@ -25,6 +25,27 @@ use crate::route::{DEFAULT_OUTPUT, input_tokens};
 /// The tokens of so many bytes of text, from above.
 const fn tokens(bytes: u64) -> u64 {
     bytes.div_ceil(3)
+}
+
+/// The length in tokens from which a provider that bills by searches counts a document, with the query, as several.
+const CHUNK: u64 = 500;
+
+/// Documents that are one search.
+const SEARCH: u64 = 100;
+
+/// The searches a request can be billed as, from above.
+fn searches(request: &RerankRequest) -> u64 {
+    let of = |text: &String| tokens(text.len() as u64);
+    // A query is cut where it would leave the documents no place.
+    let room = CHUNK.saturating_sub(of(&request.query)).max(CHUNK / 2);
+    let chunks: u64 = request.documents.iter().map(|text| of(text).div_ceil(room).max(1)).sum();
+    chunks.div_ceil(SEARCH).max(1)
+}
+
+/// The prompt tokens of a rerank request, from above: the query is read with every document.
+fn rerank_tokens(request: &RerankRequest) -> u64 {
+    let query = tokens(request.query.len() as u64);
+    request.documents.iter().map(|text| query.saturating_add(tokens(text.len() as u64))).sum()
 }
 
 /// The bytes of a piece of an answer.
@@ -71,13 +92,23 @@ pub(super) struct Ask<'a> {
     pub(super) model: &'a str,
     /// Those that may answer.
     pub(super) models: &'a [Arc<ModelInfo>],
+    pub(super) size: Size,
+}
+
+/// How much a request may come to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Size {
+    /// The prompt in tokens, from above.
     pub(super) input: u64,
+    /// The longest answer that is asked for, in tokens.
     max_output: Option<u64>,
+    /// Searches it may be billed as.
+    searches: Option<u64>,
 }
 
 impl Ask<'_> {
     fn output_of(&self, info: &ModelInfo) -> u64 {
-        match (self.max_output, info.max_output_tokens) {
+        match (self.size.max_output, info.max_output_tokens) {
             (Some(wanted), longest) => wanted.min(longest.unwrap_or(u64::MAX)),
             (None, longest) => longest.unwrap_or(DEFAULT_OUTPUT),
         }
@@ -86,7 +117,7 @@ impl Ask<'_> {
     /// How long the answer will be at most in all likelihood, in tokens: where nobody limits it, few answers are as long
     /// as the model could make them.
     pub(super) fn likely_output(&self) -> u64 {
-        self.output().min(self.max_output.unwrap_or(DEFAULT_OUTPUT))
+        self.output().min(self.size.max_output.unwrap_or(DEFAULT_OUTPUT))
     }
 
     /// The longest answer, in tokens.
@@ -100,8 +131,9 @@ impl Ask<'_> {
         for info in self.models {
             let cost = match &info.price {
                 Some(price) => price.at_most(&Usage {
-                    input_tokens: Some(self.input),
+                    input_tokens: Some(self.size.input),
                     output_tokens: Some(self.output_of(info)),
+                    search_units: self.size.searches,
                     ..Usage::default()
                 }),
                 None => unknown(info)?,
@@ -117,6 +149,7 @@ impl Ask<'_> {
 enum Inner {
     Chat(Arc<dyn ChatModel>),
     Embedding(Arc<dyn EmbeddingModel>),
+    Rerank(Arc<dyn RerankModel>),
 }
 
 impl Inner {
@@ -124,6 +157,7 @@ impl Inner {
         match self {
             Self::Chat(model) => model.info(),
             Self::Embedding(model) => model.info(),
+            Self::Rerank(model) => model.info(),
         }
     }
 
@@ -131,6 +165,7 @@ impl Inner {
         match self {
             Self::Chat(model) => model.answerers(ctx, route),
             Self::Embedding(model) => model.answerers(ctx, route),
+            Self::Rerank(model) => model.answerers(ctx, route),
         }
     }
 }
@@ -152,7 +187,7 @@ struct Open {
     inner: Inner,
     started: Timestamp,
     /// What was reckoned with.
-    input: u64,
+    size: Size,
     log: CallLog,
     /// Attempts in the log that are not this request's.
     earlier: usize,
@@ -213,8 +248,9 @@ impl Open {
                 let usage = usage.unwrap_or_default();
                 let written = tokens(self.written);
                 Usage {
-                    input_tokens: Some(usage.input_tokens.unwrap_or(self.input)),
+                    input_tokens: Some(usage.input_tokens.unwrap_or(self.size.input)),
                     output_tokens: Some(usage.output_tokens.unwrap_or(0).max(written)),
+                    search_units: usage.search_units.or(self.size.searches),
                     ..usage
                 }
             }
@@ -257,24 +293,20 @@ impl Metered {
         Arc::new(MeteredEmbedding { model: inner, shared })
     }
 
-    async fn enter(
-        &self,
-        ctx: &Context,
-        route: &RouteHints,
-        log: &CallLog,
-        input: u64,
-        max_output: Option<u64>,
-    ) -> Result<Open> {
+    pub(super) fn rerank(inner: Arc<dyn RerankModel>, gate: Arc<dyn Gate>, env: Env) -> Arc<dyn RerankModel> {
+        let shared = Self { inner: Inner::Rerank(Arc::clone(&inner)), gate, env };
+        Arc::new(MeteredReranker { model: inner, shared })
+    }
+
+    async fn enter(&self, ctx: &Context, route: &RouteHints, log: &CallLog, size: Size) -> Result<Open> {
         let models = self.inner.answerers(ctx, route);
-        let ticket = self
-            .gate
-            .enter(Ask { ctx, route, model: &self.inner.info().name, models: &models, input, max_output })
-            .await?;
+        let ask = Ask { ctx, route, model: &self.inner.info().name, models: &models, size };
+        let ticket = self.gate.enter(ask).await?;
         Ok(Open {
             ticket,
             inner: self.inner.clone(),
             started: self.env.now(),
-            input,
+            size,
             log: log.clone(),
             earlier: log.len(),
             stage: Stage::Asked,
@@ -287,7 +319,8 @@ impl Metered {
         if let Some(most) = self.gate.max_output() {
             request.max_tokens = Some(request.max_tokens.map_or(most, |wanted| wanted.min(most)));
         }
-        self.enter(ctx, &request.route, &request.log, input_tokens(request), request.max_tokens).await
+        let size = Size { input: input_tokens(request), max_output: request.max_tokens, ..Size::default() };
+        self.enter(ctx, &request.route, &request.log, size).await
     }
 
     /// Waits for an answer, and says meanwhile that the request goes on.
@@ -372,8 +405,42 @@ impl EmbeddingModel for MeteredEmbedding {
 
     async fn embed(&self, ctx: &Context, request: EmbedRequest) -> Result<EmbedResponse> {
         let input = request.inputs.iter().map(|text| tokens(text.len() as u64)).sum();
-        let mut open = self.shared.enter(ctx, &request.route, &request.log, input, Some(0)).await?;
+        let size = Size { input, max_output: Some(0), ..Size::default() };
+        let mut open = self.shared.enter(ctx, &request.route, &request.log, size).await?;
         let answer = self.shared.until(&open, self.model.embed(ctx, request)).await;
+        match &answer {
+            Ok(answer) => {
+                open.stage = Stage::Answered;
+                open.usage = answer.usage;
+            }
+            Err(error) => open.failed(error.kind()),
+        }
+        answer
+    }
+}
+
+#[derive(Debug)]
+struct MeteredReranker {
+    model: Arc<dyn RerankModel>,
+    shared: Metered,
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl RerankModel for MeteredReranker {
+    fn info(&self) -> &ModelInfo {
+        self.model.info()
+    }
+
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        self.model.answerers(ctx, route)
+    }
+
+    async fn rerank(&self, ctx: &Context, request: RerankRequest) -> Result<RerankResponse> {
+        let size =
+            Size { input: rerank_tokens(&request), max_output: Some(0), searches: Some(searches(&request)) };
+        let mut open = self.shared.enter(ctx, &request.route, &request.log, size).await?;
+        let answer = self.shared.until(&open, self.model.rerank(ctx, request)).await;
         match &answer {
             Ok(answer) => {
                 open.stage = Stage::Answered;

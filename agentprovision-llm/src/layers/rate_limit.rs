@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agentprovision_core::context::Context;
 use agentprovision_core::id::TenantId;
-use agentprovision_core::model::{ChatModel, EmbeddingModel, RouteHints};
+use agentprovision_core::model::{ChatModel, EmbeddingModel, RerankModel, RouteHints};
 use agentprovision_core::money::NanoUsd;
 use agentprovision_core::{Env, Error, ErrorKind, Result, Retry};
 use async_trait::async_trait;
@@ -138,7 +138,8 @@ impl RateLimitConfig {
 
 /// Limits how fast requests come to models. A request takes room for its prompt and its answer before it is sent, and
 /// gives back what it did not use when it ends. An answer is reckoned with the `max_tokens` of its request, or with 4096
-/// tokens; one that is longer is made up for by those who come after. Chat and embedding models count together.
+/// tokens; one that is longer is made up for by those who come after. Chat, embedding and rerank models count
+/// together.
 ///
 /// A request that comes too fast waits, first come first served within a limit, where the configuration lets it and its
 /// turn comes before its deadline; otherwise it is refused as `rate_limited`, with the exact time after which there is
@@ -192,6 +193,14 @@ impl Layer<Arc<dyn EmbeddingModel>> for RateLimitLayer {
 
     fn layer(&self, inner: Arc<dyn EmbeddingModel>) -> Self::Service {
         Metered::embedding(inner, self.gate.clone(), self.gate.env.clone())
+    }
+}
+
+impl Layer<Arc<dyn RerankModel>> for RateLimitLayer {
+    type Service = Arc<dyn RerankModel>;
+
+    fn layer(&self, inner: Arc<dyn RerankModel>) -> Self::Service {
+        Metered::rerank(inner, self.gate.clone(), self.gate.env.clone())
     }
 }
 
@@ -338,7 +347,7 @@ impl Gate for RateGate {
         let rates: Vec<Rate> = rules.into_iter().map(rate).collect();
         let amounts = Amounts {
             requests: 1,
-            input_tokens: ask.input,
+            input_tokens: ask.size.input,
             output_tokens: ask.likely_output(),
             cost: NanoUsd::ZERO,
         };
