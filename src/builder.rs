@@ -17,7 +17,9 @@ use agentprovision_llm::layers::LayersConfig;
 use agentprovision_llm::limit::StoreLedger;
 use agentprovision_llm::models::{Models, UsageWriter};
 use agentprovision_llm::providers::Provider;
-use agentprovision_llm::route::{Router, RoutingConfig};
+use agentprovision_llm::route::{Router, RouterBuilder, RoutingConfig, Selector};
+#[cfg(feature = "otel")]
+use agentprovision_llm::telemetry::Telemetry;
 use agentprovision_llm::{Catalog, ModelRegistry, ModelRegistryBuilder};
 use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::Pepper;
@@ -25,9 +27,11 @@ use agentprovision_tenancy::rbac::{RbacAuthorizer, RoleSpec, Roles};
 use agentprovision_tenancy::store;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
+use tower::Layer;
 
 use crate::platform::{Inner, Platform};
 
+type AddToRouter = Box<dyn FnOnce(RouterBuilder) -> RouterBuilder + Send>;
 type WrapAuthorizer = Box<dyn FnOnce(Arc<RbacAuthorizer>) -> Arc<dyn Authorizer> + Send>;
 
 /// Puts a platform together: a store, models, tools. Everything has a default; nothing is read from the environment
@@ -39,6 +43,7 @@ pub struct PlatformBuilder {
     backend: Option<Arc<dyn Backend>>,
     env: Env,
     providers: Vec<Arc<dyn Provider>>,
+    credentials: Vec<Arc<dyn Provider>>,
     models: Vec<(String, Arc<dyn ChatModel>)>,
     embedders: Vec<(String, Arc<dyn EmbeddingModel>)>,
     rerankers: Vec<(String, Arc<dyn RerankModel>)>,
@@ -53,6 +58,10 @@ pub struct PlatformBuilder {
     engine: EngineOptions,
     routing: RoutingConfig,
     layers: LayersConfig,
+    /// What the host itself adds to the router, in this order.
+    around: Vec<AddToRouter>,
+    #[cfg(feature = "otel")]
+    telemetry: Option<Telemetry>,
 }
 
 impl std::fmt::Debug for PlatformBuilder {
@@ -86,6 +95,19 @@ impl PlatformBuilder {
     /// A provider of models; any number.
     pub fn provider(mut self, provider: impl Provider) -> Self {
         self.providers.push(Arc::new(provider));
+        self
+    }
+
+    /// A provider that was added already, under another credential; any number. When one is refused or takes no more
+    /// requests, the next is asked, and each has a health of its own.
+    pub fn credential(mut self, provider: impl Provider) -> Self {
+        self.credentials.push(Arc::new(provider));
+        self
+    }
+
+    /// The providers of another builder, as further credentials of those that are here.
+    pub(crate) fn credentials_of(mut self, other: Self) -> Self {
+        self.credentials.extend(other.providers);
         self
     }
 
@@ -171,9 +193,33 @@ impl PlatformBuilder {
         self
     }
 
-    /// What surrounds every model: guards, caches, rate limits, budgets.
+    /// A strategy of your own, under a name that routes and requests use.
+    pub fn selector(mut self, name: impl Into<String>, selector: Arc<dyn Selector>) -> Self {
+        let name = name.into();
+        self.around.push(Box::new(move |router| router.selector(name, selector)));
+        self
+    }
+
+    /// What surrounds every model: guards, caches, rate limits, budgets. [`Platform::layers`] reaches them later.
     pub fn layers(mut self, config: LayersConfig) -> Self {
         self.layers = config;
+        self
+    }
+
+    /// A layer of your own around every chat model, outside of those that are configured; any number, the first one
+    /// outermost.
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<Arc<dyn ChatModel>, Service = Arc<dyn ChatModel>> + Send + Sync + 'static,
+    {
+        self.around.push(Box::new(move |router| router.layer(layer)));
+        self
+    }
+
+    /// Where OpenTelemetry's spans and metrics of requests to models go.
+    #[cfg(feature = "otel")]
+    pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
+        self.telemetry = Some(telemetry);
         self
     }
 
@@ -209,7 +255,7 @@ impl PlatformBuilder {
         for (name, model) in self.rerankers {
             models = models.reranker(name, model);
         }
-        let models = with_providers(models, self.providers, self.catalog, self.transport)?;
+        let models = with_providers(models, self.providers, self.credentials, self.catalog, self.transport)?;
         let (backend, lasting) = match (self.backend, self.store) {
             (Some(_), Some(_)) => {
                 return Err(Error::invalid("a platform has one store: a backend or a URL, not both"));
@@ -235,8 +281,15 @@ impl PlatformBuilder {
         let registry = Arc::new(registry);
         // Budgets of days and months outlast the process, where the store does.
         let ledger = Arc::new(StoreLedger::new(stores.quota.clone(), env.clone()));
-        let router =
-            self.layers.around(Router::builder(models).config(self.routing), ledger.clone())?.build()?;
+        let layers = self.layers.layers(&env, ledger.clone())?;
+        #[cfg(feature = "otel")]
+        let layers = match self.telemetry {
+            Some(telemetry) => layers.telemetry(telemetry),
+            None => layers,
+        };
+        let router = Router::builder(models).config(self.routing);
+        let router = self.around.into_iter().fold(router, |router, add| add(router));
+        let router = layers.around(router)?.build()?;
         let resolver = Arc::new(router.clone());
         let agents = Agents::new(
             stores.agents.clone(),
@@ -273,6 +326,7 @@ impl PlatformBuilder {
             models: Models::new(router.clone(), stores.tenants.clone(), access.clone(), writer.clone()),
             writer,
             ledger,
+            layers,
             router,
             permissions: registry,
             engine,
@@ -286,13 +340,15 @@ impl PlatformBuilder {
 fn with_providers(
     mut models: ModelRegistryBuilder,
     providers: Vec<Arc<dyn Provider>>,
+    credentials: Vec<Arc<dyn Provider>>,
     catalog: Option<Catalog>,
     transport: Option<Arc<dyn HttpTransport>>,
 ) -> Result<ModelRegistry> {
     if let Some(catalog) = catalog {
         models = models.catalog(catalog);
     }
-    let urls: Vec<_> = providers.iter().flat_map(|provider| provider.base_urls()).collect();
+    let urls: Vec<_> =
+        providers.iter().chain(&credentials).flat_map(|provider| provider.base_urls()).collect();
     if let Some(transport) =
         transport.map_or_else(|| default_transport(&urls), |transport| Ok(Some(transport)))?
     {
@@ -300,6 +356,9 @@ fn with_providers(
     }
     for provider in providers {
         models = models.provider(provider);
+    }
+    for provider in credentials {
+        models = models.credential(provider);
     }
     models.build()
 }

@@ -175,7 +175,7 @@ fn check_name(name: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid(
-        "a field that ends in `_env` takes the name of a variable, of `A-Z 0-9 _`, not the secret",
+        "a field that ends in `_env` or `_envs` takes names of variables, of `A-Z 0-9 _`, not the secret",
     ))
 }
 

@@ -14,6 +14,7 @@ use agentprovision_core::run::{Engine, LocalEngine, Runs, Sessions};
 use agentprovision_core::usage::UsageReport;
 use agentprovision_core::{Context, ContextIssuer, Env, ErrorKind, OperatorContext, Result};
 use agentprovision_llm::LiveCatalog;
+use agentprovision_llm::layers::Layers;
 use agentprovision_llm::limit::Ledger;
 use agentprovision_llm::models::{Models, UsageWriter};
 use agentprovision_llm::route::Router;
@@ -43,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) usage: UsageReport,
     pub(crate) events: Events,
     pub(crate) router: Router,
+    pub(crate) layers: Layers,
     pub(crate) models: Models,
     pub(crate) writer: UsageWriter,
     /// Keeps the budgets of requests to models.
@@ -160,6 +162,23 @@ impl Platform {
     /// The models agents may name, and how requests to them are routed.
     pub fn router(&self) -> &Router {
         &self.0.router
+    }
+
+    /// What surrounds every model, while it is in use: reloads limits, reads balances, drops stored answers.
+    ///
+    /// ```
+    /// # use agentprovision::Platform;
+    /// # use agentprovision::llm::layers::{BudgetConfig, LayersConfig};
+    /// # async fn example(layers: LayersConfig, other: BudgetConfig) -> agentprovision::Result<()> {
+    /// let platform = Platform::builder().layers(layers).build().await?;
+    /// if let Some(budgets) = platform.layers().budgets() {
+    ///     budgets.reload(&other)?; // what was spent stays spent
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn layers(&self) -> &Layers {
+        &self.0.layers
     }
 
     /// The names of all permissions: the built-in ones and the host's own.

@@ -16,6 +16,8 @@ pub(crate) type Variable<'a> = &'a dyn Fn(&str) -> Result<SecretString>;
 pub struct KeyedProvider {
     /// The environment variable with the key; default the one of the provider's own libraries.
     pub key_env: Option<String>,
+    /// The environment variables with further keys: when one is refused or takes no more requests, the next is asked.
+    pub more_key_envs: Vec<String>,
     /// Another address, with the path before what the provider's format adds.
     pub base_url: Option<String>,
 }
@@ -93,6 +95,9 @@ pub struct CompatibleProvider {
     /// The environment variable with the key; none is sent where absent.
     #[serde(default)]
     pub key_env: Option<String>,
+    /// The environment variables with further keys: when one is refused or takes no more requests, the next is asked.
+    #[serde(default)]
+    pub more_key_envs: Vec<String>,
 }
 
 /// A resource of Azure OpenAI.
@@ -105,6 +110,9 @@ pub struct AzureProvider {
     /// The environment variable with the key; default `AZURE_OPENAI_API_KEY`.
     #[serde(default)]
     pub key_env: Option<String>,
+    /// The environment variables with further keys: when one is refused or takes no more requests, the next is asked.
+    #[serde(default)]
+    pub more_key_envs: Vec<String>,
     /// A version of the API of deployments, such as `2024-10-21`; the API without versions where absent.
     #[serde(default)]
     pub api_version: Option<String>,
@@ -140,7 +148,7 @@ pub struct BedrockProvider {
 ))]
 macro_rules! keyed {
     ($provider:ty, $default:literal, $config:expr, $variable:expr) => {{
-        let KeyedProvider { key_env, base_url } = $config;
+        let KeyedProvider { key_env, base_url, .. } = $config;
         let key = $variable(key_env.as_deref().unwrap_or($default))?;
         match base_url {
             Some(url) => <$provider>::at(&url, key)?,
@@ -163,12 +171,46 @@ macro_rules! server {
 }
 
 impl ProviderConfig {
-    /// The builder with this provider.
+    /// The builder with this provider, under each of its keys.
+    pub(crate) fn add(mut self, builder: PlatformBuilder, variable: Variable<'_>) -> Result<PlatformBuilder> {
+        let more = self.keys().map(|(_, more)| std::mem::take(more)).unwrap_or_default();
+        let mut builder = self.clone().add_one(builder, variable)?;
+        for name in more {
+            let mut other = self.clone();
+            other.keys().into_iter().for_each(|(key, _)| *key = Some(name.clone()));
+            builder = builder.credentials_of(other.add_one(PlatformBuilder::default(), variable)?);
+        }
+        Ok(builder)
+    }
+
+    /// The names of the variables with its keys, where it can have several.
+    fn keys(&mut self) -> Option<(&mut Option<String>, &mut Vec<String>)> {
+        match self {
+            Self::OpenAi(config)
+            | Self::Anthropic(config)
+            | Self::Gemini(config)
+            | Self::Cohere(config)
+            | Self::Mistral(config)
+            | Self::Groq(config)
+            | Self::DeepSeek(config)
+            | Self::Xai(config)
+            | Self::OpenRouter(config)
+            | Self::Together(config)
+            | Self::Perplexity(config)
+            | Self::Fireworks(config)
+            | Self::Cerebras(config) => Some((&mut config.key_env, &mut config.more_key_envs)),
+            Self::OpenAiCompatible(config) => Some((&mut config.key_env, &mut config.more_key_envs)),
+            Self::Azure(config) => Some((&mut config.key_env, &mut config.more_key_envs)),
+            Self::Bedrock(_) | Self::Vllm(_) | Self::LlamaCpp(_) | Self::Ollama(_) => None,
+        }
+    }
+
+    /// The builder with this provider, under its first key.
     #[cfg_attr(
         not(feature = "llm-openai"),
         allow(unused_variables, reason = "without any provider there is nothing to add")
     )]
-    pub(crate) fn add(self, builder: PlatformBuilder, variable: Variable<'_>) -> Result<PlatformBuilder> {
+    fn add_one(self, builder: PlatformBuilder, variable: Variable<'_>) -> Result<PlatformBuilder> {
         match self {
             #[cfg(feature = "llm-openai")]
             config @ (Self::OpenAi(_)
@@ -236,14 +278,14 @@ impl ProviderConfig {
         use agentprovision_llm::providers as p;
         Ok(match self {
             Self::OpenAi(config) => builder.provider(keyed!(p::OpenAi, "OPENAI_API_KEY", config, variable)),
-            Self::OpenAiCompatible(CompatibleProvider { name, base_url, key_env }) => {
+            Self::OpenAiCompatible(CompatibleProvider { name, base_url, key_env, .. }) => {
                 let mut provider = p::OpenAiCompatible::new(&name, &base_url)?;
                 if let Some(name) = key_env {
                     provider = provider.key(variable(&name)?)?;
                 }
                 builder.provider(provider)
             }
-            Self::Azure(AzureProvider { resource, key_env, api_version }) => {
+            Self::Azure(AzureProvider { resource, key_env, api_version, .. }) => {
                 let key = variable(key_env.as_deref().unwrap_or("AZURE_OPENAI_API_KEY"))?;
                 let azure = p::Azure::new(&resource, key)?;
                 builder.provider(match api_version {

@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod around;
 #[cfg(unix)]
 mod crash;
 mod gateway;

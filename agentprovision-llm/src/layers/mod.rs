@@ -1,5 +1,6 @@
 //! What surrounds a model: each layer is a [`tower::Layer`] that turns one
-//! [`ChatModel`](agentprovision_core::model::ChatModel) into another.
+//! [`ChatModel`](agentprovision_core::model::ChatModel) into another, and most of them do the same with models of vectors and
+//! of rankings.
 //!
 //! The order from outside: trace, guard, cache, validation, rate limit, budget, then the router with its attempts, then
 //! meter. Nothing is charged for an answer that the cache gives, because it stands outside of the budget.
@@ -29,7 +30,7 @@ pub use guard::{
 };
 pub use rate_limit::{RateLimit, RateLimitConfig, RateLimitLayer};
 pub use shadow::{ShadowBudget, ShadowConfig, ShadowCounts, ShadowLayer, ShadowSink, Shadowed};
-pub use stack::LayersConfig;
+pub use stack::{Layers, LayersConfig};
 pub use timeout::{TimeoutConfig, TimeoutLayer};
 pub use trace::{TraceConfig, TraceLayer};
 pub use validate::{ValidateConfig, ValidateLayer};

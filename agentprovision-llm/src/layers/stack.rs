@@ -1,8 +1,8 @@
-//! The layers of a platform, as plain data.
+//! The layers of a platform, as plain data and in use.
 
 use std::sync::Arc;
 
-use agentprovision_core::{Error, Result};
+use agentprovision_core::{Env, Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -12,6 +12,8 @@ use super::{
 };
 use crate::limit::Ledger;
 use crate::route::RouterBuilder;
+#[cfg(feature = "otel")]
+use crate::telemetry::Telemetry;
 
 /// What surrounds every model of a router. A part that is absent is not there, but for the trace, which always is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -41,21 +43,18 @@ pub struct LayersConfig {
 }
 
 impl LayersConfig {
-    /// The router with these layers, in their order; `ledger` keeps the budgets. Layers that were added before are
-    /// outside of them.
+    /// The layers; `ledger` keeps the budgets.
     ///
     /// # Errors
     /// `invalid_input` with every problem of every part.
-    pub fn around(&self, router: RouterBuilder, ledger: Arc<dyn Ledger>) -> Result<RouterBuilder> {
-        let models = router.registry().clone();
-        let env = models.env().clone();
+    pub fn layers(&self, env: &Env, ledger: Arc<dyn Ledger>) -> Result<Layers> {
         let mut problems = Vec::new();
         let cache = self.cache.clone().map(|config| CacheLayer::new(config, env.clone()));
         let cache = made(cache, &mut problems);
         let vectors =
             self.embedding_cache.clone().map(|config| EmbeddingCacheLayer::new(config, env.clone()));
-        let vectors = made(vectors, &mut problems);
-        let guards = self.guards.as_ref().map(|config| GuardLayer::from_config(config, env.clone(), &models));
+        let embedding_cache = made(vectors, &mut problems);
+        let guards = self.guards.as_ref().map(|config| GuardLayer::for_router(config, env.clone()));
         let guards = made(guards, &mut problems);
         // What a guard took out of an answer must not come out of the cache.
         let guards = guards.map(|guards| match &cache {
@@ -64,36 +63,102 @@ impl LayersConfig {
         });
         let validate = made(self.validate.clone().map(ValidateLayer::new), &mut problems);
         let rates = self.rate_limits.as_ref().map(|config| RateLimitLayer::new(config, env.clone()));
-        let rates = made(rates, &mut problems);
+        let rate_limits = made(rates, &mut problems);
         let budgets = self.budgets.as_ref().map(|config| BudgetLayer::new(config, ledger, env.clone()));
         let budgets = made(budgets, &mut problems);
         if !problems.is_empty() {
             return Err(Error::invalid(problems.join("; ")));
         }
-        let trace = TraceLayer::new(env, self.trace);
-        let mut router = router.layer(trace.clone()).embedding_layer(trace);
-        if let Some(guards) = guards {
-            router = router.layer(guards.clone()).embedding_layer(guards);
-        }
-        if let Some(cache) = cache {
-            router = router.cache(cache);
-        }
-        if let Some(vectors) = vectors {
-            router = router.embedding_cache(vectors);
-        }
-        if let Some(validate) = validate {
-            router = router.layer(validate);
-        }
-        if let Some(rates) = rates {
-            router = router.layer(rates.clone()).embedding_layer(rates);
-        }
-        if let Some(budgets) = budgets {
-            router = router.layer(budgets.clone()).embedding_layer(budgets);
-        }
-        Ok(router)
+        let trace = TraceLayer::new(env.clone(), self.trace);
+        Ok(Layers { trace, guards, cache, embedding_cache, validate, rate_limits, budgets })
+    }
+
+    /// The router with these layers, as [`Layers::around`]; `ledger` keeps the budgets.
+    ///
+    /// # Errors
+    /// As [`layers`](Self::layers) and [`Layers::around`].
+    pub fn around(&self, router: RouterBuilder, ledger: Arc<dyn Ledger>) -> Result<RouterBuilder> {
+        self.layers(router.registry().env(), ledger)?.around(router)
     }
 }
 
 fn made<T>(layer: Option<Result<T>>, problems: &mut Vec<String>) -> Option<T> {
     layer?.map_err(|error| problems.push(error.message().to_owned())).ok()
+}
+
+/// The layers of a configuration, to put around a router and to reach again while it is in use: limits are reloaded,
+/// balances read and stored answers dropped here. Cheap to clone; every clone is the same layers.
+#[derive(Clone, Debug)]
+pub struct Layers {
+    trace: TraceLayer,
+    guards: Option<GuardLayer>,
+    cache: Option<CacheLayer>,
+    embedding_cache: Option<EmbeddingCacheLayer>,
+    validate: Option<ValidateLayer>,
+    rate_limits: Option<RateLimitLayer>,
+    budgets: Option<BudgetLayer>,
+}
+
+impl Layers {
+    /// The same layers, which tell OpenTelemetry of each request.
+    #[cfg(feature = "otel")]
+    #[must_use]
+    pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
+        self.trace = self.trace.telemetry(telemetry);
+        self
+    }
+
+    /// The router with these layers, in their order. Layers that were added before are outside of them. Guards can be
+    /// around one router only, since its models judge.
+    ///
+    /// # Errors
+    /// `invalid_input` when content is to be recorded and there is no telemetry that could.
+    pub fn around(&self, mut router: RouterBuilder) -> Result<RouterBuilder> {
+        let Self { trace, guards, cache, embedding_cache, validate, rate_limits, budgets } = self.clone();
+        if trace.lacks_telemetry() {
+            return Err(Error::invalid(
+                "`trace.capture_content` has no effect without telemetry, which only a host in Rust can give",
+            ));
+        }
+        router = router.layer(trace.clone()).embedding_layer(trace.clone()).rerank_layer(trace);
+        if let Some(guards) = guards {
+            router = router.guards(guards);
+        }
+        if let Some(cache) = cache {
+            router = router.cache(cache);
+        }
+        if let Some(vectors) = embedding_cache {
+            router = router.embedding_cache(vectors);
+        }
+        if let Some(validate) = validate {
+            router = router.validate(validate);
+        }
+        if let Some(rates) = rate_limits {
+            router = router.layer(rates.clone()).embedding_layer(rates.clone());
+        }
+        if let Some(budgets) = budgets {
+            router = router.layer(budgets.clone()).embedding_layer(budgets.clone());
+        }
+        Ok(router)
+    }
+
+    /// Answers that are given again.
+    pub fn cache(&self) -> Option<&CacheLayer> {
+        self.cache.as_ref()
+    }
+
+    /// Vectors that are given again.
+    pub fn embedding_cache(&self) -> Option<&EmbeddingCacheLayer> {
+        self.embedding_cache.as_ref()
+    }
+
+    /// How fast requests may come.
+    pub fn rate_limits(&self) -> Option<&RateLimitLayer> {
+        self.rate_limits.as_ref()
+    }
+
+    /// How much may be used.
+    pub fn budgets(&self) -> Option<&BudgetLayer> {
+        self.budgets.as_ref()
+    }
 }

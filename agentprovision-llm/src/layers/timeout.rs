@@ -161,7 +161,13 @@ impl ChatModel for Timed<dyn ChatModel> {
         let config = &self.layer.config;
         let first = self.layer.after(config.first_event_ms, "the answer did not begin in time");
         let opened = self.layer.within(earliest([whole, first]), self.inner.stream(ctx, request)).await?;
-        let timed = TimedStream { inner: Some(opened?), layer: self.layer.clone(), whole, next: first };
+        let timed = TimedStream {
+            inner: Some(opened?),
+            layer: self.layer.clone(),
+            whole,
+            next: first,
+            finished: false,
+        };
         Ok(stream::unfold(timed, |mut timed| async {
             let item = timed.next().await?;
             Some((item, timed))
@@ -194,6 +200,8 @@ struct TimedStream {
     whole: Option<Limit>,
     /// For the next piece of the answer; runs only while somebody waits for it.
     next: Option<Limit>,
+    /// Whether the answer is whole: what may follow are token counts, and their absence is no failure.
+    finished: bool,
 }
 
 impl TimedStream {
@@ -211,7 +219,8 @@ impl TimedStream {
         };
         match item {
             Ok(Some(Ok(event))) => {
-                if event.is_content() {
+                self.finished |= matches!(event, ChatEvent::Finished { .. });
+                if event.is_content() || self.finished {
                     self.next = None;
                 }
                 Some(Ok(event))
@@ -223,7 +232,7 @@ impl TimedStream {
             Err(error) => {
                 // Closes the exchange before anybody hears of it.
                 self.inner = None;
-                Some(Err(error))
+                (!self.finished).then_some(Err(error))
             }
         }
     }

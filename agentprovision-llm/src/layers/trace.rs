@@ -10,7 +10,8 @@ use std::time::Duration;
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{
     Attempt, AttemptEnd, CallLog, ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream,
-    EmbedRequest, EmbedResponse, EmbeddingModel, FinishReason, ModelInfo, RouteHints, Usage,
+    EmbedRequest, EmbedResponse, EmbeddingModel, FinishReason, ModelInfo, RerankModel, RerankRequest,
+    RerankResponse, RouteHints, Usage,
 };
 use agentprovision_core::{Env, Error, ErrorKind, Result, Timestamp};
 use async_trait::async_trait;
@@ -29,8 +30,8 @@ use crate::telemetry::{Observed, Telemetry};
 #[non_exhaustive]
 pub struct TraceConfig {
     /// Whether OpenTelemetry spans carry what was asked and answered: messages, tool definitions and arguments, never
-    /// the bytes of files. Whoever sees the spans then sees what tenants say to models. Off by default; spans of
-    /// `tracing` never carry content.
+    /// the bytes of files. Whoever sees the spans then sees what tenants say to models. Off by default, and refused in
+    /// the configuration of a platform that was given no telemetry; spans of `tracing` never carry content.
     pub capture_content: bool,
 }
 
@@ -69,6 +70,15 @@ impl TraceLayer {
     pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
         self.telemetry = Some(telemetry);
         self
+    }
+
+    /// Whether content is to be recorded, and there is nothing to record it.
+    pub(super) fn lacks_telemetry(&self) -> bool {
+        #[cfg(feature = "otel")]
+        let told = self.telemetry.is_some();
+        #[cfg(not(feature = "otel"))]
+        let told = false;
+        self.config.capture_content && !told
     }
 
     fn call(&self, operation: &'static str, ctx: &Context, info: &ModelInfo, log: &CallLog) -> Call {
@@ -133,6 +143,14 @@ impl Layer<Arc<dyn EmbeddingModel>> for TraceLayer {
     }
 }
 
+impl Layer<Arc<dyn RerankModel>> for TraceLayer {
+    type Service = Arc<dyn RerankModel>;
+
+    fn layer(&self, inner: Arc<dyn RerankModel>) -> Self::Service {
+        Arc::new(Traced { inner, layer: self.clone() })
+    }
+}
+
 #[derive(Debug)]
 struct Traced<M> {
     inner: M,
@@ -193,15 +211,31 @@ impl EmbeddingModel for Traced<Arc<dyn EmbeddingModel>> {
             call.observed = Some(telemetry.embeddings(ctx, self.info(), &request, call.wall));
         }
         let answer = call.within(self.inner.embed(ctx, request)).await;
-        match &answer {
-            Ok(answer) => {
-                call.answer.model.clone_from(&answer.model);
-                call.answer.usage = answer.usage;
-                call.answer.complete = true;
-                call.end(Outcome::Answered);
-            }
-            Err(error) => call.end(Outcome::Failed(error)),
+        call.vectors(answer.as_ref().map(|answer| (answer.model.as_ref(), answer.usage)));
+        answer
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl RerankModel for Traced<Arc<dyn RerankModel>> {
+    fn info(&self) -> &ModelInfo {
+        self.inner.info()
+    }
+
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        self.inner.answerers(ctx, route)
+    }
+
+    async fn rerank(&self, ctx: &Context, request: RerankRequest) -> Result<RerankResponse> {
+        #[cfg_attr(not(feature = "otel"), allow(unused_mut, reason = "only OpenTelemetry adds to it"))]
+        let mut call = self.layer.call("rerank", ctx, self.info(), &request.log);
+        #[cfg(feature = "otel")]
+        if let Some(telemetry) = &self.layer.telemetry {
+            call.observed = Some(telemetry.rerank(ctx, self.info(), &request, call.wall));
         }
+        let answer = call.within(self.inner.rerank(ctx, request)).await;
+        call.vectors(answer.as_ref().map(|answer| (answer.model.as_ref(), answer.usage)));
         answer
     }
 }
@@ -321,6 +355,19 @@ impl Call {
             return work.with_context(context).instrument(self.span.clone()).await;
         }
         work.instrument(self.span.clone()).await
+    }
+
+    /// Vectors or a ranking are there, by this model and with these counts, or an error is.
+    fn vectors(&mut self, answer: Result<(Option<&String>, Option<Usage>), &Error>) {
+        match answer {
+            Ok((model, usage)) => {
+                self.answer.model = model.cloned();
+                self.answer.usage = usage;
+                self.answer.complete = true;
+                self.end(Outcome::Answered);
+            }
+            Err(error) => self.end(Outcome::Failed(error)),
+        }
     }
 
     fn event(&mut self, event: &ChatEvent) {

@@ -1,6 +1,6 @@
 //! Answers in JSON that keep to their schema, and files that are not too large.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use agentprovision_core::canonical;
@@ -9,7 +9,7 @@ use agentprovision_core::model::{
     ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Content, FinishReason,
     Message, ModelInfo, RouteHints, Source,
 };
-use agentprovision_core::{Error, ErrorKind, Result};
+use agentprovision_core::{Error, ErrorKind, Result, Timestamp};
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jsonschema::Validator;
@@ -30,11 +30,12 @@ const KEPT: u64 = 256;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ValidateConfig {
-    /// Whether an answer to a request with an output schema must match it; it must by default. A run of an agent checks
-    /// its last answer itself and asks again, which this would keep it from.
+    /// Whether an answer to a request with an output schema must match it; not by default, since the run of an agent
+    /// checks its last answer itself and asks again, which this keeps it from.
     pub output: bool,
-    /// How often the model is asked again when its answer does not match; not at all by default. A streamed answer is
-    /// then held until it matches.
+    /// How often the model is asked again when its answer does not match; not at all by default. All of it together
+    /// makes no more attempts and takes no longer than one request may, and a request that says `pay_once` is never
+    /// asked again. A streamed answer is held until it matches.
     pub repair_attempts: u32,
     /// The most bytes of one image or document; 20 MiB by default.
     pub max_file_bytes: u64,
@@ -42,7 +43,7 @@ pub struct ValidateConfig {
 
 impl Default for ValidateConfig {
     fn default() -> Self {
-        Self { output: true, repair_attempts: 0, max_file_bytes: 20 << 20 }
+        Self { output: false, repair_attempts: 0, max_file_bytes: 20 << 20 }
     }
 }
 
@@ -70,10 +71,20 @@ impl ValidateConfig {
 /// every attempt.
 ///
 /// Refusals, tool calls, and what the provider's content policy cut are no answers in JSON, and pass.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ValidateLayer {
     config: ValidateConfig,
     schemas: moka::sync::Cache<[u8; 32], Arc<Validator>>,
+    bounds: Option<Arc<Bounds>>,
+}
+
+/// What one request may take from now on: attempts, and until when.
+type Bounds = dyn Fn() -> (u32, Timestamp) + Send + Sync;
+
+impl fmt::Debug for ValidateLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ValidateLayer").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 impl ValidateLayer {
@@ -83,7 +94,14 @@ impl ValidateLayer {
     /// `invalid_input`, naming every problem of the configuration.
     pub fn new(config: ValidateConfig) -> Result<Self> {
         refuse("the validation", &config.problems())?;
-        Ok(Self { config, schemas: moka::sync::Cache::new(KEPT) })
+        Ok(Self { config, schemas: moka::sync::Cache::new(KEPT), bounds: None })
+    }
+
+    /// What one request to the model within may take at most, by its configuration: attempts, and until when. Without it
+    /// only what requests say themselves bounds how often they are asked again.
+    pub(crate) fn bounds(mut self, bounds: impl Fn() -> (u32, Timestamp) + Send + Sync + 'static) -> Self {
+        self.bounds = Some(Arc::new(bounds));
+        self
     }
 }
 
@@ -125,14 +143,24 @@ impl Validated {
         mut request: ChatRequest,
         schema: &Validator,
     ) -> Result<ChatResponse> {
-        let mut left = self.layer.config.repair_attempts;
+        let (log, start) = (request.log.clone(), request.log.len());
+        let bounds = self.layer.bounds.as_ref().map(|bounds| bounds());
+        let most = bounds.map(|(attempts, _)| attempts).into_iter().chain(request.route.max_attempts).min();
+        let until = bounds.map(|(_, until)| until);
+        let mut asked = 0;
         loop {
+            asked += 1;
             let response = self.inner.complete(ctx, request.clone()).await?;
             let Err(error) = check(schema, &response) else { return Ok(response) };
-            if left == 0 {
+            // A model that is no router keeps no log; then every answer was one attempt.
+            let made = u32::try_from(log.len().saturating_sub(start)).unwrap_or(u32::MAX).max(asked);
+            let left = most.map(|most| most.saturating_sub(made));
+            // An answer is paid for, whether it matches or not.
+            if request.route.pay_once || asked > self.layer.config.repair_attempts || left == Some(0) {
                 return Err(error);
             }
-            left -= 1;
+            request.route.max_attempts = left;
+            request.route.deadline = request.route.deadline.into_iter().chain(until).min();
             request.messages.push(Message::Assistant {
                 text: response.text,
                 tool_calls: Vec::new(),

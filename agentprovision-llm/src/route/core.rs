@@ -9,7 +9,7 @@ use agentprovision_core::model::{
     CallLog, ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest, EmbedResponse, ModelInfo,
     RerankRequest, RerankResponse, RouteHints,
 };
-use agentprovision_core::{Env, Error, Result};
+use agentprovision_core::{Env, Error, Result, Timestamp};
 
 use super::ask::{Call, Commons};
 use super::chat::{self, Streamed, Whole};
@@ -53,6 +53,12 @@ impl Core {
 
     pub(crate) fn config(&self) -> Arc<RoutingConfig> {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many attempts a request that begins now may make, and when its answer must be there.
+    pub(crate) fn bounds(&self) -> (u32, Timestamp) {
+        let config = self.config();
+        (config.max_attempts, self.env.now().after(Duration::from_millis(config.timeout_ms)))
     }
 
     /// Routes by another configuration from now on.

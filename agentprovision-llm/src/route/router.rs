@@ -22,7 +22,7 @@ use super::vectors::{RoutedEmbedder, RoutedReranker};
 use crate::clip;
 #[cfg(feature = "cache-semantic")]
 use crate::layers::SemanticCacheLayer;
-use crate::layers::{Answerer, CacheLayer, EmbeddingCacheLayer};
+use crate::layers::{Answerer, CacheLayer, EmbeddingCacheLayer, GuardLayer, ValidateLayer};
 use crate::registry::ModelRegistry;
 
 /// The most resolved names that are kept; names come from agents, so there is a limit.
@@ -31,6 +31,7 @@ const KEPT: u64 = 4096;
 type ChatLayer = Arc<dyn Fn(&Arc<Core>, Arc<dyn ChatModel>) -> Arc<dyn ChatModel> + Send + Sync>;
 type EmbeddingLayer =
     Arc<dyn Fn(&Arc<Core>, Arc<dyn EmbeddingModel>) -> Arc<dyn EmbeddingModel> + Send + Sync>;
+type RerankLayer = Arc<dyn Fn(Arc<dyn RerankModel>) -> Arc<dyn RerankModel> + Send + Sync>;
 
 /// Makes many models at many providers look like one. Cheap to clone; every clone is the same router.
 ///
@@ -69,8 +70,38 @@ pub struct Router {
 struct Faces {
     chat_layers: Vec<ChatLayer>,
     embedding_layers: Vec<EmbeddingLayer>,
+    rerank_layers: Vec<RerankLayer>,
     chat: moka::sync::Cache<String, Arc<dyn ChatModel>>,
     embedding: moka::sync::Cache<String, Arc<dyn EmbeddingModel>>,
+    rerank: moka::sync::Cache<String, Arc<dyn RerankModel>>,
+    /// The faces of models that guards ask: those without guards.
+    unguarded: Option<Arc<Faces>>,
+}
+
+impl Faces {
+    fn new(
+        chat_layers: Vec<ChatLayer>,
+        embedding_layers: Vec<EmbeddingLayer>,
+        rerank_layers: Vec<RerankLayer>,
+    ) -> Self {
+        Self {
+            chat_layers,
+            embedding_layers,
+            rerank_layers,
+            chat: moka::sync::Cache::new(KEPT),
+            embedding: moka::sync::Cache::new(KEPT),
+            rerank: moka::sync::Cache::new(KEPT),
+            unguarded: None,
+        }
+    }
+
+    /// What names stand for may have changed.
+    fn clear(&self) {
+        self.chat.invalidate_all();
+        self.embedding.invalidate_all();
+        self.rerank.invalidate_all();
+        self.unguarded.iter().for_each(|faces| faces.clear());
+    }
 }
 
 impl fmt::Debug for Router {
@@ -85,8 +116,11 @@ pub struct RouterBuilder {
     registry: ModelRegistry,
     config: RoutingConfig,
     selectors: BTreeMap<String, Arc<dyn Selector>>,
-    chat_layers: Vec<ChatLayer>,
+    /// Each with whether it is one of guards.
+    chat_layers: Vec<(ChatLayer, bool)>,
     embedding_layers: Vec<EmbeddingLayer>,
+    rerank_layers: Vec<RerankLayer>,
+    guards: Vec<GuardLayer>,
 }
 
 impl fmt::Debug for RouterBuilder {
@@ -119,7 +153,27 @@ impl RouterBuilder {
     where
         L: Layer<Arc<dyn ChatModel>, Service = Arc<dyn ChatModel>> + Send + Sync + 'static,
     {
-        self.chat_layers.push(Arc::new(move |_, model| layer.layer(model)));
+        self.chat_layers.push((Arc::new(move |_, model| layer.layer(model)), false));
+        self
+    }
+
+    /// Guards around every model the router resolves, of every kind. Models that a configuration of theirs names judge by
+    /// way of the router: with all its layers but guards, so that what they use is limited and counted as well.
+    pub fn guards(mut self, guards: GuardLayer) -> Self {
+        let around = guards.clone();
+        self.chat_layers.push((Arc::new(move |_, model| around.layer(model)), true));
+        self.guards.push(guards.clone());
+        self.embedding_layer(guards.clone()).rerank_layer(guards)
+    }
+
+    /// Checks of requests and answers, in their place among the layers. What is asked again counts among the attempts
+    /// and in the time of its request.
+    pub fn validate(mut self, checks: ValidateLayer) -> Self {
+        let layer: ChatLayer = Arc::new(move |core, model| {
+            let core = Arc::clone(core);
+            checks.clone().bounds(move || core.bounds()).layer(model)
+        });
+        self.chat_layers.push((layer, false));
         self
     }
 
@@ -132,25 +186,36 @@ impl RouterBuilder {
         self
     }
 
+    /// A layer around every rerank model the router resolves. The first one is the outermost.
+    pub fn rerank_layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<Arc<dyn RerankModel>, Service = Arc<dyn RerankModel>> + Send + Sync + 'static,
+    {
+        self.rerank_layers.push(Arc::new(move |model| layer.layer(model)));
+        self
+    }
+
     /// A cache, in its place among the layers. It stores what the targets of the model or route that was asked for
     /// answer, and nothing of their fallbacks.
     pub fn cache(mut self, cache: CacheLayer) -> Self {
-        self.chat_layers.push(Arc::new(move |core, model| {
+        let layer: ChatLayer = Arc::new(move |core, model| {
             let core = Arc::clone(core);
             let own = move |request: &ChatRequest, by: &Answerer| core.is_own_chat(&request.model, by);
             cache.clone().own_targets(own).layer(model)
-        }));
+        });
+        self.chat_layers.push((layer, false));
         self
     }
 
     /// A semantic cache, as [`cache`](Self::cache).
     #[cfg(feature = "cache-semantic")]
     pub fn semantic_cache(mut self, cache: SemanticCacheLayer) -> Self {
-        self.chat_layers.push(Arc::new(move |core, model| {
+        let layer: ChatLayer = Arc::new(move |core, model| {
             let core = Arc::clone(core);
             let own = move |request: &ChatRequest, by: &Answerer| core.is_own_chat(&request.model, by);
             cache.clone().own_targets(own).layer(model)
-        }));
+        });
+        self.chat_layers.push((layer, false));
         self
     }
 
@@ -167,20 +232,26 @@ impl RouterBuilder {
     /// The router.
     ///
     /// # Errors
-    /// `invalid_input` with everything that is wrong with the configuration.
+    /// `invalid_input` with everything that is wrong with the configuration, or with the models that are to judge.
     pub fn build(self) -> Result<Router> {
-        let Self { registry, config, selectors, chat_layers, embedding_layers } = self;
+        let Self { registry, config, selectors, chat_layers, embedding_layers, rerank_layers, guards } = self;
         if let Some(name) = selectors.keys().find(|name| Strategy::from_name(name).is_some()) {
             return Err(Error::invalid(format!("`{name}` is a strategy of the router's own")));
         }
         check(&config, &registry, &selectors)?;
-        let faces = Faces {
-            chat_layers,
-            embedding_layers,
-            chat: moka::sync::Cache::new(KEPT),
-            embedding: moka::sync::Cache::new(KEPT),
-        };
-        Ok(Router { core: Arc::new(Core::new(registry, config, selectors)), faces: Arc::new(faces) })
+        let core = Arc::new(Core::new(registry, config, selectors));
+        let unguarded = chat_layers.iter().filter(|(_, is_guard)| !is_guard);
+        let unguarded = unguarded.map(|(layer, _)| Arc::clone(layer)).collect();
+        let chat_layers = chat_layers.into_iter().map(|(layer, _)| layer).collect();
+        let mut faces = Faces::new(chat_layers, embedding_layers, rerank_layers);
+        if !guards.is_empty() {
+            let unguarded = Arc::new(Faces::new(unguarded, Vec::new(), Vec::new()));
+            faces.unguarded = Some(Arc::clone(&unguarded));
+            let judges: Arc<dyn ModelResolver> =
+                Arc::new(Router { core: Arc::clone(&core), faces: unguarded });
+            guards.iter().try_for_each(|guards| guards.judged_by(&judges))?;
+        }
+        Ok(Router { core, faces: Arc::new(faces) })
     }
 }
 
@@ -221,6 +292,8 @@ impl Router {
             selectors: BTreeMap::new(),
             chat_layers: Vec::new(),
             embedding_layers: Vec::new(),
+            rerank_layers: Vec::new(),
+            guards: Vec::new(),
         }
     }
 
@@ -241,9 +314,7 @@ impl Router {
     pub fn reload(&self, config: RoutingConfig) -> Result<()> {
         check(&config, &self.core.registry, &self.core.selectors)?;
         self.core.replace(config);
-        // What names stand for may have changed.
-        self.faces.chat.invalidate_all();
-        self.faces.embedding.invalidate_all();
+        self.faces.clear();
         Ok(())
     }
 
@@ -334,7 +405,14 @@ impl EmbeddingResolver for Router {
 
 impl RerankResolver for Router {
     fn reranker(&self, name: &str) -> Result<Arc<dyn RerankModel>> {
+        if let Some(model) = self.faces.rerank.get(name) {
+            return Ok(model);
+        }
         let info = self.info(name, |name| self.core.registry.rerank(name))?;
-        Ok(Arc::new(RoutedReranker { core: Arc::clone(&self.core), info, name: name.to_owned() }))
+        let routed: Arc<dyn RerankModel> =
+            Arc::new(RoutedReranker { core: Arc::clone(&self.core), info, name: name.to_owned() });
+        let model = self.faces.rerank_layers.iter().rev().fold(routed, |inner, layer| layer(inner));
+        self.faces.rerank.insert(name.to_owned(), Arc::clone(&model));
+        Ok(model)
     }
 }

@@ -3,7 +3,8 @@
 //! The names are those of the conventions as last released; their status is still "development". The host installs SDK and exporter; nothing global is set here, and nothing global is
 //! read unless [`Telemetry::global`] asks for it.
 //!
-//! One span `chat {model}` or `embeddings {model}` is a request as its caller sees it, and a span `attempt {model}` below
+//! One span `chat {model}`, `embeddings {model}` or `rerank {model}` (an operation the conventions have no name for) is a
+//! request as its caller sees it, and a span `attempt {model}` below
 //! it is one request to a provider. Tokens and metrics belong to the request alone, so that a sum over spans counts
 //! nothing twice; what an attempt used is in attributes of this crate's own:
 //!
@@ -32,7 +33,7 @@ use std::time::{Duration, SystemTime};
 
 use agentprovision_core::Timestamp;
 use agentprovision_core::context::Context;
-use agentprovision_core::model::{ChatRequest, EmbedRequest, ModelInfo};
+use agentprovision_core::model::{ChatRequest, EmbedRequest, ModelInfo, RerankRequest};
 use opentelemetry::global::{self, BoxedTracer};
 use opentelemetry::metrics::Meter;
 use opentelemetry::trace::{
@@ -162,6 +163,18 @@ impl Telemetry {
             }
             out
         });
+        observed
+    }
+
+    pub(crate) fn rerank(
+        &self,
+        ctx: &Context,
+        info: &ModelInfo,
+        request: &RerankRequest,
+        start: Timestamp,
+    ) -> Observed {
+        let observed = self.begin("rerank", ctx, info, start);
+        observed.describe(|| hints(ctx, &request.route));
         observed
     }
 

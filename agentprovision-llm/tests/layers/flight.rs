@@ -1,17 +1,21 @@
 //! Identical questions at the same time are asked once.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agentprovision_core::context::{Context, RequestInfo};
-use agentprovision_core::model::{ChatModel, ChatRequest, ChatResponse};
-use agentprovision_core::{Env, ErrorKind, Result};
-use agentprovision_llm::layers::{CacheConfig, CacheLayer};
+use agentprovision_core::model::{ChatModel, ChatRequest, ChatResponse, ChatStream, ModelInfo};
+use agentprovision_core::testing::{Reply, ScriptedModel};
+use agentprovision_core::{Env, Error, ErrorKind, Result};
+use agentprovision_llm::layers::{Answerer, CacheConfig, CacheLayer};
+use agentprovision_llm::{Category, ProviderError};
+use async_trait::async_trait;
 use futures_util::StreamExt;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tower::Layer;
 
-use crate::kit::{ask, events, standing, text_of};
+use crate::kit::{Routed, ask, events, standing, text_of};
 use crate::support::{
     Server, Step, chunk, context, finish_event, stream_end, stream_head, text_event, within,
 };
@@ -196,4 +200,83 @@ async fn who_waits_does_not_wait_for_ever() {
     world.server.go();
     assert_eq!(patient.await.unwrap().unwrap().text, "well");
     assert_eq!(leader.await.unwrap().unwrap().text, "well");
+}
+
+/// Fails the first time, once it is let, and answers after that. What it records is by a target of this name.
+#[derive(Debug)]
+struct FailsOnce {
+    scripted: ScriptedModel,
+    first: Mutex<Option<Error>>,
+    target: &'static str,
+    gate: Notify,
+}
+
+#[async_trait]
+impl ChatModel for FailsOnce {
+    fn info(&self) -> &ModelInfo {
+        self.scripted.info()
+    }
+
+    async fn complete(&self, ctx: &Context, request: ChatRequest) -> Result<ChatResponse> {
+        let first = self.first.lock().unwrap().take();
+        let Some(error) = first else { return self.scripted.complete(ctx, request).await };
+        self.gate.notified().await;
+        let target = Arc::new(Mutex::new(self.target));
+        request.log.push(Routed { inner: Arc::new(ScriptedModel::new("m", [])), target }.attempt());
+        Err(error)
+    }
+
+    async fn stream(&self, ctx: &Context, request: ChatRequest) -> Result<ChatStream> {
+        self.scripted.stream(ctx, request).await
+    }
+}
+
+#[tokio::test]
+async fn who_waits_gets_no_error_that_is_about_who_asked() {
+    let plain = |kind| Error::new(kind, "about who asked");
+    let said = |category| Error::from(ProviderError::new(category, "about the question"));
+    for (error, target, is_shared) in [
+        // The first one's limits, strategy, names and access; and the moment.
+        (plain(ErrorKind::RateLimited), "m", false),
+        (plain(ErrorKind::TooLarge), "m", false),
+        (plain(ErrorKind::InvalidInput), "m", false),
+        (plain(ErrorKind::NotFound), "m", false),
+        (plain(ErrorKind::BudgetExceeded), "m", false),
+        (said(Category::RateLimit), "m", false),
+        (said(Category::ServerError), "m", false),
+        (said(Category::InvalidRequest), "m", true),
+        (said(Category::ContentPolicy), "m", true),
+        (said(Category::ContextWindow), "m", true),
+        // A fallback, which the others may not have.
+        (said(Category::ContextWindow), "fallback", false),
+    ] {
+        let model = Arc::new(FailsOnce {
+            scripted: ScriptedModel::from_fn("m", |_| Reply::text("well")),
+            first: Mutex::new(Some(error.clone())),
+            target,
+            gate: Notify::new(),
+        });
+        let layer = CacheLayer::new(CacheConfig::default(), Env::default()).unwrap();
+        let own = |_: &ChatRequest, by: &Answerer| by.model == "m";
+        let cached = layer.own_targets(own).layer(model.clone() as Arc<dyn ChatModel>);
+        let ctx = context();
+        let ask = || {
+            let (cached, ctx) = (Arc::clone(&cached), ctx.clone());
+            tokio::spawn(async move { within(cached.complete(&ctx, ask("x"))).await })
+        };
+        let leader = ask();
+        settle().await;
+        let followers = [ask(), ask(), ask()];
+        settle().await;
+        model.gate.notify_one();
+        assert_eq!(leader.await.unwrap().unwrap_err().kind(), error.kind());
+        for follower in followers {
+            match follower.await.unwrap() {
+                Ok(answer) => assert!(!is_shared && answer.text == "well", "{error:?}"),
+                Err(shared) => assert!(is_shared && shared.kind() == error.kind(), "{shared:?}"),
+            }
+        }
+        // One of those who waited asked, and the others waited for it.
+        assert_eq!(model.scripted.requests().len(), usize::from(!is_shared), "{error:?}");
+    }
 }

@@ -388,7 +388,7 @@ async fn a_later_guard_sees_what_an_earlier_one_left() {
 fn configured(check: Value) -> Result<GuardLayer> {
     let config = json!({ "guards": [{ "name": "g", "check": check, "on": ["input"] }] });
     let config: GuardsConfig = serde_json::from_value(config).unwrap();
-    GuardLayer::from_config(&config, Env::default(), &ModelMap::default())
+    GuardLayer::from_config(&config, Env::default(), Arc::new(ModelMap::default()))
 }
 
 /// What is sent when this is said.
@@ -439,7 +439,7 @@ async fn words_are_whole_and_patterns_and_lengths_hold() {
     let config = json!({ "window_bytes": 10, "overlap_bytes": 2,
         "guards": [{ "name": "g", "check": { "max_bytes": 25 }, "on": ["output"] }] });
     let config = serde_json::from_value(config).unwrap();
-    let layer = GuardLayer::from_config(&config, Env::default(), &ModelMap::default()).unwrap();
+    let layer = GuardLayer::from_config(&config, Env::default(), Arc::new(ModelMap::default())).unwrap();
     let short =
         streamed(&guarded(&layer, &scripted([Reply::text("five five five five five")])), ask("x")).await;
     assert!(short.is_ok());
@@ -464,7 +464,7 @@ async fn a_model_judges_and_what_it_cannot_judge_does_not_pass() {
     ] });
     let config = serde_json::from_value(config).unwrap();
     let models = ModelMap::new([judge.clone() as Arc<dyn ChatModel>]);
-    let layer = GuardLayer::from_config(&config, Env::default(), &models).unwrap();
+    let layer = GuardLayer::from_config(&config, Env::default(), Arc::new(models)).unwrap();
     let model = guarded(&layer, &scripted([Reply::text("fine")]));
     assert_eq!(whole(&model, ask("good")).await.unwrap().text, "fine");
     let error = whole(&model, ask("bad \"} words")).await.unwrap_err();
@@ -486,7 +486,7 @@ fn a_configuration_of_guards_is_refused_with_all_its_problems_and_their_paths() 
         { "name": "j", "check": { "judge": { "model": "gpt", "policy": "" } } },
     ] }))
     .unwrap();
-    let error = GuardLayer::from_config(&config, Env::default(), &ModelMap::default()).unwrap_err();
+    let error = GuardLayer::from_config(&config, Env::default(), Arc::new(ModelMap::default())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     for part in [
         "`window_bytes`",
@@ -514,4 +514,65 @@ async fn without_guards_there_is_no_layer() {
     let model = scripted([]) as Arc<dyn ChatModel>;
     let same = GuardLayer::new(Env::default()).layer(Arc::clone(&model));
     assert!(Arc::ptr_eq(&model, &same));
+}
+
+#[tokio::test]
+async fn a_field_that_is_there_twice_is_looked_at_twice() {
+    let twice = r#"{"q": "\u0073ecret", "q": "fine", "n": 41111111111111111111111}"#;
+    let asked = || {
+        let call =
+            ToolRequest { id: "c".into(), name: "find".into(), arguments: twice.into(), complete: true };
+        let assistant =
+            Message::Assistant { text: String::new(), tool_calls: vec![call], continuation: None };
+        ChatRequest::new("m", vec![Message::user("x"), assistant])
+    };
+    let arguments = |message: &Message| match message {
+        Message::Assistant { tool_calls, .. } => tool_calls[0].arguments.clone(),
+        other => panic!("{other:?}"),
+    };
+    // To the model.
+    let model = scripted([Reply::text("fine"), Reply::text("fine")]);
+    whole(&guarded(&layer(hiding("secret")), &model), asked()).await.unwrap();
+    let sent = arguments(&model.requests()[0].messages[1]);
+    assert_eq!(sent, r#"{"q": "***", "q": "fine", "n": 41111111111111111111111}"#);
+    whole(&guarded(&layer(hiding("111111111111111111111")), &model), asked()).await.unwrap();
+    assert!(arguments(&model.requests()[1].messages[1]).ends_with(r#""n": "4***1"}"#));
+    let error = whole(&guarded(&layer(without("secret")), &model), asked()).await.unwrap_err();
+    assert_eq!((error.kind(), model.requests().len()), (ErrorKind::ContentPolicy, 2));
+    // From the model, whole and streamed.
+    let reply = || scripted([Reply::CutOff("find".into(), twice.into())]);
+    let answer = whole(&guarded(&layer(hiding("secret")), &reply()), ask("x")).await.unwrap();
+    assert!(answer.tool_calls[0].arguments.starts_with(r#"{"q": "***", "q": "fine""#));
+    let events = streamed(&guarded(&layer(hiding("secret")), &reply()), ask("x")).await.unwrap();
+    let called = events.iter().find_map(|event| match event {
+        ChatEvent::ToolCall { arguments, .. } => Some(arguments.as_str()),
+        _ => None,
+    });
+    assert!(called.unwrap().starts_with(r#"{"q": "***", "q": "fine""#), "{events:?}");
+    let blocking = layer(without("secret"));
+    assert!(whole(&guarded(&blocking, &reply()), ask("x")).await.is_err());
+    assert!(streamed(&guarded(&blocking, &reply()), ask("x")).await.is_err());
+}
+
+#[tokio::test]
+async fn what_a_provider_wants_to_see_again_is_looked_at_and_left_out() {
+    let asked = || {
+        let items = vec![json!({ "type": "text", "parts": [{ "text": "a secret" }] }), json!("signature")];
+        let continuation = Some(Continuation { issuer: "x".into(), items });
+        let assistant = Message::Assistant { text: "fine".into(), tool_calls: Vec::new(), continuation };
+        ChatRequest::new("m", vec![Message::user("x"), assistant, Message::user("y")])
+    };
+    let model = scripted([Reply::text("fine"), Reply::text("fine")]);
+    whole(&guarded(&layer(hiding("absent")), &model), asked()).await.unwrap();
+    assert_eq!(model.requests()[0], asked(), "nothing was found");
+    whole(&guarded(&layer(hiding("secret")), &model), asked()).await.unwrap();
+    let Message::Assistant { text, continuation, .. } = &model.requests()[1].messages[1] else { panic!() };
+    assert_eq!((text.as_str(), continuation), ("fine", &None));
+    for result in [
+        whole(&guarded(&layer(without("secret")), &model), asked()).await.map(drop),
+        streamed(&guarded(&layer(without("secret")), &model), asked()).await.map(drop),
+    ] {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::ContentPolicy);
+    }
+    assert_eq!(model.requests().len(), 2);
 }

@@ -40,6 +40,11 @@ pub(crate) fn ask(text: &str) -> ChatRequest {
     request
 }
 
+/// A model of which nothing is known but its name.
+pub(crate) fn info(name: &str) -> ModelInfo {
+    ScriptedModel::new(name, []).info().clone()
+}
+
 /// A model that numbers its answers, so that a stored one is told from a new one.
 pub(crate) fn counting() -> Arc<ScriptedModel> {
     let count = std::sync::atomic::AtomicU64::new(0);
@@ -71,7 +76,7 @@ pub(crate) struct Routed {
 }
 
 impl Routed {
-    fn attempt(&self) -> Attempt {
+    pub(crate) fn attempt(&self) -> Attempt {
         Attempt {
             provider: "somebody".into(),
             model: (*self.target.lock().unwrap()).into(),

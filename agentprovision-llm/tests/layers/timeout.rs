@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentprovision_core::context::RequestInfo;
-use agentprovision_core::model::{ChatEvent, ChatModel, ChatStream};
+use agentprovision_core::context::{Context, RequestInfo};
+use agentprovision_core::model::{
+    ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, FinishReason, ModelInfo,
+};
 use agentprovision_core::testing::ManualClock;
 use agentprovision_core::{Clock, Env, ErrorKind, Result};
 use agentprovision_llm::layers::{TimeoutConfig, TimeoutLayer};
-use futures_util::StreamExt;
+use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
 use tower::Layer;
 
-use crate::kit::{ask, standing};
+use crate::kit::{ask, info, standing};
 use crate::support::{Server, Step, chunk, context, finish_event, stream_head, text_event, within};
 
 fn timed(server: &Server, config: TimeoutConfig, env: Env) -> Arc<dyn ChatModel> {
@@ -166,4 +169,43 @@ fn timeouts_that_cannot_hold_are_refused_with_all_their_problems() {
     );
     let none: TimeoutConfig = serde_json::from_str(r#"{"total_ms": null}"#).unwrap();
     assert_eq!((none.total_ms, none.idle_ms), (None, Some(60_000)));
+}
+
+/// Gives a whole answer, and then keeps the connection open.
+#[derive(Debug)]
+struct Lingering(ModelInfo);
+
+#[async_trait]
+impl ChatModel for Lingering {
+    fn info(&self) -> &ModelInfo {
+        &self.0
+    }
+
+    async fn complete(&self, _: &Context, _: ChatRequest) -> Result<ChatResponse> {
+        std::future::pending().await
+    }
+
+    async fn stream(&self, _: &Context, _: ChatRequest) -> Result<ChatStream> {
+        let end = ChatEvent::Finished { reason: FinishReason::Stop, raw: None };
+        let events = stream::iter([Ok(ChatEvent::Text("all of it".into())), Ok(end)]);
+        Ok(events.chain(stream::pending()).boxed())
+    }
+}
+
+#[tokio::test]
+async fn after_its_last_piece_an_answer_ends_and_does_not_fail() {
+    for config in [only(None, None, Some(1000)), only(Some(1000), None, None)] {
+        let (clock, env) = standing();
+        let model = Arc::new(Lingering(info("m"))) as Arc<dyn ChatModel>;
+        let model = TimeoutLayer::new(config, env).unwrap().layer(model);
+        let mut stream = within(model.stream(&context(), ask("x"))).await.unwrap();
+        within(stream.next()).await.unwrap().unwrap();
+        let (event, stream) = next(stream).await.unwrap();
+        assert!(matches!(event, Some(Ok(ChatEvent::Finished { .. }))), "{event:?}");
+        let reading = next(stream);
+        waited_for(&clock).await;
+        clock.advance(Duration::from_millis(1000));
+        let (event, _) = reading.await.unwrap();
+        assert!(event.is_none(), "{event:?}");
+    }
 }

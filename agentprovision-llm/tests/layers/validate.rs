@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{
-    ChatEvent, ChatModel, ChatRequest, ChatResponse, Content, FinishReason, Message, Source,
+    ChatEvent, ChatModel, ChatRequest, ChatResponse, Content, FinishReason, Message, ModelResolver, Source,
 };
 use agentprovision_core::testing::{Reply, ScriptedModel};
 use agentprovision_core::{Env, ErrorKind, Result};
-use agentprovision_llm::layers::{CacheConfig, CacheLayer, ValidateConfig, ValidateLayer};
+use agentprovision_llm::ModelRegistry;
+use agentprovision_llm::layers::{CacheConfig, CacheLayer, LayersConfig, ValidateConfig, ValidateLayer};
+use agentprovision_llm::limit::MemoryLedger;
+use agentprovision_llm::route::Router;
 use base64::Engine;
 use serde_json::json;
 use tower::Layer;
@@ -31,7 +34,7 @@ fn validated(
     repairs: u32,
 ) -> (Arc<ScriptedModel>, Arc<dyn ChatModel>) {
     let scripted = Arc::new(ScriptedModel::new("m", replies));
-    let config = ValidateConfig { repair_attempts: repairs, ..ValidateConfig::default() };
+    let config = ValidateConfig { output: true, repair_attempts: repairs, ..ValidateConfig::default() };
     let model = ValidateLayer::new(config).unwrap().layer(scripted.clone() as Arc<dyn ChatModel>);
     (scripted, model)
 }
@@ -158,4 +161,53 @@ async fn files_that_are_too_large_or_no_base64_are_refused_before_anything_is_se
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     let bad = ValidateConfig { repair_attempts: 9, output: false, max_file_bytes: 0 };
     assert_eq!(bad.problems().len(), 3);
+}
+
+#[tokio::test]
+async fn what_is_asked_again_keeps_to_pay_once_and_to_the_attempts_of_one_request() {
+    let bad = |_: &ChatRequest| Reply::text("no");
+    for (max_attempts, configured, pay_once, calls) in [
+        (None, 4, true, 1),
+        (Some(2), 4, false, 2),
+        // The configured number is for one request too, and a request cannot raise it.
+        (None, 3, false, 3),
+        (Some(9), 3, false, 3),
+        (None, 20, false, 9),
+    ] {
+        let scripted = Arc::new(ScriptedModel::from_fn("m", bad));
+        let registry = ModelRegistry::builder().model("m", scripted.clone() as Arc<dyn ChatModel>);
+        let routing = serde_json::from_value(json!({ "max_attempts": configured })).unwrap();
+        let layers = json!({ "validate": { "output": true, "repair_attempts": 8 } });
+        let layers: LayersConfig = serde_json::from_value(layers).unwrap();
+        let router = Router::builder(registry.build().unwrap()).config(routing);
+        let ledger = Arc::new(MemoryLedger::new(Env::default()));
+        let model = layers.around(router, ledger).unwrap().build().unwrap().resolve("m").unwrap();
+        for is_streamed in [false, true] {
+            let before = scripted.requests().len();
+            let mut request = typed();
+            request.route.max_attempts = max_attempts;
+            request.route.pay_once = pay_once;
+            let log = request.log.clone();
+            let error = match is_streamed {
+                true => events(model.stream(&context(), request).await).await.map(drop).unwrap_err(),
+                false => whole(&model, &context(), request).await.map(drop).unwrap_err(),
+            };
+            assert_eq!(error.kind(), ErrorKind::ProviderError, "{error}");
+            assert_eq!((scripted.requests().len() - before, log.len()), (calls, calls));
+        }
+    }
+    // Also over a model that keeps no log.
+    let (scripted, model) = validated([Reply::text("no"), Reply::text("no"), Reply::text("no")], 8);
+    let mut request = typed();
+    request.route.max_attempts = Some(2);
+    whole(&model, &context(), request).await.unwrap_err();
+    assert_eq!(scripted.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn answers_are_not_checked_unless_that_is_configured() {
+    let config: ValidateConfig = serde_json::from_str("{}").unwrap();
+    let scripted = Arc::new(ScriptedModel::from_fn("m", |_| Reply::text("no")));
+    let model = ValidateLayer::new(config).unwrap().layer(scripted as Arc<dyn ChatModel>);
+    assert_eq!(whole(&model, &context(), typed()).await.unwrap().text, "no");
 }

@@ -38,6 +38,14 @@ impl Answerer {
         last.map(|attempt| Self { provider: attempt.provider, model: attempt.model })
     }
 
+    /// Who was asked last since the log had `start` entries, or the model itself where it records no attempts.
+    pub(super) fn last(log: &CallLog, start: usize, info: &ModelInfo) -> Self {
+        match log.attempts().into_iter().skip(start).next_back() {
+            Some(attempt) => Self { provider: attempt.provider, model: attempt.model },
+            None => Self { provider: info.provider.clone(), model: info.name.clone() },
+        }
+    }
+
     pub(crate) fn is(&self, info: &ModelInfo) -> bool {
         self.provider == info.provider && self.model == info.name
     }

@@ -18,6 +18,8 @@ use super::answer::{Answer, Answerer, Recorder, of_whole, storable};
 use super::flight::Joined;
 use super::store::{State, Ticket, count};
 use super::{OwnTarget, millis};
+use crate::route::provider_error;
+use crate::wire::Category;
 
 #[derive(Clone)]
 pub(super) struct CachedChat {
@@ -71,7 +73,7 @@ impl CachedChat {
     /// The stored answer, that of another who asks already, or the right to ask.
     async fn find(&self, ctx: &Context, request: &ChatRequest, mut ticket: Ticket) -> Result<Plan> {
         let state = &self.state;
-        let stored = || state.get(&ticket.key).filter(|answer| self.is_own(request, answer));
+        let stored = || state.get(&ticket.key).filter(|answer| self.gave(request, answer));
         let hit = |answer| {
             count(&state.counts.hits);
             Ok(Plan::Give(answer))
@@ -102,7 +104,7 @@ impl CachedChat {
             match state.env.timeout(wait, follow.outcome()).await {
                 // Whoever asked went away: the next to join takes over.
                 Some(None) => {}
-                Some(Some(Ok(answer))) if self.is_own(request, &answer) => {
+                Some(Some(Ok(answer))) if self.gave(request, &answer) => {
                     count(&state.counts.shared);
                     return Ok(Plan::Give(answer));
                 }
@@ -124,11 +126,16 @@ impl CachedChat {
     }
 
     /// Whether an answer is by a target the requested model stands for.
-    fn is_own(&self, request: &ChatRequest, answer: &Answer) -> bool {
-        answer.by.as_ref().is_some_and(|by| match &self.own {
+    fn gave(&self, request: &ChatRequest, answer: &Answer) -> bool {
+        answer.by.as_ref().is_some_and(|by| self.is_own(request, by))
+    }
+
+    /// Whether the requested model stands for this target.
+    fn is_own(&self, request: &ChatRequest, by: &Answerer) -> bool {
+        match &self.own {
             Some(own) => own(request, by),
             None => by.is(self.inner.info()),
-        })
+        }
     }
 }
 
@@ -138,21 +145,12 @@ fn time_left(ctx: &Context, request: &ChatRequest, now: agentprovision_core::Tim
     deadlines.into_iter().flatten().min().map(|deadline| deadline.since(now))
 }
 
-/// Whether an error is about the question, so that all who asked it may have it, and not about who asked.
+/// Whether an error is what a provider says of the question itself, so that all who asked it may have it. Everything
+/// else may be about who asked, whom they let answer, or the moment.
 fn is_shared(error: &Error) -> bool {
-    !matches!(
-        error.kind(),
-        ErrorKind::BudgetExceeded
-            | ErrorKind::Cancelled
-            | ErrorKind::DeadlineExceeded
-            | ErrorKind::ForeignContext
-            | ErrorKind::PermissionDenied
-            | ErrorKind::PriceUnknown
-            | ErrorKind::QuotaExceeded
-            | ErrorKind::RateLimited
-            | ErrorKind::TenantSuspended
-            | ErrorKind::Unauthenticated
-    )
+    provider_error(error).is_some_and(|said| {
+        matches!(said.category, Category::InvalidRequest | Category::ContentPolicy | Category::ContextWindow)
+    })
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -228,9 +226,10 @@ impl Asked {
     }
 
     fn fail(self, error: &Error) {
-        if let Some(lead) = self.ticket.lead
-            && is_shared(error)
-        {
+        let Some(lead) = self.ticket.lead else { return };
+        // What a fallback says is no word of the model that others asked.
+        let by = Answerer::last(&self.log, self.start, self.model.inner.info());
+        if is_shared(error) && self.model.is_own(&self.request, &by) {
             lead.end(|| Err(error.clone()));
         }
     }
@@ -246,7 +245,7 @@ impl Asked {
         }
         let answer = answer(by).map(Arc::new);
         if let Ok(answer) = &answer
-            && self.model.is_own(&self.request, answer)
+            && self.model.gave(&self.request, answer)
         {
             self.model.state.put(&self.ticket, Arc::clone(answer));
         }

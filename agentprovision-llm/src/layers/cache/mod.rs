@@ -109,8 +109,8 @@ type OwnTarget = dyn Fn(&ChatRequest, &Answerer) -> bool + Send + Sync;
 /// streamed, whichever is asked for; its token counts are zero.
 ///
 /// Identical questions asked at the same time are asked once. Those who wait get the answer when it is complete, a
-/// streamed one too, or the error, unless that is about who asked rather than about the question. When whoever asks goes
-/// away, one of those who wait takes over.
+/// streamed one too, or what a provider says of the question itself: that it is invalid, too long, or against its policy.
+/// After any other error, or when whoever asks goes away, one of those who wait asks next.
 ///
 /// Every model wrapped by one layer, and by its clones, shares its answers.
 #[derive(Clone)]

@@ -8,6 +8,7 @@ use agentprovision_core::{Env, Result};
 use serde::{Deserialize, Serialize};
 
 use super::super::refuse;
+use super::judge::{Late, LateModels};
 use super::{
     Guard, GuardLayer, JudgeConfig, JudgeGuard, LengthGuard, OnFailure, PatternConfig, PatternGuard,
     PiiConfig, PiiGuard, Side, TIMEOUT,
@@ -88,6 +89,16 @@ impl Default for GuardsConfig {
 }
 
 impl GuardsConfig {
+    /// The models that judge, each with the path of its name.
+    fn judges(&self) -> impl Iterator<Item = (String, &str)> {
+        self.guards.iter().enumerate().filter_map(|(place, guard)| match &guard.check {
+            GuardCheck::Judge(judge) if !judge.model.trim().is_empty() => {
+                Some((format!("guards[{place}].check.judge.model"), judge.model.as_str()))
+            }
+            _ => None,
+        })
+    }
+
     /// Everything that is wrong with it, by the path of the field.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -126,12 +137,53 @@ impl GuardsConfig {
 }
 
 impl GuardLayer {
-    /// The guards of a configuration; `models` finds those that judge.
+    /// The guards of a configuration; `models` finds those that judge, each time one is asked.
     ///
     /// # Errors
     /// `invalid_input`, naming every problem of the configuration, models that are not there included.
-    pub fn from_config(config: &GuardsConfig, env: Env, models: &dyn ModelResolver) -> Result<Self> {
+    pub fn from_config(config: &GuardsConfig, env: Env, models: Arc<dyn ModelResolver>) -> Result<Self> {
+        let unknown = config
+            .judges()
+            .filter_map(|(path, name)| Some(format!("`{path}`: {}", models.resolve(name).err()?)));
+        let unknown = unknown.collect();
+        Self::read(config, env, &models, unknown)
+    }
+
+    /// The guards of a configuration for a router whose models judge, by way of all its layers but guards.
+    ///
+    /// # Errors
+    /// `invalid_input`, naming every problem of the configuration but models that are not there.
+    pub(crate) fn for_router(config: &GuardsConfig, env: Env) -> Result<Self> {
+        let late = Arc::new(LateModels::default());
+        let models: Arc<dyn ModelResolver> = late.clone();
+        let mut layer = Self::read(config, env, &models, Vec::new())?;
+        let named = config.judges().map(|(path, name)| (path, name.to_owned())).collect();
+        layer.judges = Some(Arc::new(Late { named, models: late }));
+        Ok(layer)
+    }
+
+    /// The models of the router are there now.
+    ///
+    /// # Errors
+    /// `invalid_input`, naming every judge that is none of them; or when these guards are around another router.
+    pub(crate) fn judged_by(&self, models: &Arc<dyn ModelResolver>) -> Result<()> {
+        let Some(late) = &self.judges else { return Ok(()) };
+        let unknown = late
+            .named
+            .iter()
+            .filter_map(|(path, name)| Some(format!("`{path}`: {}", models.resolve(name).err()?)));
+        refuse("the guards", &unknown.collect::<Vec<_>>())?;
+        late.models.set(Arc::clone(models))
+    }
+
+    fn read(
+        config: &GuardsConfig,
+        env: Env,
+        models: &Arc<dyn ModelResolver>,
+        unknown: Vec<String>,
+    ) -> Result<Self> {
         let mut problems = config.problems();
+        problems.extend(unknown);
         let mut layer = Self::new(env).windows(config.window_bytes, config.overlap_bytes);
         for (place, guard) in config.guards.iter().enumerate() {
             let name = guard.name.clone();
@@ -141,13 +193,10 @@ impl GuardLayer {
                 }
                 GuardCheck::Pii(config) => PiiGuard::new(name, config).map(|guard| Arc::new(guard) as _),
                 GuardCheck::MaxBytes(max) => Ok(Arc::new(LengthGuard::new(name, *max))),
-                GuardCheck::Judge(judge) => match models.resolve(&judge.model) {
-                    Ok(model) => Ok(Arc::new(JudgeGuard::new(name, model, judge.policy.clone()))),
-                    Err(error) => {
-                        problems.push(format!("`guards[{place}].check.judge.model`: {error}"));
-                        continue;
-                    }
-                },
+                GuardCheck::Judge(judge) => {
+                    let (model, policy) = (judge.model.clone(), judge.policy.clone());
+                    Ok(Arc::new(JudgeGuard::named(name, model, Arc::clone(models), policy)))
+                }
             };
             match made {
                 Ok(made) => {

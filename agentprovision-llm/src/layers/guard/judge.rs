@@ -1,9 +1,9 @@
 //! A model as a guard.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use agentprovision_core::context::Context;
-use agentprovision_core::model::{ChatModel, ChatRequest, Message};
+use agentprovision_core::model::{ChatModel, ChatRequest, Message, ModelResolver};
 use agentprovision_core::{Error, ErrorKind, Result};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -31,12 +31,45 @@ impl JudgeConfig {
 }
 
 /// Asks a model whether a text may pass; of a streamed answer once per window. What it says is paid like every other
-/// request: by the context's tenant, where the model's own layers say so. The reason is the model's, in snake case.
+/// request: by the context's tenant and the request's project, where the model's own layers say so, and its attempts are
+/// among those of the request. The reason is the model's, in snake case.
 #[derive(Debug)]
 pub struct JudgeGuard {
     name: String,
-    model: Arc<dyn ChatModel>,
+    model: Asked,
     policy: String,
+}
+
+/// Who judges.
+#[derive(Debug)]
+enum Asked {
+    Model(Arc<dyn ChatModel>),
+    Named(String, Arc<dyn ModelResolver>),
+}
+
+/// The models of a router that is not built yet when its guards are.
+#[derive(Debug)]
+pub(super) struct Late {
+    /// The models that judge, each with the path of its name in the configuration.
+    pub(super) named: Vec<(String, String)>,
+    pub(super) models: Arc<LateModels>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct LateModels(OnceLock<Arc<dyn ModelResolver>>);
+
+impl LateModels {
+    /// From now on it is these.
+    pub(super) fn set(&self, models: Arc<dyn ModelResolver>) -> Result<()> {
+        self.0.set(models).map_err(|_| Error::invalid("these guards are around a router already"))
+    }
+}
+
+impl ModelResolver for LateModels {
+    fn resolve(&self, name: &str) -> Result<Arc<dyn ChatModel>> {
+        let models = self.0.get().ok_or_else(|| Error::internal("guards are not around a router yet"))?;
+        models.resolve(name)
+    }
 }
 
 /// What the model answers.
@@ -50,10 +83,20 @@ struct Judged {
 impl JudgeGuard {
     /// A guard of this name that asks this model.
     pub fn new(name: impl Into<String>, model: Arc<dyn ChatModel>, policy: impl Into<String>) -> Self {
-        Self { name: name.into(), model, policy: policy.into() }
+        Self { name: name.into(), model: Asked::Model(model), policy: policy.into() }
     }
 
-    fn request(&self, what: &Inspected<'_>) -> ChatRequest {
+    /// A guard of this name that asks whoever `models` finds under the model's name, each time anew.
+    pub fn named(
+        name: impl Into<String>,
+        model: impl Into<String>,
+        models: Arc<dyn ModelResolver>,
+        policy: impl Into<String>,
+    ) -> Self {
+        Self { name: name.into(), model: Asked::Named(model.into(), models), policy: policy.into() }
+    }
+
+    fn request(&self, model: &str, what: &Inspected<'_>) -> ChatRequest {
         let from = match what.side {
             Side::Input => "was sent to a language model",
             Side::Output => "was written by a language model",
@@ -67,7 +110,7 @@ impl JudgeGuard {
         // As a JSON string, so that it cannot end where it wants to.
         let text = Value::from(what.text).to_string();
         let messages = vec![Message::system(system), Message::user(text)];
-        let mut request = ChatRequest::new(self.model.info().name.clone(), messages);
+        let mut request = ChatRequest::new(model, messages);
         request.temperature = Some(0.0);
         request.output_schema = Some(json!({
             "type": "object",
@@ -75,6 +118,9 @@ impl JudgeGuard {
             "required": ["allowed", "reason"],
             "additionalProperties": false,
         }));
+        request.route.project.clone_from(&what.route.project);
+        request.route.deadline = what.route.deadline;
+        request.log = what.log.clone();
         request
     }
 }
@@ -86,7 +132,12 @@ impl Guard for JudgeGuard {
     }
 
     async fn inspect(&self, ctx: &Context, what: &Inspected<'_>) -> Result<GuardVerdict> {
-        let answer = self.model.complete(ctx, self.request(what)).await?;
+        let answer = match &self.model {
+            Asked::Model(model) => model.complete(ctx, self.request(&model.info().name, what)).await?,
+            Asked::Named(name, models) => {
+                models.resolve(name)?.complete(ctx, self.request(name, what)).await?
+            }
+        };
         let judged: Judged = serde_json::from_str(&answer.text).map_err(|error| {
             Error::new(ErrorKind::ProviderError, "the judging model gave no judgement").with_source(error)
         })?;

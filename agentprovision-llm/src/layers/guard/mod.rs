@@ -2,11 +2,13 @@
 //!
 //! A [`Guard`] looks at text and allows it, replaces parts of it, or blocks it. On the way in, everything a request
 //! says is looked at before anything is sent: every message, the arguments of its tool calls, the results of tools.
+//! What a provider wants to see again of its answer is looked at too, and left out where something is found in it.
 //! On the way out the answer is: text, reasoning, refusals and the arguments of tool calls; streamed, in windows.
 //! Images, documents, the descriptions of tools and fields passed through to the provider are not looked at.
 
 mod builtin;
 mod config;
+mod json;
 mod judge;
 mod pii;
 mod set;
@@ -26,8 +28,8 @@ use std::time::Duration;
 
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{
-    CacheUse, ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest, EmbedResponse, EmbeddingModel,
-    ModelInfo, RouteHints,
+    CacheUse, CallLog, ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest, EmbedResponse,
+    EmbeddingModel, ModelInfo, RerankModel, RerankRequest, RerankResponse, RouteHints,
 };
 use agentprovision_core::{Env, Result};
 use async_trait::async_trait;
@@ -38,7 +40,8 @@ use super::CacheLayer;
 #[cfg(feature = "cache-semantic")]
 use super::SemanticCacheLayer;
 use super::cache::Forgets;
-use set::{Entry, Set};
+use judge::Late;
+use set::{Asker, Entry, Set};
 
 /// The way a text goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -57,7 +60,7 @@ pub enum Side {
 pub enum Part {
     /// Instructions.
     System,
-    /// What the user said, or a text that is embedded.
+    /// What the user said, a text that is embedded, or a query or document of a ranking.
     User,
     /// What the model said before.
     Assistant,
@@ -85,6 +88,10 @@ pub struct Inspected<'a> {
     pub before: usize,
     /// The text; of a streamed answer a window, which begins with the end of the one before.
     pub text: &'a str,
+    /// What the request says about who answers and who pays.
+    pub route: &'a RouteHints,
+    /// Where the attempts of models are recorded that a guard asks: they become attempts of the request.
+    pub log: &'a CallLog,
 }
 
 /// A part of a text that is replaced.
@@ -150,12 +157,15 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub struct GuardLayer {
     set: Set,
     caches: Vec<Arc<dyn Forgets>>,
+    /// Models of the router around which this will be.
+    judges: Option<Arc<Late>>,
 }
 
 impl GuardLayer {
     /// No guards yet; windows of 1024 bytes with 256 of overlap.
     pub fn new(env: Env) -> Self {
-        Self { set: Set { env, entries: Vec::new(), window: 1024, overlap: 256 }, caches: Vec::new() }
+        let set = Set { env, entries: Vec::new(), window: 1024, overlap: 256 };
+        Self { set, caches: Vec::new(), judges: None }
     }
 
     /// How a streamed answer is looked at: every `window` bytes, with `overlap` bytes of what came before.
@@ -223,6 +233,17 @@ impl Layer<Arc<dyn EmbeddingModel>> for GuardLayer {
     }
 }
 
+impl Layer<Arc<dyn RerankModel>> for GuardLayer {
+    type Service = Arc<dyn RerankModel>;
+
+    fn layer(&self, inner: Arc<dyn RerankModel>) -> Self::Service {
+        if !self.set.has(Side::Input) {
+            return inner;
+        }
+        Arc::new(GuardedModel { inner, set: Arc::new(self.set.clone()), caches: Vec::new() })
+    }
+}
+
 struct GuardedModel<M: ?Sized> {
     inner: Arc<M>,
     set: Arc<Set>,
@@ -268,10 +289,11 @@ impl ChatModel for GuardedModel<dyn ChatModel> {
     }
 
     async fn complete(&self, ctx: &Context, mut request: ChatRequest) -> Result<ChatResponse> {
-        self.set.request(ctx, &mut request).await?;
+        let asker = Asker::new(ctx, &request.route, &request.log);
+        self.set.request(&asker, &mut request).await?;
         let forget = self.forget(ctx, &mut request)?;
         let mut response = self.inner.complete(ctx, request).await?;
-        let looked = self.set.response(ctx, &mut response).await;
+        let looked = self.set.response(&asker, &mut response).await;
         if !matches!(looked, Ok(false)) {
             forget.now();
         }
@@ -279,13 +301,14 @@ impl ChatModel for GuardedModel<dyn ChatModel> {
     }
 
     async fn stream(&self, ctx: &Context, mut request: ChatRequest) -> Result<ChatStream> {
-        self.set.request(ctx, &mut request).await?;
+        let asker = Asker::new(ctx, &request.route, &request.log);
+        self.set.request(&asker, &mut request).await?;
         if !self.set.has(Side::Output) {
             return self.inner.stream(ctx, request).await;
         }
         let forget = self.forget(ctx, &mut request)?;
         let inner = self.inner.stream(ctx, request).await?;
-        Ok(stream::guarded(inner, Arc::clone(&self.set), ctx.clone(), forget))
+        Ok(stream::guarded(inner, Arc::clone(&self.set), asker, forget))
     }
 }
 
@@ -301,7 +324,28 @@ impl EmbeddingModel for GuardedModel<dyn EmbeddingModel> {
     }
 
     async fn embed(&self, ctx: &Context, mut request: EmbedRequest) -> Result<EmbedResponse> {
-        self.set.texts(ctx, &mut request.inputs).await?;
+        let asker = Asker::new(ctx, &request.route, &request.log);
+        self.set.texts(&asker, "input", &mut request.inputs, 0).await?;
         self.inner.embed(ctx, request).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl RerankModel for GuardedModel<dyn RerankModel> {
+    fn info(&self) -> &ModelInfo {
+        self.inner.info()
+    }
+
+    fn answerers(&self, ctx: &Context, route: &RouteHints) -> Vec<Arc<ModelInfo>> {
+        self.inner.answerers(ctx, route)
+    }
+
+    async fn rerank(&self, ctx: &Context, mut request: RerankRequest) -> Result<RerankResponse> {
+        let asker = Asker::new(ctx, &request.route, &request.log);
+        let before = request.query.len();
+        self.set.texts(&asker, "query", std::slice::from_mut(&mut request.query), 0).await?;
+        self.set.texts(&asker, "document", &mut request.documents, before).await?;
+        self.inner.rerank(ctx, request).await
     }
 }

@@ -1,14 +1,16 @@
 //! The guards of a layer, and what they look at.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentprovision_core::context::Context;
-use agentprovision_core::model::{ChatRequest, ChatResponse, Content, Message};
+use agentprovision_core::model::{
+    CallLog, ChatRequest, ChatResponse, Content, Continuation, Message, RouteHints,
+};
 use agentprovision_core::{Env, Error, ErrorKind, Result};
 use serde_json::Value;
 
+use super::json::Leaves;
 use super::spans::Spans;
 use super::{Guard, GuardVerdict, Inspected, OnFailure, Part, Side};
 use crate::clip;
@@ -33,13 +35,56 @@ pub(super) struct Set {
     pub(super) overlap: usize,
 }
 
+/// Who asks, and what the models come to that guards ask meanwhile.
+#[derive(Debug)]
+pub(super) struct Asker {
+    pub(super) ctx: Context,
+    route: RouteHints,
+    /// Of the models that guards ask. Apart from the request's own, by which the layers within settle, until these are
+    /// done.
+    log: CallLog,
+    theirs: CallLog,
+    told: usize,
+}
+
+impl Asker {
+    pub(super) fn new(ctx: &Context, route: &RouteHints, log: &CallLog) -> Self {
+        let (ctx, route, theirs) = (ctx.clone(), route.clone(), log.clone());
+        Self { ctx, route, log: CallLog::default(), theirs, told: 0 }
+    }
+
+    /// Writes what guards spent into the request's log.
+    pub(super) fn tell(&mut self) {
+        for attempt in self.log.attempts().into_iter().skip(self.told) {
+            self.theirs.push(attempt);
+            self.told += 1;
+        }
+    }
+
+    pub(super) fn inspected<'a>(
+        &'a self,
+        side: Side,
+        part: Part,
+        before: usize,
+        text: &'a str,
+    ) -> Inspected<'a> {
+        Inspected { side, part, before, text, route: &self.route, log: &self.log }
+    }
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
 impl Set {
     pub(super) fn has(&self, side: Side) -> bool {
         self.entries.iter().any(|entry| entry.sides.contains(&side))
     }
 
     /// What all guards of a side say of a text, each after the replacements of those before it.
-    pub(super) async fn look(&self, ctx: &Context, what: &Inspected<'_>) -> Result<Spans> {
+    pub(super) async fn look(&self, asker: &Asker, what: &Inspected<'_>) -> Result<Spans> {
         let mut spans = Spans::default();
         if what.text.is_empty() {
             return Ok(spans);
@@ -48,7 +93,7 @@ impl Set {
             let verdict = {
                 let replaced = spans.apply(what.text);
                 let now = Inspected { text: &replaced, ..what.clone() };
-                self.env.timeout(entry.timeout, entry.guard.inspect(ctx, &now)).await
+                self.env.timeout(entry.timeout, entry.guard.inspect(&asker.ctx, &now)).await
             };
             let cause = match verdict {
                 Some(Ok(GuardVerdict::Allow)) => continue,
@@ -75,13 +120,13 @@ impl Set {
     /// Looks at a text and replaces in it what must be. Whether there was anything.
     async fn plain(
         &self,
-        ctx: &Context,
+        asker: &Asker,
         side: Side,
         part: Part,
         before: &mut usize,
         text: &mut String,
     ) -> Result<bool> {
-        let spans = self.look(ctx, &Inspected { side, part, before: *before, text }).await?;
+        let spans = self.look(asker, &asker.inspected(side, part, *before, text)).await?;
         *before += text.len();
         if spans.is_empty() {
             return Ok(false);
@@ -94,60 +139,75 @@ impl Set {
     /// looked at as what they mean, not as they are escaped, and what is written back is JSON again.
     pub(super) async fn json(
         &self,
-        ctx: &Context,
+        asker: &Asker,
         side: Side,
         part: Part,
         before: &mut usize,
         text: &mut String,
     ) -> Result<bool> {
-        let Ok(mut value @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str::<Value>(text) else {
-            return self.plain(ctx, side, part, before, text).await;
+        let Some(leaves) = Leaves::of(text) else {
+            return self.plain(asker, side, part, before, text).await;
         };
-        let (mut leaves, mut places) = (String::new(), Vec::new());
-        collect(&value, &mut leaves, &mut places);
-        let spans = self.look(ctx, &Inspected { side, part, before: *before, text: &leaves }).await?;
+        let spans = self.look(asker, &asker.inspected(side, part, *before, leaves.text())).await?;
         *before += text.len();
         if spans.is_empty() {
             return Ok(false);
         }
-        replace(&mut value, &leaves, &spans, &mut places.into_iter());
-        *text = value.to_string();
+        *text = leaves.replaced(text, &spans);
         Ok(true)
     }
 
+    /// Whether something is to be replaced in what a provider wants to see again of its answer; nothing in it can be,
+    /// because it may be signed.
+    async fn continuation(
+        &self,
+        asker: &Asker,
+        before: &mut usize,
+        continuation: &Continuation,
+    ) -> Result<bool> {
+        let mut text = String::new();
+        continuation.items.iter().for_each(|item| strings(item, &mut text));
+        let spans = self.look(asker, &asker.inspected(Side::Input, Part::Assistant, *before, &text)).await?;
+        *before += text.len();
+        Ok(!spans.is_empty())
+    }
+
     /// Looks at a request and replaces in it what must be.
-    pub(super) async fn request(&self, ctx: &Context, request: &mut ChatRequest) -> Result<()> {
+    pub(super) async fn request(&self, asker: &Asker, request: &mut ChatRequest) -> Result<()> {
         let mut before = 0;
         for (index, message) in request.messages.iter_mut().enumerate() {
-            let looked = self.message(ctx, &mut before, message).await;
+            let looked = self.message(asker, &mut before, message).await;
             looked.map_err(|error| error.with_context("message", index))?;
         }
         Ok(())
     }
 
-    async fn message(&self, ctx: &Context, before: &mut usize, message: &mut Message) -> Result<()> {
+    async fn message(&self, asker: &Asker, before: &mut usize, message: &mut Message) -> Result<()> {
         let side = Side::Input;
         match message {
-            Message::System { text } => _ = self.plain(ctx, side, Part::System, before, text).await?,
+            Message::System { text } => _ = self.plain(asker, side, Part::System, before, text).await?,
             Message::User { content } => {
                 for piece in content {
                     if let Content::Text { text } = piece {
-                        self.plain(ctx, side, Part::User, before, text).await?;
+                        self.plain(asker, side, Part::User, before, text).await?;
                     }
                 }
             }
             Message::Assistant { text, tool_calls, continuation } => {
-                let mut changed = self.plain(ctx, side, Part::Assistant, before, text).await?;
+                let mut changed = self.plain(asker, side, Part::Assistant, before, text).await?;
                 for call in tool_calls {
-                    changed |= self.json(ctx, side, Part::ToolArguments, before, &mut call.arguments).await?;
+                    changed |=
+                        self.json(asker, side, Part::ToolArguments, before, &mut call.arguments).await?;
                 }
-                if changed {
-                    // It says the same again, in the provider's own form.
-                    *continuation = None;
+                if let Some(items) = continuation {
+                    // It says the same again in the provider's own form, or whatever a caller wrote into it.
+                    if changed || self.continuation(asker, before, items).await? {
+                        *continuation = None;
+                    }
                 }
             }
             Message::Tool { content, .. } => {
-                self.json(ctx, side, Part::ToolResult, before, content).await?;
+                self.json(asker, side, Part::ToolResult, before, content).await?;
             }
             // A kind of message this version does not know holds nothing it could look at.
             _ => {}
@@ -156,16 +216,16 @@ impl Set {
     }
 
     /// Looks at a whole answer and replaces in it what must be. Whether there was anything.
-    pub(super) async fn response(&self, ctx: &Context, response: &mut ChatResponse) -> Result<bool> {
+    pub(super) async fn response(&self, asker: &Asker, response: &mut ChatResponse) -> Result<bool> {
         let (side, mut before) = (Side::Output, 0);
         let mut changed =
-            self.plain(ctx, side, Part::Reasoning, &mut before, &mut response.reasoning).await?;
-        changed |= self.plain(ctx, side, Part::Text, &mut before, &mut response.text).await?;
+            self.plain(asker, side, Part::Reasoning, &mut before, &mut response.reasoning).await?;
+        changed |= self.plain(asker, side, Part::Text, &mut before, &mut response.text).await?;
         if let Some(refusal) = &mut response.refusal {
-            changed |= self.plain(ctx, side, Part::Refusal, &mut before, refusal).await?;
+            changed |= self.plain(asker, side, Part::Refusal, &mut before, refusal).await?;
         }
         for call in &mut response.tool_calls {
-            changed |= self.json(ctx, side, Part::ToolArguments, &mut before, &mut call.arguments).await?;
+            changed |= self.json(asker, side, Part::ToolArguments, &mut before, &mut call.arguments).await?;
         }
         if changed {
             response.continuation = None;
@@ -173,12 +233,17 @@ impl Set {
         Ok(changed)
     }
 
-    /// Looks at the texts of an embedding request.
-    pub(super) async fn texts(&self, ctx: &Context, texts: &mut [String]) -> Result<()> {
-        let mut before = 0;
+    /// Looks at texts that are called `what` in errors, after so many bytes of others.
+    pub(super) async fn texts(
+        &self,
+        asker: &Asker,
+        what: &'static str,
+        texts: &mut [String],
+        mut before: usize,
+    ) -> Result<()> {
         for (index, text) in texts.iter_mut().enumerate() {
-            let looked = self.plain(ctx, Side::Input, Part::User, &mut before, text).await;
-            looked.map_err(|error| error.with_context("input", index))?;
+            let looked = self.plain(asker, Side::Input, Part::User, &mut before, text).await;
+            looked.map_err(|error| error.with_context(what, index))?;
         }
         Ok(())
     }
@@ -193,35 +258,15 @@ fn blocked(guard: &str, side: Side, reason: &str) -> Error {
     Error::new(ErrorKind::ContentPolicy, words).with_context("guard", guard).with_context("reason", reason)
 }
 
-/// The strings and numbers of a JSON value, a line each, and where each is.
-fn collect(value: &Value, leaves: &mut String, places: &mut Vec<Range<usize>>) {
-    let mut push = |text: &str| {
-        let start = leaves.len();
-        leaves.push_str(text);
-        places.push(start..leaves.len());
-        leaves.push('\n');
-    };
+/// The strings in a JSON value, a line each.
+fn strings(value: &Value, text: &mut String) {
     match value {
-        Value::String(text) => push(text),
-        Value::Number(number) => push(&number.to_string()),
-        Value::Array(items) => items.iter().for_each(|item| collect(item, leaves, places)),
-        Value::Object(map) => map.values().for_each(|item| collect(item, leaves, places)),
-        Value::Null | Value::Bool(_) => {}
-    }
-}
-
-/// Writes what was replaced back, in the order of [`collect`]. A number something is replaced in becomes a string.
-fn replace(value: &mut Value, leaves: &str, spans: &Spans, places: &mut impl Iterator<Item = Range<usize>>) {
-    match value {
-        Value::String(_) | Value::Number(_) => {
-            if let Some(place) = places.next()
-                && spans.touches(&place)
-            {
-                *value = Value::String(spans.part(leaves, place));
-            }
+        Value::String(string) => {
+            text.push_str(string);
+            text.push('\n');
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| replace(item, leaves, spans, places)),
-        Value::Object(map) => map.values_mut().for_each(|item| replace(item, leaves, spans, places)),
-        Value::Null | Value::Bool(_) => {}
+        Value::Array(items) => items.iter().for_each(|item| strings(item, text)),
+        Value::Object(map) => map.values().for_each(|item| strings(item, text)),
+        _ => {}
     }
 }

@@ -3,13 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use agentprovision_core::context::Context;
 use agentprovision_core::model::{ChatEvent, ChatStream, Continuation, ToolRequest};
 use agentprovision_core::{ErrorKind, Result};
 use futures_util::{StreamExt, stream};
 
-use super::set::Set;
-use super::{Forget, Inspected, Part, Side};
+use super::set::{Asker, Set};
+use super::{Forget, Part, Side};
 
 /// A replacement that goes on for so many windows is let go in parts.
 const LONGEST: usize = 4;
@@ -31,7 +30,8 @@ struct Guarded {
     /// Dropped first: its end is what inner layers settle by.
     source: Source,
     set: Arc<Set>,
-    ctx: Context,
+    /// After the source: what guards spent is told when the layers within have settled.
+    asker: Asker,
     ready: VecDeque<Result<ChatEvent>>,
     window: Option<Window>,
     /// Calls are let go at the end, whole: nobody may act on half of one anyway.
@@ -63,11 +63,11 @@ impl Drop for Source {
 }
 
 /// The stream with guards.
-pub(super) fn guarded(inner: ChatStream, set: Arc<Set>, ctx: Context, forget: Forget) -> ChatStream {
+pub(super) fn guarded(inner: ChatStream, set: Arc<Set>, asker: Asker, forget: Forget) -> ChatStream {
     let guarded = Guarded {
         source: Source { inner: Some(inner), redacted: false, forget },
         set,
-        ctx,
+        asker,
         ready: VecDeque::new(),
         window: None,
         calls: Vec::new(),
@@ -94,6 +94,7 @@ impl Guarded {
                 None => {
                     let flushed = self.flush().await;
                     self.source.close();
+                    self.asker.tell();
                     flushed
                 }
             };
@@ -101,6 +102,7 @@ impl Guarded {
                 self.source.redacted |= error.is(ErrorKind::ContentPolicy);
                 // Closes the exchange with the provider, and drops what is held.
                 self.source.close();
+                self.asker.tell();
                 self.ready.push_back(Err(error));
             }
         }
@@ -160,9 +162,8 @@ impl Guarded {
     /// Looks at the window, and lets go what no later text can change; all of it when no more follows.
     async fn look(&mut self, last: bool) -> Result<()> {
         let Some(window) = &mut self.window else { return Ok(()) };
-        let what =
-            Inspected { side: Side::Output, part: window.part, before: window.before, text: &window.text };
-        let spans = self.set.look(&self.ctx, &what).await?;
+        let what = self.asker.inspected(Side::Output, window.part, window.before, &window.text);
+        let spans = self.set.look(&self.asker, &what).await?;
         let length = window.text.len();
         let mut cut = length;
         if !last {
@@ -213,8 +214,13 @@ impl Guarded {
     async fn release_calls(&mut self) -> Result<()> {
         let mut before = self.window.as_ref().map_or(0, |window| window.before + window.text.len());
         for (index, mut call) in std::mem::take(&mut self.calls).into_iter().enumerate() {
-            let looked =
-                self.set.json(&self.ctx, Side::Output, Part::ToolArguments, &mut before, &mut call.arguments);
+            let looked = self.set.json(
+                &self.asker,
+                Side::Output,
+                Part::ToolArguments,
+                &mut before,
+                &mut call.arguments,
+            );
             self.source.redacted |= looked.await?;
             let ToolRequest { id, name, arguments, .. } = call;
             let event = ChatEvent::ToolCall { index, id: Some(id), name: Some(name), arguments };
