@@ -1,5 +1,6 @@
 //! The router.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use super::vectors::{RoutedEmbedder, RoutedReranker};
 use crate::clip;
 #[cfg(feature = "cache-semantic")]
 use crate::layers::SemanticCacheLayer;
-use crate::layers::{Answerer, CacheLayer, EmbeddingCacheLayer};
+use crate::layers::{Answerer, CacheLayer, EmbeddingCacheLayer, TraceLayer};
 use crate::registry::ModelRegistry;
 
 /// The most resolved names that are kept; names come from agents, so there is a limit.
@@ -119,7 +120,10 @@ impl RouterBuilder {
     where
         L: Layer<Arc<dyn ChatModel>, Service = Arc<dyn ChatModel>> + Send + Sync + 'static,
     {
-        self.chat_layers.push(Arc::new(move |_, model| layer.layer(model)));
+        self.chat_layers.push(match as_trace(&layer) {
+            Some(trace) => Arc::new(move |core, model| told(&trace, core).layer(model)),
+            None => Arc::new(move |_, model| layer.layer(model)),
+        });
         self
     }
 
@@ -128,7 +132,10 @@ impl RouterBuilder {
     where
         L: Layer<Arc<dyn EmbeddingModel>, Service = Arc<dyn EmbeddingModel>> + Send + Sync + 'static,
     {
-        self.embedding_layers.push(Arc::new(move |_, model| layer.layer(model)));
+        self.embedding_layers.push(match as_trace(&layer) {
+            Some(trace) => Arc::new(move |core, model| told(&trace, core).layer(model)),
+            None => Arc::new(move |_, model| layer.layer(model)),
+        });
         self
     }
 
@@ -182,6 +189,22 @@ impl RouterBuilder {
         };
         Ok(Router { core: Arc::new(Core::new(registry, config, selectors)), faces: Arc::new(faces) })
     }
+}
+
+/// A trace has to be told which names are no invention of a caller's.
+fn as_trace(layer: &dyn Any) -> Option<TraceLayer> {
+    layer.downcast_ref::<TraceLayer>().cloned()
+}
+
+#[cfg(feature = "otel")]
+fn told(trace: &TraceLayer, core: &Arc<Core>) -> TraceLayer {
+    let core = Arc::clone(core);
+    trace.clone().names(move |info| core.label(info))
+}
+
+#[cfg(not(feature = "otel"))]
+fn told(trace: &TraceLayer, _: &Arc<Core>) -> TraceLayer {
+    trace.clone()
 }
 
 fn check(

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{Request, Response};
 use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
-use serde_json::{Value, json};
+use http_body_util::{BodyExt, Full, StreamBody};
+use serde_json::Value;
 use tokio::task::JoinHandle;
 use tower::Service;
 
@@ -160,16 +160,19 @@ fn many_calls_and_results_are_read_in_time() {
     let (done, wait) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         const CALLS: usize = 100_000;
-        let call = |at: usize| json!({"id": format!("c{at}"), "function": {"name": format!("f{at}")}});
-        let result = |at: usize| json!({"role": "tool", "tool_call_id": format!("c{at}"), "content": ""});
-        let mut messages =
-            vec![json!({"role": "assistant", "tool_calls": (0..CALLS).map(call).collect::<Vec<_>>()})];
-        messages.extend((0..CALLS).map(result));
+        let call = |at: usize| format!(r#"{{"id":"c{at}","function":{{"name":"f{at}"}}}}"#);
+        let result = |at: usize| format!(r#"{{"role":"tool","tool_call_id":"c{at}","content":""}}"#);
+        let all = |one: &dyn Fn(usize) -> String| (0..CALLS).map(one).collect::<Vec<_>>().join(",");
+        let (calls, results) = (all(&call), all(&result));
+        let body = format!(
+            r#"{{"model":"m","messages":[{{"role":"assistant","tool_calls":[{calls}]}},{results}]}}"#
+        );
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let world = World::text("ok");
-            let body = json!({"model": "m", "messages": messages});
-            assert_eq!(world.post("/v1/chat/completions", &body).await.status, 200);
+            let mut request = post("/v1/chat/completions", &Value::Null);
+            *request.body_mut() = Full::new(Bytes::from(body));
+            assert_eq!(world.send(request).await.status, 200);
             let (_, request) = world.model.last();
             assert_eq!(request.messages.len(), CALLS + 1);
             let agentprovision_core::model::Message::Tool { name, .. } = &request.messages[CALLS] else {
