@@ -6,13 +6,14 @@
 //!
 //! The configuration is JSON: `platform` is a `PlatformConfig` (store, providers, routing), `gateway` a `GatewayConfig`,
 //! `bootstrap` the first tenant. With `--bootstrap` that tenant, its admin and an API key are made where they are not
-//! there yet, and the key is printed, this once. Interrupted, it lets requests under way end, for 30 seconds at most.
+//! there yet, also after a start that broke off, and the key is printed, this once. Interrupted, it lets requests under way end, for 30 seconds at most.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to a terminal")]
 
 use std::error::Error as StdError;
 use std::time::Duration;
 
+use agentprovision::id::{TenantId, UserId};
 use agentprovision::llm::gateway::GatewayConfig;
 use agentprovision::prelude::*;
 use agentprovision::tenancy::identity::ApiKeyRequest;
@@ -88,12 +89,9 @@ async fn run() -> std::result::Result<(), Box<dyn StdError>> {
     let platform = config.platform.into_builder()?.build().await?;
     let gateway = platform.gateway().config(config.gateway).build()?;
     if bootstrap {
-        match first_key(&platform, config.bootstrap).await {
-            Ok(key) => println!("key {key}"),
-            Err(error) if error.is(ErrorKind::AlreadyExists) => {
-                eprintln!("llm_gateway: the first tenant is there")
-            }
-            Err(error) => return Err(error.into()),
+        match first_key(&platform, config.bootstrap).await? {
+            Some(key) => println!("key {key}"),
+            None => eprintln!("llm_gateway: the first tenant has its key"),
         }
     }
 
@@ -120,14 +118,69 @@ async fn run() -> std::result::Result<(), Box<dyn StdError>> {
     Ok(())
 }
 
-/// Makes the first tenant with its admin; a key of the admin's.
-async fn first_key(platform: &Platform, first: Bootstrap) -> Result<String> {
+/// The key of the first tenant's admin, with whatever of them is not there yet; `None` where even the key is.
+async fn first_key(platform: &Platform, first: Bootstrap) -> Result<Option<String>> {
     let operator = platform.operator("llm_gateway", "bootstrap")?;
-    let tenant = platform.tenants().create(&operator, NewTenant::new(first.tenant, first.domain)).await?;
-    let root = platform.tenants().bootstrap_admin(&operator, tenant.id, NewUser::new(first.email)).await?;
-    let admin = platform.context(tenant.id, root.id).await?;
-    let key = platform.keys().create(&admin, ApiKeyRequest::new("gateway")).await?;
-    Ok(key.secret.expose_secret().to_owned())
+    let new = NewTenant::new(first.tenant, first.domain.clone());
+    let tenant = match platform.tenants().create(&operator, new).await {
+        Err(error) if error.is(ErrorKind::AlreadyExists) => {
+            tenant_of(platform, &operator, &first.domain).await?.ok_or(error)?
+        }
+        made => made?.id,
+    };
+    let root = match platform.tenants().bootstrap_admin(&operator, tenant, NewUser::new(first.email)).await {
+        // There is an admin: whom an earlier start has made.
+        Err(error) if error.is(ErrorKind::Conflict) => {
+            admin_of(platform, &operator, tenant).await?.ok_or(error)?
+        }
+        made => made?.id,
+    };
+    let admin = platform.context(tenant, root).await?;
+    let keys = platform.keys().list_own(&admin, PageRequest::limit(100)).await?;
+    if keys.items.iter().any(|key| key.name == KEY_NAME && key.revoked_at.is_none()) {
+        return Ok(None);
+    }
+    let key = platform.keys().create(&admin, ApiKeyRequest::new(KEY_NAME)).await?;
+    Ok(Some(key.secret.expose_secret().to_owned()))
+}
+
+const KEY_NAME: &str = "gateway";
+
+async fn tenant_of(
+    platform: &Platform,
+    operator: &OperatorContext,
+    domain: &str,
+) -> Result<Option<TenantId>> {
+    let mut page = PageRequest::limit(100);
+    loop {
+        let tenants = platform.tenants().list(operator, page).await?;
+        if let Some(found) = tenants.items.iter().find(|tenant| tenant.domain.as_deref() == Some(domain)) {
+            return Ok(Some(found.id));
+        }
+        let Some(next) = tenants.next else { return Ok(None) };
+        page = PageRequest::limit(100).after(next);
+    }
+}
+
+/// The admin an operator has given a tenant, as the platform's log tells.
+async fn admin_of(
+    platform: &Platform,
+    operator: &OperatorContext,
+    tenant: TenantId,
+) -> Result<Option<UserId>> {
+    let mut from = 0;
+    loop {
+        let entries = platform.audit().platform_entries(operator, from, 500).await?;
+        let Some(last) = entries.last() else { return Ok(None) };
+        from = last.seq + 1;
+        for entry in &entries {
+            let record = entry.record()?;
+            let of_tenant = record.details.get("tenant_id").is_some_and(|id| id == &tenant.to_string());
+            if record.action == "tenants.bootstrap_admin" && of_tenant {
+                return record.resource_id.map(|id| id.parse()).transpose();
+            }
+        }
+    }
 }
 
 /// Returns when the process is asked to end.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use agentprovision_core::authz::Permission;
+use agentprovision_core::authz::{Permission, Resource};
 use agentprovision_core::context::Credentials;
 use agentprovision_core::model::{ChatModel, EmbeddingModel, EmbeddingResolver, ModelResolver};
-use agentprovision_core::{Context, Error, Result};
+use agentprovision_core::{Context, Result};
 use agentprovision_llm::gateway::{Gateway, GatewayAuth, GatewayBuilder};
 use agentprovision_llm::models::UsageWriter;
 use agentprovision_llm::route::Router;
@@ -15,12 +15,11 @@ use crate::platform::Platform;
 
 /// Begins a gateway for the callers of a platform.
 pub(crate) fn builder(platform: &Platform) -> GatewayBuilder {
-    let router = Arc::new(platform.router().clone());
     let counted =
         Arc::new(Counted { router: platform.router().clone(), writer: platform.usage_writer().clone() });
     Gateway::builder(Arc::new(Keys(platform.clone())), counted.clone())
         .embeddings(counted)
-        .directory(router)
+        .directory(Arc::new(platform.models().clone()))
         .env(platform.env().clone())
 }
 
@@ -43,7 +42,7 @@ impl EmbeddingResolver for Counted {
     }
 }
 
-/// The API keys of a platform.
+/// The API keys of a platform, whose authorizer decides who may call models.
 #[derive(Debug)]
 struct Keys(Platform);
 
@@ -51,9 +50,7 @@ struct Keys(Platform);
 impl GatewayAuth for Keys {
     async fn authenticate(&self, credentials: &Credentials) -> Result<Context> {
         let ctx = self.0.authenticate(credentials).await?;
-        match ctx.grants().contains(Permission::AGENTS_RUN) {
-            true => Ok(ctx),
-            false => Err(Error::denied("calling models needs the permission `agents:run`")),
-        }
+        self.0.access().check(&ctx, Permission::AGENTS_RUN, Resource::all("models")).await?;
+        Ok(ctx)
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+#[cfg(feature = "gateway")]
+use agentprovision_core::access::Access;
 use agentprovision_core::agent::Agents;
 use agentprovision_core::audit::AuditLog;
 use agentprovision_core::authz::PermissionRegistry;
@@ -96,6 +98,12 @@ impl Platform {
         self.0.tenancy.contexts().authenticate(credentials).await
     }
 
+    /// Checks contexts as every service does.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn access(&self) -> &Access {
+        self.0.tenancy.access()
+    }
+
     /// Tenants, for operators.
     pub fn tenants(&self) -> &Tenants {
         self.0.tenancy.tenants()
@@ -134,7 +142,8 @@ impl Platform {
     /// Begins to build a gateway for the callers of this platform: its API keys are the gateway's, its models with their
     /// routes are what it serves, and what they use is counted as the tenant's.
     ///
-    /// Whoever may start runs may call models directly (`agents:run`), since both spend the same way.
+    /// Whoever may start runs may call models directly (`agents:run` on `models`), since both spend the same way; listing
+    /// them needs `agents:read` too.
     ///
     /// ```
     /// # use agentprovision::Platform;
@@ -224,11 +233,15 @@ impl Platform {
             tracing::warn!(%error, "what budgets had leased and not used stays taken until their windows end");
         }
         self.0.closing.cancel();
-        if let Some(relay) = self.0.relay.lock().await.take()
-            && let Err(error) = relay.await
-        {
-            tracing::warn!(%error, "the relay of events was lost");
+        let mut relay = self.0.relay.lock().await;
+        if let Some(running) = relay.as_mut() {
+            if let Err(error) = running.await {
+                tracing::warn!(%error, "the relay of events was lost");
+            }
+            // Only now: whoever stops waiting before leaves it to the next one.
+            *relay = None;
         }
+        drop(relay);
         match self.0.backend.close().await {
             Err(error) if error.is(ErrorKind::Closed) => Ok(()),
             other => other,

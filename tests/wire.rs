@@ -4,12 +4,15 @@ mod host;
 mod scenario;
 mod watch;
 
+use std::sync::Arc;
+
 use agentprovision::prelude::*;
+use agentprovision::testing::{Reply, ScriptedModel};
 use agentprovision::wire::{self, Caller};
 use agentprovision::{OPERATIONS, Scope};
 use serde_json::{Value, json};
 
-use crate::support::home;
+use crate::support::{home, in_time};
 
 /// Operations that answer with something else than a value.
 const ELSEWHERE: &[&str] = &[
@@ -174,5 +177,52 @@ async fn contexts_say_what_they_can() {
     assert_eq!(wrong["http_status"], 401);
     let error = wire::operator(&platform, r#"{"actor": "a"}"#).unwrap_err();
     assert!(error.message().contains("missing field `reason`"), "{error}");
+    platform.close().await.unwrap();
+}
+
+/// What a request used is not lost with its answer: its error says it, and so does a stream before its error.
+#[tokio::test]
+async fn errors_of_models_say_what_was_spent() {
+    let down = || Error::new(ErrorKind::Unavailable, "down");
+    let replies = [Reply::Fail(down()), Reply::Break("The order ".into(), down()), Reply::Fail(down())];
+    let routing = serde_json::from_value(json!({"max_attempts": 1})).unwrap();
+    let model = Arc::new(ScriptedModel::new("m", replies));
+    let platform = Platform::builder().model("m", model).routing(routing).build().await.unwrap();
+    let acme = home(&platform, "acme").await;
+    let caller = Caller::Tenant(&acme.admin);
+    let ask =
+        json!({"model": "m", "messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]})
+            .to_string();
+    let said = |error: &Error| serde_json::from_str::<Value>(&wire::error_json(error)).unwrap();
+
+    let error = said(&wire::invoke(&platform, caller, "models.complete", &ask).await.unwrap_err());
+    assert_eq!((&error["code"], &error["spent"]["type"]), (&json!("unavailable"), &json!("spent")));
+    let attempts = error["spent"]["attempts"].as_array().unwrap();
+    assert_eq!((attempts.len(), &attempts[0]["model"]), (1, &json!("m")));
+    assert_eq!(error["context"].get("spent"), None);
+
+    let stream = wire::stream(&platform, caller, "models.stream", &ask).await.unwrap();
+    let mut items: Vec<Value> = Vec::new();
+    let error = loop {
+        match in_time(stream.next()).await {
+            Ok(item) => items.push(serde_json::from_str(&item.expect("an error is the end")).unwrap()),
+            Err(error) => break said(&error),
+        }
+    };
+    assert_eq!(items[0], json!({"type": "text", "text": "The order "}));
+    let spent = items.last().unwrap();
+    assert_eq!((&spent["type"], spent), (&json!("spent"), &error["spent"]));
+    assert!(
+        spent["usage"]["output_tokens"].as_u64().unwrap() > 0 && spent["cost_usd"].is_string(),
+        "{spent}"
+    );
+    assert_eq!(in_time(stream.next()).await.unwrap(), None);
+
+    let error = said(&wire::stream(&platform, caller, "models.stream", &ask).await.unwrap_err());
+    assert_eq!(error["spent"]["attempts"].as_array().unwrap().len(), 1);
+    // Where nobody was asked, nothing was spent.
+    let nobody = json!({"model": "x", "messages": []}).to_string();
+    let error = said(&wire::invoke(&platform, caller, "models.complete", &nobody).await.unwrap_err());
+    assert_eq!(error["spent"], Value::Null);
     platform.close().await.unwrap();
 }

@@ -263,6 +263,20 @@ impl ModelRegistry {
         &self.0.env
     }
 
+    /// The name the host registered a model by, or the one the catalogue has for it; `None` where neither knows it.
+    #[cfg(feature = "otel")]
+    pub(crate) fn label(&self, info: &ModelInfo) -> Option<String> {
+        fn has<M: Served + ?Sized>(models: &Kind<M>, info: &ModelInfo) -> bool {
+            models.own.values().any(|target| target.info.name == info.name)
+        }
+        let Inner { chat, embedding, rerank, catalog, .. } = &*self.0;
+        if has(chat, info) || has(embedding, info) || has(rerank, info) {
+            return Some(info.name.clone());
+        }
+        // Its own name, because others may lead to it, such as one for every day.
+        catalog.current().get(&info.provider, &info.name).map(|entry| entry.model.clone())
+    }
+
     /// The names of [`ModelRegistry::names`] and those of registered embedding and rerank models, with what they stand for
     /// and what is known of it. Makes no model.
     pub(crate) fn listed(&self) -> Vec<(String, ModelKind, ModelInfo)> {

@@ -14,6 +14,8 @@ mod bad_input;
 mod formats;
 #[path = "gateway/http.rs"]
 mod http_face;
+#[path = "gateway/load.rs"]
+mod load;
 #[path = "gateway/streams.rs"]
 mod streams;
 #[expect(dead_code, reason = "other tests use the rest of it")]

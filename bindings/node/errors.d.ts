@@ -1,6 +1,6 @@
 // One class per kind of error, under one base.
 
-import type { ErrorKind } from './types.js'
+import type { ErrorKind, SpentModelEvent } from './types.js'
 
 /** Every error of the package. */
 export class AgentProvisionError extends Error {
@@ -15,6 +15,8 @@ export class AgentProvisionError extends Error {
   readonly operation: string | null
   /** Facts about the failure. */
   readonly context: Readonly<Record<string, string>>
+  /** What a request to a model used before it failed. */
+  readonly spent: SpentModelEvent | null
   /** The status an HTTP service answers with. */
   readonly httpStatus: number
 }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use agentprovision_core::authz::PermissionRegistry;
 use agentprovision_core::context::{Credentials, RequestInfo};
+use agentprovision_core::model::ChatRequest;
 use agentprovision_core::run::{EventCursor, Run};
 use agentprovision_core::{Context, Error, ErrorKind, OperatorContext, Result, Retry};
 use futures_core::stream::BoxStream;
@@ -144,7 +145,9 @@ pub async fn stream(
             }
             "models.stream" => {
                 let given: args::ModelAsk = decode("the arguments of `models.stream`", arguments)?;
-                let answer = platform.models().stream(ctx, given.into()).await?;
+                let request: ChatRequest = given.into();
+                let log = request.log.clone();
+                let answer = views::spending(log, platform.models().stream(ctx, request)).await?;
                 Ok(JsonStream::new(views::model_events(answer)))
             }
             other => Err(Error::unsupported(format!("`{}` is not a stream", crate::decode::clip(other)))),
@@ -278,15 +281,21 @@ pub fn builder(
     Ok((config.into_builder_with(secret)?, permissions))
 }
 
-/// An error in JSON: `code`, `message`, `retryable`, `retry_after_ms`, `operation`, `context` and `http_status`. Its
+/// An error in JSON: `code`, `message`, `retryable`, `retry_after_ms`, `operation`, `context`, `http_status` and `spent`,
+/// which is what a request to a model used before it failed, as the last item of `models.stream` says it, or null. Its
 /// source is not in it.
 pub fn error_json(error: &Error) -> String {
     let after = match error.retry() {
         Retry::After(after) => Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
         Retry::Never | Retry::Exhausted => None,
     };
-    let context: serde_json::Map<String, Value> =
-        error.context().iter().map(|(key, value)| ((*key).to_owned(), Value::from(value.as_str()))).collect();
+    let (mut context, mut spent) = (serde_json::Map::new(), Value::Null);
+    for (key, value) in error.context() {
+        match serde_json::from_str(value) {
+            Ok(value) if *key == views::SPENT => spent = value,
+            _ => drop(context.insert((*key).to_owned(), Value::from(value.as_str()))),
+        }
+    }
     json!({
         "code": error.kind().code(),
         "message": error.message(),
@@ -295,6 +304,7 @@ pub fn error_json(error: &Error) -> String {
         "operation": error.operation(),
         "context": context,
         "http_status": error.kind().http_status(),
+        "spent": spent,
     })
     .to_string()
 }

@@ -5,7 +5,9 @@ use agentprovision_core::audit::merkle::TreeHash;
 use agentprovision_core::audit::{AuditEntry, Checkpoint, InclusionProof};
 use agentprovision_core::context::{Context, OperatorContext};
 use agentprovision_core::identity::User;
-use agentprovision_core::model::{ChatResponse, EmbedResponse, RerankResponse};
+use agentprovision_core::model::{
+    ChatRequest, ChatResponse, EmbedRequest, EmbedResponse, RerankRequest, RerankResponse,
+};
 use agentprovision_core::run::{Chain, SessionRecord};
 use agentprovision_core::tenant::Tenant;
 use agentprovision_core::usage::{Period, UsageEvent, UsageSummary};
@@ -203,13 +205,22 @@ operations! {
     "models.list" (tenant) args::Nothing => Vec<ModelEntry> { |p, ctx, _| p.models().list(ctx).await? }
     "models.explain" (tenant) args::ModelAsk => RouteDecision { |p, ctx, a| p.models().explain(ctx, &a.into()).await? }
     "models.complete" (tenant) args::ModelAsk => Answered<ChatResponse> {
-        |p, ctx, a| p.models().complete(ctx, a.into()).await?
+        |p, ctx, a| {
+            let request: ChatRequest = a.into();
+            views::spending(request.log.clone(), p.models().complete(ctx, request)).await?
+        }
     }
     "models.embed" (tenant) args::ModelEmbed => Answered<EmbedResponse> {
-        |p, ctx, a| p.models().embed(ctx, a.into()).await?
+        |p, ctx, a| {
+            let request: EmbedRequest = a.into();
+            views::spending(request.log.clone(), p.models().embed(ctx, request)).await?
+        }
     }
     "models.rerank" (tenant) args::ModelRerank => Answered<RerankResponse> {
-        |p, ctx, a| p.models().rerank(ctx, a.into()).await?
+        |p, ctx, a| {
+            let request: RerankRequest = a.into();
+            views::spending(request.log.clone(), p.models().rerank(ctx, request)).await?
+        }
     }
     "models.compare" (tenant) args::ModelCompare => Comparison {
         |p, ctx, a| { let (models, request, options) = a.parts()?; p.models().compare(ctx, &models, &request, options).await? }

@@ -5,7 +5,7 @@ use agentprovision_core::audit::{AuditEntry, AuditRecord};
 use agentprovision_core::event::{NumberedEvent, PlatformEvent};
 use agentprovision_core::id::{AgentId, ApiKeyId, ProjectId, RequestId, RunId, SessionId, TenantId, UserId};
 use agentprovision_core::identity;
-use agentprovision_core::model::{Attempt, ChatEvent, Continuation, FinishReason, Usage};
+use agentprovision_core::model::{Attempt, CallLog, ChatEvent, Continuation, FinishReason, Usage};
 use agentprovision_core::money::NanoUsd;
 use agentprovision_core::page::{Cursor, Page};
 use agentprovision_core::run::{self, Chain, ChainHash, JournalRow, RunStatus, RunTotals, StepError};
@@ -335,22 +335,49 @@ impl From<Spent> for ModelEvent {
     }
 }
 
-/// The pieces of an answer, and then what was spent.
+/// The pieces of an answer, and then what was spent, also when it broke off: before the error.
 pub(super) fn model_events(answer: ModelStream) -> impl Stream<Item = Result<ModelEvent>> + Send {
-    stream::unfold(Some(answer), |answer| async {
-        let mut answer = answer?;
+    enum At {
+        Answer(ModelStream),
+        Error(Error),
+    }
+    stream::unfold(Some(At::Answer(answer)), |at| async {
+        let mut answer = match at? {
+            At::Answer(answer) => answer,
+            At::Error(error) => return Some((Err(error), None)),
+        };
         loop {
             match answer.next().await {
                 Some(Ok(event)) => {
                     if let Some(event) = ModelEvent::of(event) {
-                        return Some((Ok(event), Some(answer)));
+                        return Some((Ok(event), Some(At::Answer(answer))));
                     }
                 }
-                Some(Err(error)) => return Some((Err(error), None)),
+                Some(Err(error)) => {
+                    let Some(spent) = answer.spent() else { return Some((Err(error), None)) };
+                    let error = with_spent(error, spent);
+                    return Some((Ok(spent.clone().into()), Some(At::Error(error))));
+                }
                 None => return Some((Ok(answer.spent()?.clone().into()), None)),
             }
         }
     })
+}
+
+/// The fact of an [`Error`] that says what was spent before it, in the form of the event.
+pub(super) const SPENT: &str = "spent";
+
+/// The same error with what was spent before it, where there was an attempt.
+pub(super) fn with_spent(error: Error, spent: &Spent) -> Error {
+    match serde_json::to_string(&ModelEvent::from(spent.clone())) {
+        Ok(text) if !spent.attempts.is_empty() => error.with_context(SPENT, text),
+        _ => error,
+    }
+}
+
+/// Waits for an answer; its error says what was spent, as the log of the request tells.
+pub(super) async fn spending<T>(log: CallLog, work: impl Future<Output = Result<T>>) -> Result<T> {
+    work.await.map_err(|error| with_spent(error, &Spent::of(&log)))
 }
 
 /// Who acts, for which tenant, with which grants.

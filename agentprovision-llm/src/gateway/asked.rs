@@ -1,7 +1,9 @@
 //! A request as it was read, whatever its format.
 
-use agentprovision_core::Result;
+use std::collections::HashMap;
+
 use agentprovision_core::model::{ChatRequest, Content, Message, Source, ToolRequest};
+use agentprovision_core::{Error, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
@@ -92,13 +94,49 @@ pub(super) fn tool_call(id: String, name: String, arguments: String) -> ToolRequ
     call
 }
 
-/// The tool whose call has this id, from the messages so far; empty where there is no such call.
-pub(super) fn tool_of(messages: &[Message], id: &str) -> String {
-    let calls = messages.iter().rev().filter_map(|message| match message {
-        Message::Assistant { tool_calls, .. } => Some(tool_calls),
-        _ => None,
-    });
-    calls.flatten().find(|call| call.id == id).map(|call| call.name.clone()).unwrap_or_default()
+/// The most messages and tool calls of a request, together.
+const MOST: usize = 250_000;
+
+/// The messages of a request as they are read.
+#[derive(Debug, Default)]
+pub(super) struct Conversation {
+    messages: Vec<Message>,
+    /// The tools that were called, by the id of the call.
+    tools: HashMap<String, String>,
+    calls: usize,
+}
+
+impl Conversation {
+    /// The next message.
+    ///
+    /// # Errors
+    /// `too_large`, when there are too many.
+    pub(super) fn push(&mut self, message: Message) -> Result<()> {
+        if let Message::Assistant { tool_calls, .. } = &message {
+            self.calls += tool_calls.len();
+            self.tools.extend(tool_calls.iter().map(|call| (call.id.clone(), call.name.clone())));
+        }
+        self.messages.push(message);
+        match self.messages.len() + self.calls > MOST {
+            true => {
+                Err(Error::too_large(format!("the request has more than {MOST} messages and tool calls")))
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// The next message, which is what a call gave; it names no tool where there is no such call so far.
+    ///
+    /// # Errors
+    /// As [`Conversation::push`].
+    pub(super) fn result(&mut self, call_id: String, content: String, is_error: bool) -> Result<()> {
+        let name = self.tools.get(&call_id).cloned().unwrap_or_default();
+        self.push(Message::Tool { call_id, name, content, is_error })
+    }
+
+    pub(super) fn finish(self) -> Vec<Message> {
+        self.messages
+    }
 }
 
 /// The schema of a tool that takes no input.
@@ -109,6 +147,29 @@ pub(super) fn no_input() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_conversation_has_an_end() {
+        let mut conversation = Conversation::default();
+        let call = |id: &str| tool_call(id.into(), "add".into(), "{}".into());
+        let (text, continuation) = (String::new(), None);
+        let tool_calls = vec![call("a"), call("b")];
+        conversation.push(Message::Assistant { text, tool_calls, continuation }).unwrap();
+        conversation.result("b".into(), "2".into(), false).unwrap();
+        conversation.result("c".into(), "3".into(), true).unwrap();
+        for _ in 5..MOST {
+            conversation.push(Message::user("")).unwrap();
+        }
+        assert!(
+            conversation.push(Message::user("")).unwrap_err().is(agentprovision_core::ErrorKind::TooLarge)
+        );
+        let result = |call_id: &str, name: &str, content: &str, is_error| {
+            let [call_id, name, content] = [call_id, name, content].map(str::to_owned);
+            Message::Tool { call_id, name, content, is_error }
+        };
+        let expected = [result("b", "add", "2", false), result("c", "", "3", true)];
+        assert_eq!(conversation.finish()[1..3], expected);
+    }
 
     #[test]
     fn files_come_as_addresses_or_bytes() {

@@ -4,8 +4,9 @@ use std::convert::Infallible;
 use std::fmt;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use agentprovision_core::{Error, Result};
+use agentprovision_core::{Env, Error, Result};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -13,7 +14,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use serde_json::Value;
 
-use super::load::Permit;
+use super::load::{Busy, Permit};
+use super::stall::Watched;
 use super::stream::SentEvents;
 
 /// The body of an answer: one piece, or a stream of events that ends the model's work when it is dropped.
@@ -21,7 +23,7 @@ pub struct GatewayBody(Inner);
 
 enum Inner {
     Whole(Bytes),
-    SentEvents(Box<SentEvents>),
+    SentEvents(Watched),
 }
 
 impl fmt::Debug for GatewayBody {
@@ -45,13 +47,20 @@ impl GatewayBody {
     }
 
     pub(super) fn events(events: SentEvents) -> Self {
-        Self(Inner::SentEvents(Box::new(events)))
+        Self(Inner::SentEvents(Watched::new(events)))
     }
 
     /// Counts the request as under way until a stream is over; a whole answer is over when it is there.
     pub(super) fn hold(&mut self, permit: Permit) {
         if let Inner::SentEvents(events) = &mut self.0 {
             events.hold(permit);
+        }
+    }
+
+    /// Ends a stream that nobody reads for so long, also when it is never polled again.
+    pub(super) fn watch(&mut self, env: &Env, limit: Duration) {
+        if let Inner::SentEvents(events) = &mut self.0 {
+            events.watch(env.clone(), limit);
         }
     }
 }
@@ -90,12 +99,22 @@ impl Body for GatewayBody {
 pub(super) enum BodyError {
     /// It is no JSON by its content type.
     MediaType,
+    /// It did not arrive in time.
+    Slow,
+    /// There is no room for it.
+    Busy(Busy),
     /// Anything else.
     Refused(Error),
 }
 
-/// Reads a JSON body of at most `limit` bytes; what is announced as longer is not read at all.
-pub(super) async fn read<B>(headers: &HeaderMap, body: B, limit: usize) -> Result<Value, BodyError>
+/// Reads a JSON body of at most `limit` bytes, for which the permit holds room; what is announced as longer is not read at
+/// all.
+pub(super) async fn read<B>(
+    headers: &HeaderMap,
+    body: B,
+    permit: &mut Permit,
+    limit: usize,
+) -> Result<Value, BodyError>
 where
     B: Body,
     B::Error: fmt::Display,
@@ -123,6 +142,7 @@ where
             if bytes.len().saturating_add(data.remaining()) > limit {
                 return Err(too_large());
             }
+            permit.hold(data.remaining()).map_err(BodyError::Busy)?;
             while data.has_remaining() {
                 let chunk = data.chunk();
                 bytes.extend_from_slice(chunk);

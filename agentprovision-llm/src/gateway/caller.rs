@@ -147,13 +147,11 @@ mod tests {
             &[][..],
             &[("authorization", "Basic k")],
             &[("x-api-key", " ")],
-            &[("authorization", "Bearer a"), ("x-api-key", "b")],
+            &[("authorization", "Bearer key-one"), ("x-api-key", "key-two")],
         ] {
             let error = credentials(&headers(bad)).unwrap_err();
-            assert!(
-                error.is(ErrorKind::Unauthenticated) && !error.message().contains('b') || bad.len() < 2,
-                "{error}"
-            );
+            assert!(error.is(ErrorKind::Unauthenticated), "{error:?}");
+            assert!(!format!("{error:?}").contains("key-"), "{error:?}");
         }
     }
 

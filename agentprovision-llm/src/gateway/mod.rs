@@ -33,6 +33,11 @@
 //! and is otherwise refused by name: nothing a caller asked for is left out silently. Hints that ask for nothing that
 //! changes an answer, such as `user` and `metadata`, are left out where they have no place.
 //!
+//! # Load
+//! [`GatewayConfig`] limits what is under way: of everybody, and of each tenant to about a half, so that one of them does
+//! not keep the others out. A body that does not arrive in time is given up, and so is a streamed answer that its client
+//! does not read. A request has 250,000 messages and tool calls at most.
+//!
 //! # Errors
 //! Each [`ErrorKind`] has a status and, in the shape of the request's format, a type and a code, so that the libraries
 //! raise their typed errors. Messages are this platform's; a provider's words are never among them. An error after a
@@ -53,6 +58,7 @@ mod models;
 mod opaque;
 mod responses;
 mod serve;
+mod stall;
 mod stream;
 
 pub use body::GatewayBody;
@@ -83,13 +89,32 @@ use load::Load;
 pub struct GatewayConfig {
     /// The largest body of a request, in bytes; default 32 MiB.
     pub max_body_bytes: usize,
+    /// How much the bodies of all requests under way may be together, in bytes; default 512 MiB. A tenant may have half of
+    /// it. More is refused with `503`, a tenant's with `429`.
+    pub max_bytes_under_way: usize,
     /// Requests under way at the same time, streams among them; default 1024. More are refused with `503`.
     pub max_requests: usize,
+    /// Those of one tenant; half of `max_requests` where absent. More are refused with `429`.
+    pub max_requests_per_tenant: Option<usize>,
+    /// How long the body of a request may take to arrive, in milliseconds; default 60,000. Then `408`.
+    pub body_timeout_ms: u64,
+    /// How long a client may leave a streamed answer unread that goes on, in milliseconds; default 60,000. The answer ends
+    /// after that time, or after twice of it at the latest. A model that takes its time is no client that does not read.
+    pub write_stall_timeout_ms: u64,
 }
+
+const MIB: usize = 1024 * 1024;
 
 impl Default for GatewayConfig {
     fn default() -> Self {
-        Self { max_body_bytes: 32 * 1024 * 1024, max_requests: 1024 }
+        Self {
+            max_body_bytes: 32 * MIB,
+            max_bytes_under_way: 512 * MIB,
+            max_requests: 1024,
+            max_requests_per_tenant: None,
+            body_timeout_ms: 60_000,
+            write_stall_timeout_ms: 60_000,
+        }
     }
 }
 
@@ -99,13 +124,28 @@ impl GatewayConfig {
     /// # Errors
     /// `invalid_input`, naming every wrong setting.
     pub fn check(&self) -> Result<()> {
-        let settings = [("max_body_bytes", self.max_body_bytes), ("max_requests", self.max_requests)];
-        let zero: Vec<String> = settings
-            .iter()
-            .filter(|(_, value)| *value == 0)
-            .map(|(name, _)| format!("`{name}` is 0"))
-            .collect();
-        if zero.is_empty() { Ok(()) } else { Err(Error::invalid(zero.join(", "))) }
+        let is_zero = [
+            ("max_body_bytes", self.max_body_bytes == 0),
+            ("max_bytes_under_way", self.max_bytes_under_way == 0),
+            ("max_requests", self.max_requests == 0),
+            ("max_requests_per_tenant", self.max_requests_per_tenant == Some(0)),
+            ("body_timeout_ms", self.body_timeout_ms == 0),
+            ("write_stall_timeout_ms", self.write_stall_timeout_ms == 0),
+        ];
+        let mut wrong: Vec<String> =
+            is_zero.iter().filter(|(_, zero)| *zero).map(|(name, _)| format!("`{name}` is 0")).collect();
+        if self.max_bytes_under_way > 0 && self.max_bytes_under_way / 2 < self.max_body_bytes {
+            wrong.push("`max_bytes_under_way` is less than twice `max_body_bytes`".into());
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(Error::invalid(wrong.join(", "))) }
+    }
+
+    fn limits(&self) -> load::Limits {
+        load::Limits {
+            requests: self.max_requests,
+            requests_of_tenant: self.max_requests_per_tenant.unwrap_or(self.max_requests.div_ceil(2)),
+            bytes: self.max_bytes_under_way,
+        }
     }
 }
 
@@ -160,7 +200,7 @@ impl GatewayBuilder {
     pub fn build(self) -> Result<Gateway> {
         let Self { auth, models, embeddings, directory, formats, config, env } = self;
         config.check()?;
-        let load = Load::new(config.max_requests);
+        let load = Load::new(config.limits());
         Ok(Gateway(Arc::new(Parts { auth, models, embeddings, directory, formats, config, env, load })))
     }
 }
@@ -179,7 +219,7 @@ struct Parts {
 /// The gateway: a [`tower::Service`] of HTTP requests. Cheap to clone; every clone is the same gateway.
 ///
 /// Dropping the future of a request, or the body of a streamed answer, drops the model's work at once: that is what a
-/// server does when its client goes away.
+/// server does when its client goes away. It is called within a tokio runtime.
 #[derive(Clone)]
 pub struct Gateway(Arc<Parts>);
 
@@ -237,10 +277,11 @@ where
 
 /// Refused for now, because of the gateway itself.
 fn busy(busy: load::Busy) -> Error {
-    let message = match busy {
-        load::Busy::Full => "the gateway is busy",
-        load::Busy::Draining => "the gateway is about to end",
+    let (kind, message) = match busy {
+        load::Busy::Full => (ErrorKind::Unavailable, "the gateway is busy"),
+        load::Busy::Tenant => (ErrorKind::RateLimited, "too much of this tenant's is under way"),
+        load::Busy::Draining => (ErrorKind::Unavailable, "the gateway is about to end"),
     };
     let second = std::time::Duration::from_secs(1);
-    Error::new(ErrorKind::Unavailable, message).with_retry(agentprovision_core::Retry::After(second))
+    Error::new(kind, message).with_retry(agentprovision_core::Retry::After(second))
 }

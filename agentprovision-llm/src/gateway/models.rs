@@ -1,16 +1,18 @@
 //! The models a caller may name: `GET /v1/models` and `GET /v1/models/{id}`, in one form that the libraries of OpenAI and
 //! of Anthropic both read.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use agentprovision_core::Result;
 use agentprovision_core::context::Context;
-use agentprovision_core::model::{ModelInfo, ModelResolver};
+use agentprovision_core::model::ModelInfo;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use crate::ModelRegistry;
-use crate::route::{Router, RoutingConfig};
+use crate::models::{ModelEntry, ModelKind, Models, entries};
+use crate::route::Router;
 
 /// Tells which models there are.
 #[async_trait]
@@ -22,51 +24,40 @@ pub trait ModelDirectory: fmt::Debug + Send + Sync + 'static {
     async fn list(&self, ctx: &Context) -> Result<Vec<ModelInfo>>;
 }
 
+/// Chat and embedding models: those of the host's own, and those the catalogue knows of the providers.
 #[async_trait]
 impl ModelDirectory for ModelRegistry {
     async fn list(&self, _ctx: &Context) -> Result<Vec<ModelInfo>> {
-        let catalog = self.catalog().current();
-        let info = |name: String| {
-            let known = name.split_once('/').and_then(|(provider, model)| {
-                catalog.get(provider, model)?;
-                Some(catalog.info(provider, model))
-            });
-            // A model of the host's own may have any name, also one with a slash.
-            let info = known.or_else(|| self.get(&name).ok().map(|model| model.info().clone()))?;
-            Some(ModelInfo { name, ..info })
-        };
-        Ok(self.names().into_iter().filter_map(info).collect())
+        Ok(named(self.listed()))
     }
 }
 
-/// Routes first, then the models behind them; those that the tenant may use.
+/// Routes first, then the chat and embedding models behind them; those that the tenant may use.
 #[async_trait]
 impl ModelDirectory for Router {
     async fn list(&self, ctx: &Context) -> Result<Vec<ModelInfo>> {
-        let config = self.config();
-        let models = self.registry().list(ctx).await?;
-        let allowed = |name: &str| {
-            let known = models.iter().find(|info| info.name == name).map(|info| info.provider.as_str());
-            let provider = known.or_else(|| name.split_once('/').map(|(provider, _)| provider));
-            config.allows(ctx.tenant(), name, provider.unwrap_or_default()).is_ok()
-        };
-        let route = |name: &String| {
-            let open = targets(&config, name).into_iter().any(allowed);
-            Some(self.resolve(name).ok()?.info().clone()).filter(|_| open)
-        };
-        let mut all: Vec<ModelInfo> = config.routes.keys().filter_map(route).collect();
-        let of_tenant = |info: &&ModelInfo| config.allows(ctx.tenant(), &info.name, &info.provider).is_ok();
-        all.extend(models.iter().filter(of_tenant).cloned());
-        Ok(all)
+        Ok(listed(entries(self, ctx)))
     }
 }
 
-/// The models a route leads to, through routes within it; the configuration was checked for circles.
-fn targets<'a>(config: &'a RoutingConfig, name: &'a str) -> Vec<&'a str> {
-    match config.routes.get(name) {
-        Some(route) => route.targets.iter().flat_map(|target| targets(config, &target.model)).collect(),
-        None => vec![name],
+/// As a [`Router`] lists them, for whoever may read them (`agents:read`).
+#[async_trait]
+impl ModelDirectory for Models {
+    async fn list(&self, ctx: &Context) -> Result<Vec<ModelInfo>> {
+        Ok(listed(Models::list(self, ctx).await?))
     }
+}
+
+fn listed(entries: Vec<ModelEntry>) -> Vec<ModelInfo> {
+    named(entries.into_iter().map(|entry| (entry.name, entry.kind, entry.info)))
+}
+
+/// Each name once, and those only that the gateway has a path for.
+fn named(models: impl IntoIterator<Item = (String, ModelKind, ModelInfo)>) -> Vec<ModelInfo> {
+    let mut seen = HashSet::new();
+    let models = models.into_iter().filter(|(_, kind, _)| *kind != ModelKind::Rerank);
+    let models = models.filter(|(name, ..)| seen.insert(name.clone()));
+    models.map(|(name, _, info)| ModelInfo { name, ..info }).collect()
 }
 
 /// One model. When it came to be is not known, which both formats write as the beginning of their time.

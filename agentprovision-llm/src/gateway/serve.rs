@@ -1,6 +1,7 @@
 //! The way of a request through the gateway: the same for every format.
 
 use std::fmt;
+use std::time::Duration;
 
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{ChatModel, RouteHints};
@@ -171,12 +172,8 @@ impl Gateway {
         let answer = self.answer(route, &head.headers, body, permit, &mut id).await;
         let mut response = answer.unwrap_or_else(|refused| match refused {
             Refused::Error(error) => failure::response(shape, &error, id.as_deref()),
-            Refused::MediaType => {
-                let error = Error::invalid("the body must have the content type `application/json`");
-                with_status(
-                    failure::response(shape, &error, id.as_deref()),
-                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                )
+            Refused::Status(status, error) => {
+                with_status(failure::response(shape, &error, id.as_deref()), status)
             }
         });
         name(&head.headers, id.as_deref(), response.headers_mut());
@@ -196,7 +193,7 @@ impl Gateway {
         route: Route,
         headers: &HeaderMap,
         body: B,
-        permit: Permit,
+        mut permit: Permit,
         id: &mut Option<String>,
     ) -> Result<Response<GatewayBody>, Refused>
     where
@@ -207,6 +204,7 @@ impl Gateway {
         let ctx = self.0.auth.authenticate(&caller::credentials(headers)?).await?;
         let ctx = ctx.with_info(caller::info(headers));
         *id = Some(ctx.request_id().to_string());
+        permit.assign(ctx.tenant()).map_err(busy)?;
         let caller = Caller { ctx, hints: caller::hints(headers)? };
         let face = match &route {
             Route::Models => return Ok(json(&models::all(&self.list(&caller.ctx).await?))),
@@ -216,9 +214,16 @@ impl Gateway {
             Route::Messages => Some(Face::Messages),
             Route::Embeddings | Route::Count | Route::Health => None,
         };
-        let body = body::read(headers, body, self.0.config.max_body_bytes).await?;
+        let (env, config) = (&self.0.env, &self.0.config);
+        let body = body::read(headers, body, &mut permit, config.max_body_bytes);
+        let in_time = env.timeout(Duration::from_millis(config.body_timeout_ms), body).await;
+        let body = in_time.unwrap_or(Err(BodyError::Slow))?;
         match face {
-            Some(face) => Ok(self.chat(face, caller, body, permit).await?),
+            Some(face) => {
+                let mut response = self.chat(face, caller, body, permit).await?;
+                response.body_mut().watch(env, Duration::from_millis(config.write_stall_timeout_ms));
+                Ok(response)
+            }
             None if route == Route::Count => Ok(self.count(body)?),
             None => Ok(self.embed(caller, body).await?),
         }
@@ -305,7 +310,8 @@ impl Gateway {
 /// Why there is no answer.
 enum Refused {
     Error(Error),
-    MediaType,
+    /// With a status that no kind of error has.
+    Status(StatusCode, Error),
 }
 
 impl From<Error> for Refused {
@@ -317,7 +323,15 @@ impl From<Error> for Refused {
 impl From<BodyError> for Refused {
     fn from(error: BodyError) -> Self {
         match error {
-            BodyError::MediaType => Self::MediaType,
+            BodyError::MediaType => {
+                let error = Error::invalid("the body must have the content type `application/json`");
+                Self::Status(StatusCode::UNSUPPORTED_MEDIA_TYPE, error)
+            }
+            BodyError::Slow => {
+                let error = Error::new(ErrorKind::DeadlineExceeded, "the body did not arrive in time");
+                Self::Status(StatusCode::REQUEST_TIMEOUT, error)
+            }
+            BodyError::Busy(reason) => Self::Error(busy(reason)),
             BodyError::Refused(error) => Self::Error(error),
         }
     }

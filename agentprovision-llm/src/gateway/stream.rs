@@ -91,6 +91,20 @@ impl SentEvents {
         self.permit = Some(permit);
     }
 
+    /// Ends the answer where it is. What held it is given back, to be dropped.
+    pub(super) fn cut(&mut self, error: &Error) -> (Option<ChatStream>, Option<Permit>) {
+        let held = (self.stream.take(), self.permit.take());
+        if held.0.is_some() {
+            self.encoder.fail(error, &mut self.out);
+        }
+        held
+    }
+
+    /// Whether there will be no more than what is written.
+    pub(super) fn is_over(&self) -> bool {
+        self.stream.is_none()
+    }
+
     /// The next piece of the body.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         while self.out.0.len() < PIECE {

@@ -120,7 +120,7 @@ impl Layers {
                 "`trace.capture_content` has no effect without telemetry, which only a host in Rust can give",
             ));
         }
-        router = router.layer(trace.clone()).embedding_layer(trace.clone()).rerank_layer(trace);
+        router = router.trace(trace);
         if let Some(guards) = guards {
             router = router.guards(guards);
         }

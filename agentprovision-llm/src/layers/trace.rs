@@ -81,6 +81,16 @@ impl TraceLayer {
         self.config.capture_content && !told
     }
 
+    /// The same layer, which has these names of models in metrics.
+    #[cfg(feature = "otel")]
+    pub(crate) fn names(
+        mut self,
+        names: impl Fn(&ModelInfo) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.telemetry = self.telemetry.map(|telemetry| telemetry.names(names));
+        self
+    }
+
     fn call(&self, operation: &'static str, ctx: &Context, info: &ModelInfo, log: &CallLog) -> Call {
         let span = tracing::info_span!(
             "request",

@@ -68,7 +68,7 @@ pub struct ModelEntry {
 }
 
 /// The names a tenant may use, by kind and name.
-pub(super) fn list(router: &Router, ctx: &Context) -> Vec<ModelEntry> {
+pub(crate) fn list(router: &Router, ctx: &Context) -> Vec<ModelEntry> {
     let (config, registry) = (router.config(), router.registry());
     let permits = |name: &str, info: &ModelInfo| config.allows(ctx.tenant(), name, &info.provider).is_ok();
     // Names that somebody asked for and that are neither registered nor known are that somebody's, so they stay out.

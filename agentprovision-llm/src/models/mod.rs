@@ -8,7 +8,10 @@ mod counted;
 mod entry;
 mod spend;
 mod stream;
+mod writer;
 
+#[cfg(feature = "gateway")]
+pub(crate) use entry::list as entries;
 pub use entry::{ModelEntry, ModelKind, ModelStatus};
 pub use spend::{Answered, Spent, UsageWriter};
 pub use stream::ModelStream;

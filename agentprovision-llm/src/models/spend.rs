@@ -1,13 +1,11 @@
 //! What requests used, from the attempt to the store.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentprovision_core::context::Context;
-use agentprovision_core::effect::{EffectStore, Effects, Guard};
-use agentprovision_core::id::TenantId;
+use agentprovision_core::effect::EffectStore;
 use agentprovision_core::model::{Attempt, CallLog, ChatStream, Usage};
 use agentprovision_core::money::NanoUsd;
 use agentprovision_core::usage::{Meter, UsageEvent};
@@ -18,15 +16,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::stream::ModelStream;
+use super::writer::{Bill, Writer};
 
 /// Requests under way at one time; more of them wait for their turn.
 const UNDER_WAY: usize = 16_384;
-/// Requests whose usage is written in one commit, at most.
-const AT_ONCE: usize = 256;
-/// How long requests under way may go on when a platform is closed.
-const GRACE: Duration = Duration::from_secs(10);
-/// How long they have to end once they were told.
-const LAST: Duration = Duration::from_secs(1);
 
 /// What a request used: all its attempts together.
 #[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
@@ -41,7 +34,8 @@ pub struct Spent {
 }
 
 impl Spent {
-    fn of(log: &CallLog) -> Self {
+    /// What the requests of a log used together. A request that failed has no answer to say so, but its log does.
+    pub fn of(log: &CallLog) -> Self {
         Self { attempts: log.attempts(), usage: log.usage(), cost_usd: log.cost().known() }
     }
 }
@@ -58,16 +52,8 @@ pub struct Answered<T> {
     pub spent: Spent,
 }
 
-/// What one request used, on its way to the store.
-struct Bill {
-    ctx: Context,
-    usage: Vec<UsageEvent>,
-    /// Who waits until it is written.
-    written: Option<oneshot::Sender<()>>,
-}
-
-/// Writes the usage of requests in the background: one task, which takes what waits into one commit. Cheap to clone; every
-/// clone is the same writer.
+/// Writes the usage of requests in the background: one task, which takes what waits into one commit. What the store does
+/// not take is kept and tried again. Cheap to clone; every clone is the same writer.
 #[derive(Clone, Debug)]
 pub struct UsageWriter {
     bills: mpsc::Sender<Bill>,
@@ -84,18 +70,22 @@ impl UsageWriter {
     pub fn start(store: Arc<dyn EffectStore>, env: Env) -> Self {
         let (bills, queue) = mpsc::channel(UNDER_WAY);
         let (closing, cutoff) = (CancellationToken::new(), CancellationToken::new());
-        let task = tokio::spawn(write(store, queue, env.clone(), closing.clone(), cutoff.clone()));
+        let task = tokio::spawn(Writer::new(store, env.clone()).run(queue, closing.clone(), cutoff.clone()));
         Self { bills, env, closing, cutoff, task: Arc::new(Mutex::new(Some(task))) }
     }
 
     /// Takes no more requests, waits a while for those under way, ends what is left, and returns when all is written that
-    /// was used. Closing twice is harmless. The store must be open until then.
+    /// was used, or when the store has refused it for too long. Closing twice is harmless, and so is giving up waiting: the
+    /// writing goes on, and another call waits for its end. The store must be open until then.
     pub async fn close(&self) {
         self.closing.cancel();
-        if let Some(task) = self.task.lock().await.take()
-            && let Err(error) = task.await
-        {
-            tracing::error!(%error, "the writer of usage was lost");
+        let mut task = self.task.lock().await;
+        if let Some(running) = task.as_mut() {
+            if let Err(error) = running.await {
+                tracing::error!(%error, "the writer of usage was lost");
+            }
+            // Only now: whoever stops waiting before leaves it to the next one.
+            *task = None;
         }
     }
 
@@ -160,12 +150,12 @@ impl Tab {
         }
     }
 
-    /// The request is over: returns when what it used is written.
+    /// The request is over: returns when what it used is written, or could not be at once and is tried again.
     pub(super) async fn end(mut self) -> Spent {
         let spent = Spent::of(&self.log);
         let (written, wait) = oneshot::channel();
         if self.send(Some(written)) {
-            // The writer says when it could not; then there is nothing to wait for.
+            // An error is that the store did not take it yet; an answer is not kept back for that.
             let _ = wait.await;
         }
         spent
@@ -180,7 +170,7 @@ impl Tab {
         if usage.is_empty() {
             return false;
         }
-        room.send(Bill { ctx: self.ctx.clone(), usage, written });
+        room.send(Bill::new(self.ctx.clone(), usage, written));
         true
     }
 
@@ -211,60 +201,5 @@ impl Tab {
 impl Drop for Tab {
     fn drop(&mut self) {
         self.send(None);
-    }
-}
-
-/// The task of a writer.
-async fn write(
-    store: Arc<dyn EffectStore>,
-    mut queue: mpsc::Receiver<Bill>,
-    env: Env,
-    closing: CancellationToken,
-    cutoff: CancellationToken,
-) {
-    let mut bills = Vec::new();
-    while closing
-        .run_until_cancelled(queue.recv_many(&mut bills, AT_ONCE))
-        .await
-        .is_some_and(|count| count > 0)
-    {
-        commit(&*store, &mut bills).await;
-    }
-    queue.close();
-    // The queue ends with the last request that is under way.
-    for limit in [GRACE, LAST] {
-        let over = env.monotonic().saturating_add(limit);
-        // Only the wait has a limit: what was taken from the queue is written.
-        loop {
-            let left = over.saturating_sub(env.monotonic());
-            match env.timeout(left, queue.recv_many(&mut bills, AT_ONCE)).await {
-                Some(0) => return,
-                Some(_) => commit(&*store, &mut bills).await,
-                None => break,
-            }
-        }
-        cutoff.cancel();
-    }
-    tracing::error!("requests to models were still under way when the platform closed; their usage is lost");
-}
-
-/// Writes bills, those of a tenant together.
-async fn commit(store: &dyn EffectStore, bills: &mut Vec<Bill>) {
-    let mut tenants: BTreeMap<TenantId, (Context, Vec<UsageEvent>)> = BTreeMap::new();
-    for bill in &mut *bills {
-        let (_, usage) = tenants.entry(bill.ctx.tenant()).or_insert_with(|| (bill.ctx.clone(), Vec::new()));
-        usage.append(&mut bill.usage);
-    }
-    for (tenant, (ctx, usage)) in tenants {
-        let requests = usage.iter().filter(|event| event.meter == Meter::LlmRequests).count();
-        let cost: NanoUsd = usage.iter().filter_map(|event| event.cost).sum();
-        let effects = Effects { guards: vec![Guard::TenantExists], usage, ..Effects::none() };
-        if let Err(error) = store.apply(&ctx, effects).await {
-            tracing::error!(%tenant, requests, %cost, ?error, "usage of models could not be written");
-        }
-    }
-    for written in bills.drain(..).filter_map(|bill| bill.written) {
-        // Whoever waited may be gone.
-        let _ = written.send(());
     }
 }

@@ -216,6 +216,15 @@ impl Core {
         self.config().any_target(name, &is)
     }
 
+    /// The name a model has in metrics; `None` for one that only callers name.
+    #[cfg(feature = "otel")]
+    pub(crate) fn label(&self, info: &ModelInfo) -> Option<String> {
+        match self.config().routes.contains_key(&info.name) {
+            true => Some(info.name.clone()),
+            false => self.registry.label(info),
+        }
+    }
+
     fn remember(&self, ctx: &Context, model: &str, hints: &RouteHints, who: Arc<str>) {
         if let Some(key) = &hints.affinity {
             self.warm.insert(warmth(ctx, model, key), who);

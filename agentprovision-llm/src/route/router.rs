@@ -22,7 +22,7 @@ use super::vectors::{RoutedEmbedder, RoutedReranker};
 use crate::clip;
 #[cfg(feature = "cache-semantic")]
 use crate::layers::SemanticCacheLayer;
-use crate::layers::{Answerer, CacheLayer, EmbeddingCacheLayer, GuardLayer, ValidateLayer};
+use crate::layers::{Answerer, CacheLayer, EmbeddingCacheLayer, GuardLayer, TraceLayer, ValidateLayer};
 use crate::registry::ModelRegistry;
 
 /// The most resolved names that are kept; names come from agents, so there is a limit.
@@ -157,6 +157,15 @@ impl RouterBuilder {
         self
     }
 
+    /// A trace around every model the router resolves, of every kind. Its metrics have names of routes and known models
+    /// alone, so that no caller can fill them with names of its own.
+    pub fn trace(mut self, trace: TraceLayer) -> Self {
+        let (chat, vectors) = (trace.clone(), trace.clone());
+        self.chat_layers.push((Arc::new(move |core, model| told(&chat, core).layer(model)), false));
+        self.embedding_layers.push(Arc::new(move |core, model| told(&vectors, core).layer(model)));
+        self.rerank_layer(trace)
+    }
+
     /// Guards around every model the router resolves, of every kind. Models that a configuration of theirs names judge by
     /// way of the router: with all its layers but guards, so that what they use is limited and counted as well.
     pub fn guards(mut self, guards: GuardLayer) -> Self {
@@ -253,6 +262,18 @@ impl RouterBuilder {
         }
         Ok(Router { core, faces: Arc::new(faces) })
     }
+}
+
+/// A trace that knows which names are no invention of a caller's.
+#[cfg(feature = "otel")]
+fn told(trace: &TraceLayer, core: &Arc<Core>) -> TraceLayer {
+    let core = Arc::clone(core);
+    trace.clone().names(move |info| core.label(info))
+}
+
+#[cfg(not(feature = "otel"))]
+fn told(trace: &TraceLayer, _: &Arc<Core>) -> TraceLayer {
+    trace.clone()
 }
 
 fn check(

@@ -19,6 +19,10 @@
 //! | `agentprovision.attempt.input_tokens` `.output_tokens` `.estimated` | attempt | what it used |
 //! | `agentprovision.attempt.time_to_first_chunk` | attempt | in seconds |
 //!
+//! Metrics are labelled with names of models that somebody decided on: of routes, of models the host registered, and of the
+//! catalogue. Any other name a caller of a [`Router`](crate::route::Router) asks for is `_OTHER` there, so that callers
+//! cannot make the metrics grow; spans have the name as it was asked for.
+//!
 //! `error.type` is the code of the [`ErrorKind`](agentprovision_core::ErrorKind), `cancelled` where the caller went away.
 //! A cancelled request has no error status: nothing failed.
 
@@ -68,7 +72,14 @@ pub const SCOPE: &str = "agentprovision";
 pub struct Telemetry {
     tracer: Option<Arc<BoxedTracer>>,
     instruments: Option<Arc<Instruments>>,
+    names: Option<Arc<Names>>,
 }
+
+/// The name a model has in metrics, where it has one.
+type Names = dyn Fn(&ModelInfo) -> Option<String> + Send + Sync;
+
+/// The convention's word for a value that is none of those one knows.
+const OTHER: &str = "_OTHER";
 
 impl fmt::Debug for Telemetry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,6 +116,15 @@ impl Telemetry {
     #[must_use]
     pub fn meter(mut self, meter: &Meter) -> Self {
         self.instruments = Some(Arc::new(Instruments::new(meter)));
+        self
+    }
+
+    /// The same with these names in metrics; every name where this is not called.
+    pub(crate) fn names(
+        mut self,
+        names: impl Fn(&ModelInfo) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.names = Some(Arc::new(names));
         self
     }
 
@@ -179,21 +199,30 @@ impl Telemetry {
     }
 
     fn begin(&self, operation: &'static str, ctx: &Context, info: &ModelInfo, start: Timestamp) -> Observed {
-        let labels = [
-            KeyValue::new(names::OPERATION_NAME, operation),
-            KeyValue::new(names::PROVIDER_NAME, names::provider(&info.provider)),
-            KeyValue::new(names::REQUEST_MODEL, info.name.clone()),
-        ];
+        let facts = |name: String| {
+            [
+                KeyValue::new(names::OPERATION_NAME, operation),
+                KeyValue::new(names::PROVIDER_NAME, names::provider(&info.provider)),
+                KeyValue::new(names::REQUEST_MODEL, name),
+            ]
+        };
         let context = self.tracer.as_ref().map(|tracer| {
             let parent = parent(ctx);
             let builder = tracer
                 .span_builder(format!("{operation} {}", info.name))
                 .with_kind(SpanKind::Client)
                 .with_start_time(system_time(start))
-                .with_attributes(labels.clone());
+                .with_attributes(facts(info.name.clone()));
             parent.with_span(tracer.build_with_context(builder, &parent))
         });
-        Observed::new(self.clone(), context, labels, start)
+        let known = match &self.names {
+            Some(names) if self.instruments.is_some() => names(info),
+            _ => Some(info.name.clone()),
+        };
+        // A name that only leads to a known one is the caller's too.
+        let is_known = known.as_ref() == Some(&info.name);
+        let labels = facts(known.unwrap_or_else(|| OTHER.to_owned()));
+        Observed::new(self.clone(), context, labels, is_known, start)
     }
 }
 

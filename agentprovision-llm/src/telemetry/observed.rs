@@ -19,6 +19,8 @@ pub(crate) struct Observed {
     context: Option<Context>,
     /// What every metric of the request is labelled with.
     labels: Vec<KeyValue>,
+    /// Whether the name of the model is among them; a provider may answer with the name it was asked for.
+    is_known: bool,
     start: Timestamp,
     /// The time to the last piece of the answer.
     last: Option<Duration>,
@@ -38,9 +40,10 @@ impl Observed {
         telemetry: Telemetry,
         context: Option<Context>,
         labels: [KeyValue; 3],
+        is_known: bool,
         start: Timestamp,
     ) -> Self {
-        Self { telemetry, context, labels: labels.into(), start, last: None }
+        Self { telemetry, context, labels: labels.into(), is_known, start, last: None }
     }
 
     /// Adds what the request says, where somebody records it.
@@ -67,7 +70,7 @@ impl Observed {
         let Some(instruments) = &self.telemetry.instruments else { return };
         match self.last.replace(now) {
             None => {
-                self.labels.extend(model.map(answered_by));
+                self.labels.extend(model.filter(|_| self.is_known).map(answered_by));
                 instruments.first_chunk.record(now.as_secs_f64(), &self.labels);
             }
             Some(last) => {
@@ -96,7 +99,8 @@ impl Observed {
     fn measure(&mut self, ended: &Ended<'_>) {
         let Some(instruments) = &self.telemetry.instruments else { return };
         if self.last.is_none() {
-            self.labels.extend(ended.answer.model.as_deref().map(answered_by));
+            let model = ended.answer.model.as_deref().filter(|_| self.is_known);
+            self.labels.extend(model.map(answered_by));
         }
         for (kind, tokens) in [
             ("input", ended.usage.and_then(|usage| usage.input_tokens)),

@@ -263,8 +263,13 @@ async fn errors_of_the_platform_have_the_statuses_of_the_formats() {
 #[test]
 fn settings_that_serve_nobody_are_all_named() {
     let config: GatewayConfig =
-        serde_json::from_value(json!({"max_requests": 0, "max_body_bytes": 0})).unwrap();
-    assert_eq!(config.check().unwrap_err().message(), "`max_body_bytes` is 0, `max_requests` is 0");
+        serde_json::from_value(json!({"max_requests": 0, "max_body_bytes": 0, "body_timeout_ms": 0}))
+            .unwrap();
+    let expected = "`max_body_bytes` is 0, `max_requests` is 0, `body_timeout_ms` is 0";
+    assert_eq!(config.check().unwrap_err().message(), expected);
+    let config: GatewayConfig = serde_json::from_value(json!({"max_body_bytes": 1 << 30})).unwrap();
+    let expected = "`max_bytes_under_way` is less than twice `max_body_bytes`";
+    assert_eq!(config.check().unwrap_err().message(), expected);
     let error = serde_json::from_value::<GatewayConfig>(json!({"max_request": 1})).unwrap_err();
     assert!(error.to_string().contains("unknown field `max_request`"), "{error}");
 }

@@ -5,12 +5,13 @@
 class AgentProvisionError extends Error {
   constructor(message, options = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
-    const { code, retryable = false, retryAfter = null, operation = null, context = {}, httpStatus } = options
+    const { code, retryable = false, retryAfter = null, operation = null, context = {}, spent = null, httpStatus } = options
     this.code = code ?? this.constructor.code ?? 'internal'
     this.retryable = retryable
     this.retryAfter = retryAfter
     this.operation = operation
     this.context = Object.freeze({ ...context })
+    this.spent = spent
     this.httpStatus = httpStatus ?? STATUS[this.code] ?? 500
   }
 }
@@ -50,8 +51,16 @@ function fromRecord(record, cause) {
   const Class = classes[code] ?? AgentProvisionError
   return new Class(message, {
     code, retryable, operation, context, httpStatus, cause,
+    spent: record.spent ? spentOf(record.spent) : null,
     retryAfter: after == null ? null : after / 1000,
   })
+}
+
+function spentOf(record) {
+  // Both know the errors here.
+  const { decode } = require('./json.cjs')
+  const shapes = require('./shapes.cjs')
+  return decode(JSON.stringify(record), shapes.of('models.stream').answer, 'what was spent')
 }
 
 /** Runs a native call that throws at once, and throws what it means. */

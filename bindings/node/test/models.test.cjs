@@ -48,6 +48,28 @@ test('a stream ends with what was spent', LIMIT, async (t) => {
   assert.equal((await platform.usage.summary(admin)).costUsd, spent.costUsd)
 })
 
+test('an error has what was spent, and a stream says it before', LIMIT, async (t) => {
+  const broken = { break: ['one ', down.fail] }
+  const platform = await open(t, { models: [scripted('m', down, broken)], routing: { maxAttempts: 1 } })
+  const { admin } = await home(platform)
+  await assert.rejects(platform.models.complete(admin, 'm', 'Count.'), (error) => {
+    assert.ok(error instanceof UnavailableError)
+    assert.deepEqual(error.spent.attempts.map(({ model, end }) => [model, end]), [['m', 'failed']])
+    return true
+  })
+  const events = []
+  const reading = async () => {
+    for await (const event of platform.models.stream(admin, 'm', 'Count.')) events.push(event)
+  }
+  await assert.rejects(reading, (error) => {
+    assert.deepEqual(events.at(-1), error.spent)
+    assert.equal(error.spent.type, 'spent')
+    assert.ok(Number(error.spent.costUsd) > 0)
+    return true
+  })
+  await assert.rejects(platform.models.complete(admin, 'x', 'Count.'), (error) => error instanceof NotFoundError && error.spent === null)
+})
+
 test('a loop that ends and a signal end the request, and what was used counts', LIMIT, async (t) => {
   const store = sqlite(folder(t))
   const platform = await Platform.open({ store, models: [scripted('m', { stall: 'and ' }, { stall: 'so ' }, { stall: 'on' })] })

@@ -79,6 +79,27 @@ async def test_a_stream_ends_with_what_was_spent() -> None:
         assert (await platform.usage.summary(acme.admin)).cost_usd == spent.cost_usd
 
 
+async def test_an_error_has_what_was_spent_and_a_stream_says_it_before() -> None:
+    down = UnavailableError("down")
+    model = scripted("m", testing.fail(down), testing.broken("one ", down))
+    async with Platform.open(models=[model], routing={"max_attempts": 1}) as platform:
+        acme = await home(platform)
+        with pytest.raises(UnavailableError) as failed:
+            await platform.models.complete(acme.ctx, "m", "Count.")
+        spent = failed.value.spent
+        assert isinstance(spent, ModelEventSpent)
+        assert [(attempt.model, attempt.end) for attempt in spent.attempts] == [("m", "failed")]
+        events = []
+        with pytest.raises(UnavailableError) as failed:
+            async for event in platform.models.stream(acme.ctx, "m", "Count."):
+                events.append(event)
+        assert events[-1] == failed.value.spent
+        assert isinstance(events[-1], ModelEventSpent) and (events[-1].cost_usd or 0) > 0
+        with pytest.raises(NotFoundError) as nobody:
+            await platform.models.complete(acme.ctx, "x", "Count.")
+        assert nobody.value.spent is None
+
+
 async def test_a_request_that_is_cancelled_ends_and_what_it_used_counts(tmp_path: Path) -> None:
     async with Platform.open(sqlite(tmp_path), models=[scripted("m", testing.stall("and "), testing.stall("so"))]) as platform:
         acme = await home(platform)

@@ -7,7 +7,7 @@ use agentprovision_core::model::{
 use serde_json::{Value, json};
 
 use super::Form;
-use crate::gateway::asked::{self, Asked};
+use crate::gateway::asked::{self, Asked, Conversation};
 use crate::gateway::fields::{Fields, objects};
 use crate::gateway::opaque;
 
@@ -35,10 +35,11 @@ pub(in crate::gateway) fn read(body: Value) -> Result<(Asked, Form)> {
         return Err(body.wrong("modalities", "the gateway answers with text"));
     }
     let messages = body.list("messages")?.ok_or_else(|| body.missing("messages"))?;
+    let mut conversation = Conversation::default();
     for message in objects("messages", messages)? {
-        let message = self::message(message, &request.messages)?;
-        request.messages.push(message);
+        self::message(message, &mut conversation)?;
     }
+    request.messages = conversation.finish();
     tools(&mut body, &mut request)?;
     request.temperature = body.number("temperature")?;
     let (new, old) = (body.count("max_completion_tokens")?, body.count("max_tokens")?);
@@ -136,7 +137,7 @@ fn tools(body: &mut Fields, request: &mut ChatRequest) -> Result<()> {
     Ok(())
 }
 
-fn message(mut message: Fields, before: &[Message]) -> Result<Message> {
+fn message(mut message: Fields, all: &mut Conversation) -> Result<()> {
     let role = message.required("role")?;
     let read = match role.as_str() {
         "system" | "developer" => {
@@ -144,12 +145,13 @@ fn message(mut message: Fields, before: &[Message]) -> Result<Message> {
             Message::System { text }
         }
         "user" => Message::User { content: content(&mut message)? },
-        "assistant" => return assistant(message),
+        "assistant" => return all.push(assistant(message)?),
         "tool" => {
             let call_id = message.required("tool_call_id")?;
             let content = texts(&mut message)?.ok_or_else(|| message.missing("content"))?;
             message.ignore(&["name"]);
-            Message::Tool { name: asked::tool_of(before, &call_id), call_id, content, is_error: false }
+            message.finish()?;
+            return all.result(call_id, content, false);
         }
         _ => {
             let known = "expected `system`, `developer`, `user`, `assistant` or `tool`";
@@ -157,7 +159,7 @@ fn message(mut message: Fields, before: &[Message]) -> Result<Message> {
         }
     };
     message.finish()?;
-    Ok(read)
+    all.push(read)
 }
 
 /// A model's message as an earlier answer had it: what else is in it was this gateway's own.

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::gateway::asked::{self, Asked};
+use crate::gateway::asked::{self, Asked, Conversation};
 use crate::gateway::fields::{Fields, objects, wrong};
 use crate::gateway::opaque;
 
@@ -39,14 +39,15 @@ pub(in crate::gateway) fn read(body: Value) -> Result<Asked> {
     if request.max_tokens == Some(0) {
         return Err(body.wrong("max_tokens", "expected at least 1"));
     }
-    let mut cache = Cache::default();
+    let (mut cache, mut conversation) = (Cache::default(), Conversation::default());
     if let Some(text) = system(&mut body, &mut cache)? {
-        request.messages.push(Message::system(text));
+        conversation.push(Message::system(text))?;
     }
     let messages = body.list("messages")?.ok_or_else(|| body.missing("messages"))?;
     for message in objects("messages", messages)? {
-        self::message(message, &mut request.messages, &mut cache)?;
+        self::message(message, &mut conversation, &mut cache)?;
     }
+    request.messages = conversation.finish();
     let parallel = tools(&mut body, &mut request, &mut cache)?;
     request.temperature = body.number("temperature")?;
     if let Some(list) = body.list("stop_sequences")? {
@@ -151,7 +152,7 @@ fn tools(body: &mut Fields, request: &mut ChatRequest, cache: &mut Cache) -> Res
     Ok(single)
 }
 
-fn message(mut message: Fields, all: &mut Vec<Message>, cache: &mut Cache) -> Result<()> {
+fn message(mut message: Fields, all: &mut Conversation, cache: &mut Cache) -> Result<()> {
     let role = message.required("role")?;
     let blocks = match message.take("content") {
         Some(Value::String(text)) => vec![json!({"type": "text", "text": text})],
@@ -162,13 +163,13 @@ fn message(mut message: Fields, all: &mut Vec<Message>, cache: &mut Cache) -> Re
     let place = message.place("content");
     match role.as_str() {
         "user" => user(objects(&place, blocks)?, all, cache)?,
-        "assistant" => all.push(assistant(&place, blocks, cache)?),
+        "assistant" => all.push(assistant(&place, blocks, cache)?)?,
         _ => return Err(message.wrong("role", "expected `user` or `assistant`")),
     }
     message.finish()
 }
 
-fn user(blocks: Vec<Fields>, all: &mut Vec<Message>, cache: &mut Cache) -> Result<()> {
+fn user(blocks: Vec<Fields>, all: &mut Conversation, cache: &mut Cache) -> Result<()> {
     let mut content = Vec::new();
     for mut block in blocks {
         cache.take(&mut block);
@@ -202,8 +203,7 @@ fn user(blocks: Vec<Fields>, all: &mut Vec<Message>, cache: &mut Cache) -> Resul
                 let call_id = block.required("tool_use_id")?;
                 let text = result(&mut block)?;
                 let is_error = block.flag("is_error")?.unwrap_or(false);
-                let name = asked::tool_of(all, &call_id);
-                all.push(Message::Tool { call_id, name, content: text, is_error });
+                all.result(call_id, text, is_error)?;
             }
             _ => {
                 let known = "expected `text`, `image`, `document` or `tool_result`";
@@ -214,7 +214,7 @@ fn user(blocks: Vec<Fields>, all: &mut Vec<Message>, cache: &mut Cache) -> Resul
         block.finish()?;
     }
     if !content.is_empty() {
-        all.push(Message::User { content });
+        all.push(Message::User { content })?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use agentprovision_core::model::{
 use serde_json::{Map, Value, json};
 
 use super::Form;
-use crate::gateway::asked::{self, Asked};
+use crate::gateway::asked::{self, Asked, Conversation};
 use crate::gateway::chat::{affinity, detail};
 use crate::gateway::fields::{Fields, objects};
 use crate::gateway::opaque;
@@ -50,21 +50,21 @@ pub(in crate::gateway) fn read(body: Value) -> Result<(Asked, Form)> {
     if body.flag("background")? == Some(true) {
         return Err(body.wrong("background", "the gateway answers while the caller waits"));
     }
+    let mut turns = Turns::default();
     if let Some(text) = body.text("instructions")? {
-        request.messages.push(Message::system(text));
+        turns.messages.push(Message::system(text))?;
     }
     match body.take("input") {
-        Some(Value::String(text)) => request.messages.push(Message::user(text)),
+        Some(Value::String(text)) => turns.messages.push(Message::user(text))?,
         Some(Value::Array(items)) => {
-            let mut turns = Turns { messages: request.messages, turn: None };
             for item in objects("input", items)? {
                 turns.item(item)?;
             }
-            request.messages = turns.finish();
         }
         Some(_) => return Err(body.wrong("input", "expected a string or a list of items")),
         None => return Err(body.missing("input")),
     }
+    request.messages = turns.finish()?;
     tools(&mut body, &mut request)?;
     request.temperature = body.number("temperature")?;
     request.max_tokens = body.count("max_output_tokens")?;
@@ -143,8 +143,9 @@ fn tools(body: &mut Fields, request: &mut ChatRequest) -> Result<()> {
 }
 
 /// The items of the input as messages: reasoning, text and calls that follow each other are one answer.
+#[derive(Default)]
 struct Turns {
-    messages: Vec<Message>,
+    messages: Conversation,
     turn: Option<Turn>,
 }
 
@@ -171,19 +172,17 @@ impl Turns {
                 Ok(())
             }
             "function_call_output" => {
-                self.end();
+                self.end()?;
                 let call_id = item.required("call_id")?;
                 let content = texts(&mut item, "output")?;
-                let name = asked::tool_of(&self.messages, &call_id);
-                self.messages.push(Message::Tool { call_id, name, content, is_error: false });
-                Ok(())
+                self.messages.result(call_id, content, false)
             }
             "reasoning" => {
                 let sealed = item.text("encrypted_content")?;
                 if let Some(found) = sealed.as_deref().and_then(opaque::open) {
                     // Another answer follows at once.
                     if self.turn.as_ref().is_some_and(|turn| turn.continuation.is_some()) {
-                        self.end();
+                        self.end()?;
                     }
                     self.turn().continuation = Some(found);
                 }
@@ -200,16 +199,21 @@ impl Turns {
         self.turn.get_or_insert_default()
     }
 
-    fn end(&mut self) {
-        let Some(Turn { texts, calls, continuation }) = self.turn.take() else { return };
-        if !texts.is_empty() || !calls.is_empty() || continuation.is_some() {
-            self.messages.push(Message::Assistant { text: texts.concat(), tool_calls: calls, continuation });
+    fn end(&mut self) -> Result<()> {
+        match self.turn.take() {
+            Some(Turn { texts, calls, continuation })
+                if !texts.is_empty() || !calls.is_empty() || continuation.is_some() =>
+            {
+                let text = texts.concat();
+                self.messages.push(Message::Assistant { text, tool_calls: calls, continuation })
+            }
+            _ => Ok(()),
         }
     }
 
-    fn finish(mut self) -> Vec<Message> {
-        self.end();
-        self.messages
+    fn finish(mut self) -> Result<Vec<Message>> {
+        self.end()?;
+        Ok(self.messages.finish())
     }
 
     fn message(&mut self, mut item: Fields) -> Result<()> {
@@ -229,9 +233,8 @@ impl Turns {
         };
         item.ignore(&["id", "status"]);
         item.finish()?;
-        self.end();
-        self.messages.push(read);
-        Ok(())
+        self.end()?;
+        self.messages.push(read)
     }
 }
 

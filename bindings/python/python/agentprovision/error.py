@@ -10,7 +10,10 @@ import asyncio
 import concurrent.futures
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from ._types import ModelEventSpent
 
 __all__ = [
     "AgentProvisionError",
@@ -65,6 +68,8 @@ class AgentProvisionError(Exception):
     """The operation that failed, such as `agents.deploy`."""
     context: Mapping[str, str]
     """Facts about the failure, safe to show."""
+    spent: ModelEventSpent | None
+    """What a request to a model used before it failed: `attempts`, `usage` and `cost_usd`."""
 
     def __init__(
         self,
@@ -74,6 +79,7 @@ class AgentProvisionError(Exception):
         retry_after: float | None = None,
         operation: str | None = None,
         context: Mapping[str, str] | None = None,
+        spent: ModelEventSpent | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -81,13 +87,14 @@ class AgentProvisionError(Exception):
         self.retry_after = retry_after
         self.operation = operation
         self.context = dict(context or {})
+        self.spent = spent
 
     def __str__(self) -> str:
         return self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = {"retryable": self.retryable, "retry_after": self.retry_after}
-        return (_rebuild, (type(self), self.message, {**state, "operation": self.operation, "context": self.context}))
+        names = ("retryable", "retry_after", "operation", "context", "spent")
+        return (_rebuild, (type(self), self.message, {name: getattr(self, name) for name in names}))
 
 
 def _rebuild(kind: type[AgentProvisionError], message: str, state: dict[str, Any]) -> AgentProvisionError:
@@ -357,7 +364,19 @@ def _from_native(text: str) -> AgentProvisionError:
         retry_after=None if after is None else after / 1000,
         operation=error["operation"],
         context=error["context"],
+        spent=_spent(error["spent"]),
     )
+
+
+def _spent(value: Any) -> ModelEventSpent | None:
+    if value is None:
+        return None
+    # Both know the errors here.
+    from ._codec import load
+    from ._types import ModelEventSpent
+
+    spent: ModelEventSpent = load(ModelEventSpent, value)
+    return spent
 
 
 def _kind_of(error: BaseException) -> str:
