@@ -56,9 +56,7 @@ async fn names_that_callers_invent_do_not_make_the_metrics_grow() {
         json!({"routes": {"support": {"targets": ["openai/ours"]}}, "max_attempts": 1}),
     )
     .unwrap();
-    let (layer, vectors) = (world.layer(false), world.layer(false));
-    let router =
-        Router::builder(registry).config(config).layer(layer).embedding_layer(vectors).build().unwrap();
+    let router = Router::builder(registry).config(config).trace(world.layer(false)).build().unwrap();
     let ask = async |name: &str| {
         let request = ChatRequest::new(name, vec![Message::user("hi")]);
         within(router.resolve(name).unwrap().complete(&world.ctx, request)).await.map(drop)
