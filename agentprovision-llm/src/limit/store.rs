@@ -126,24 +126,22 @@ impl StoreLedger {
         Ok(needs)
     }
 
-    /// Leases what is missing; whether there is anything new to try with. Only for who has the turn.
+    /// Leases what is missing. Only for who has the turn.
     ///
     /// # Errors
     /// `budget_exceeded` when the gate has no room, and whatever the gate fails with.
-    async fn lease(&self, leases: &Leases, wanted: Wanted<'_>) -> Result<bool> {
+    async fn lease(&self, leases: &Leases, wanted: Wanted<'_>) -> Result<()> {
         leases.state().end_windows(self.env.now());
         // What fails stays due, and is no business of this request.
         let _ = self.tell(leases, wanted.ctx.tenant(), FEW).await;
-        let mut new = false;
         for (limit, amount) in wanted.kept() {
             let now = self.env.now();
             let missing = self.missing(&leases.state(), wanted.ctx.tenant(), limit, amount, now);
             if missing > 0 {
                 self.lease_one(leases, wanted.ctx, limit, amount, missing).await?;
-                new = true;
             }
         }
-        Ok(new)
+        Ok(())
     }
 
     async fn lease_one(
@@ -285,24 +283,23 @@ impl Ledger for StoreLedger {
     ) -> Result<HoldId> {
         let leases = self.leases(ctx.tenant());
         let wanted = Wanted { ctx, limits, amounts: &amounts, ttl };
-        let refused = match self.try_now(&leases, wanted) {
-            Ok(held) => return Ok(held),
-            Err(refused) => refused,
-        };
+        if let Ok(held) = self.try_now(&leases, wanted) {
+            return Ok(held);
+        }
         if !self.needs_gate(&leases, wanted)? {
-            // It is a budget per minute that has no room.
-            return Err(refused);
+            // It is a budget per minute that has no room, or somebody has just given some back.
+            return self.try_now(&leases, wanted);
         }
         let _turn = leases.turn.lock().await;
         loop {
-            let refused = match self.try_now(&leases, wanted) {
-                Ok(held) => return Ok(held),
-                Err(refused) => refused,
-            };
-            // Whoever had the turn before may have found no room.
-            if !self.needs_gate(&leases, wanted)? || !self.lease(&leases, wanted).await? {
-                return Err(refused);
+            if let Ok(held) = self.try_now(&leases, wanted) {
+                return Ok(held);
             }
+            // Whoever had the turn before may have found no room.
+            if !self.needs_gate(&leases, wanted)? {
+                return self.try_now(&leases, wanted);
+            }
+            self.lease(&leases, wanted).await?;
         }
     }
 
