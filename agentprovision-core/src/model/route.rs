@@ -134,48 +134,65 @@ impl Attempt {
 /// A caller that must know what was spent on an answer it did not wait for puts a log of its own into the request and
 /// keeps a clone.
 #[derive(Clone, Default)]
-pub struct CallLog(Arc<Mutex<Vec<Attempt>>>);
+pub struct CallLog(Arc<Mutex<Entries>>);
+
+#[derive(Default)]
+struct Entries {
+    attempts: Vec<Attempt>,
+    kept: usize,
+}
 
 impl CallLog {
-    fn lock(&self) -> MutexGuard<'_, Vec<Attempt>> {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that every attempt of a request that begins will be noted here. Whoever makes attempts says so before the
+    /// first one: then a log without any means that nobody was asked, and not that nobody notes it.
+    pub fn keep(&self) {
+        self.lock().kept += 1;
+    }
+
+    /// How many requests said so far that they keep the log.
+    pub fn kept(&self) -> usize {
+        self.lock().kept
     }
 
     /// Notes an attempt that ended.
     pub fn push(&self, attempt: Attempt) {
-        self.lock().push(attempt);
+        self.lock().attempts.push(attempt);
     }
 
     /// The attempts so far, in the order they ended.
     pub fn attempts(&self) -> Vec<Attempt> {
-        self.lock().clone()
+        self.lock().attempts.clone()
     }
 
     /// How many attempts ended so far.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().attempts.len()
     }
 
     /// Whether no attempt ended so far.
     pub fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.lock().attempts.is_empty()
     }
 
     /// The token counts of all attempts together; `None` when nothing was billed.
     pub fn usage(&self) -> Option<Usage> {
-        self.lock().iter().filter_map(|attempt| attempt.usage).reduce(Usage::plus)
+        self.lock().attempts.iter().filter_map(|attempt| attempt.usage).reduce(Usage::plus)
     }
 
     /// What all attempts cost together.
     pub fn cost(&self) -> Cost {
         let cost = |attempt: &Attempt| Cost::from(attempt.cost);
-        self.lock().iter().map(cost).fold(Cost::Known(NanoUsd::ZERO), Cost::plus)
+        self.lock().attempts.iter().map(cost).fold(Cost::Known(NanoUsd::ZERO), Cost::plus)
     }
 }
 
 impl fmt::Debug for CallLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.lock().iter()).finish()
+        f.debug_list().entries(self.lock().attempts.iter()).finish()
     }
 }
 
@@ -219,6 +236,8 @@ mod tests {
         assert_eq!((log.len(), log.cost()), (3, Cost::Known(NanoUsd::from_nanos(12))));
         log.push(attempt(Some(usage), None));
         assert_eq!(log.cost(), Cost::Unknown);
+        log.clone().keep();
+        assert_eq!((log.kept(), CallLog::default().kept()), (1, 0));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tower::Layer;
 use super::metered::{Ask, Gate, Metered, Ticket};
 use crate::clip;
 use crate::limit::{
-    Amounts, Balance, Dimension, Hold, Ledger, Limit, Rules, Selector, Subject, Window, Zone,
+    Amounts, Balance, Dimension, Hold, Ledger, Limit, Named, Rules, Selector, Subject, Window, Zone,
 };
 use crate::route::{Problems, nearest};
 
@@ -104,7 +104,7 @@ pub enum UnknownPrice {
     Deny,
     /// It is let through, and costs the budget nothing.
     Allow,
-    /// It is taken to cost this much, in US dollars as decimal text.
+    /// Each attempt is taken to cost this much, in US dollars as decimal text.
     Reserve(NanoUsd),
 }
 
@@ -279,7 +279,8 @@ impl BudgetLayer {
         Ok(())
     }
 
-    /// The budgets a request to `model` would be under, with what is used of each.
+    /// The budgets a request to `model` would be under, with what is used of each. A model is named in full, as
+    /// `openai/gpt-4o`, and a route by its own name.
     ///
     /// # Errors
     /// `invalid_input` for a project's name that is none, and whatever the ledger fails with.
@@ -289,7 +290,8 @@ impl BudgetLayer {
         model: &str,
         route: &RouteHints,
     ) -> Result<Vec<(Limit, Balance)>> {
-        let subject = Subject { ctx, project: route.project.as_deref(), model };
+        let model = Named::text(model);
+        let subject = Subject { ctx, project: route.project.as_deref(), model: &model };
         let mut balances = Vec::new();
         for limit in self.gate.policy().limits(subject)? {
             let balance = self.gate.ledger.balance(ctx, &limit).await?;
@@ -338,7 +340,7 @@ impl Gate for BudgetGate {
     async fn enter(&self, ask: Ask<'_>) -> Result<Option<Box<dyn Ticket>>> {
         let policy = self.policy();
         let project = ask.route.project.as_deref();
-        let limits = policy.limits(Subject { ctx: ask.ctx, project, model: ask.model })?;
+        let limits = policy.limits(Subject { ctx: ask.ctx, project, model: &ask.model })?;
         if limits.is_empty() {
             return Ok(None);
         }
@@ -378,11 +380,15 @@ impl Ticket for Held {
         }
     }
 
-    fn settle(&mut self, mut actual: Amounts, unknown: bool) {
-        if unknown {
-            // What has no price came to what was reckoned with.
-            actual.cost = actual.cost.max(self.cost);
-        }
+    fn settle(&mut self, mut actual: Amounts, unpriced: u32) {
+        let each = match self.policy.unknown_price {
+            UnknownPrice::Allow => NanoUsd::ZERO,
+            UnknownPrice::Reserve(cost) => cost,
+            // It was let through, so it had a price then: it came to what was reckoned with.
+            UnknownPrice::Deny => self.cost,
+        };
+        let more = each.nanos().saturating_mul(i64::from(unpriced));
+        actual.cost = NanoUsd::from_nanos(actual.cost.nanos().saturating_add(more));
         if let Some(held) = self.held.take() {
             held.settle(actual);
         }

@@ -11,15 +11,16 @@ use agentprovision_core::clock::Timestamp;
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{
     CallLog, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest, EmbedResponse,
-    EmbeddingModel, ModelInfo, RerankModel, RerankRequest, RerankResponse, RouteHints, Usage,
+    EmbeddingModel, ModelInfo, RerankModel, RerankRequest, RerankResponse, RouteHints, ServiceTier, Usage,
 };
-use agentprovision_core::money::{Cost, NanoUsd};
+use agentprovision_core::money::NanoUsd;
 use agentprovision_core::{Env, ErrorKind, Result};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream, StreamExt};
+use serde_json::{Map, Value};
 
-use crate::limit::Amounts;
+use crate::limit::{Amounts, Named};
 use crate::route::{DEFAULT_OUTPUT, input_tokens};
 
 /// The tokens of so many bytes of text, from above.
@@ -79,8 +80,9 @@ pub(super) trait Ticket: Send + Sync + 'static {
     fn beat(&self) -> Option<Duration>;
     /// The request still goes on.
     fn extend(&self);
-    /// What it came to; called once. Where the cost is `unknown`, only what is known of it is in the amounts.
-    fn settle(&mut self, actual: Amounts, unknown: bool);
+    /// What it came to; called once. What is known of the cost is in the amounts; so many attempts without a price come
+    /// on top.
+    fn settle(&mut self, actual: Amounts, unpriced: u32);
 }
 
 /// A request that asks to be let through.
@@ -88,15 +90,15 @@ pub(super) trait Ticket: Send + Sync + 'static {
 pub(super) struct Ask<'a> {
     pub(super) ctx: &'a Context,
     pub(super) route: &'a RouteHints,
-    /// The model as it was named.
-    pub(super) model: &'a str,
+    /// The model that is asked for.
+    pub(super) model: Named<'a>,
     /// Those that may answer.
     pub(super) models: &'a [Arc<ModelInfo>],
     pub(super) size: Size,
 }
 
 /// How much a request may come to.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Size {
     /// The prompt in tokens, from above.
     pub(super) input: u64,
@@ -104,6 +106,49 @@ pub(super) struct Size {
     max_output: Option<u64>,
     /// Searches it may be billed as.
     searches: Option<u64>,
+    tier: Tier,
+}
+
+/// The service tier a request asks for.
+#[derive(Clone, Copy, Debug)]
+enum Tier {
+    One(ServiceTier),
+    /// The provider chooses.
+    Any,
+}
+
+impl Default for Tier {
+    fn default() -> Self {
+        Self::One(ServiceTier::Standard)
+    }
+}
+
+impl Tier {
+    /// What providers serve other than they were asked, the dearest of which counts.
+    const LIVE: [ServiceTier; 4] =
+        [ServiceTier::Standard, ServiceTier::Flex, ServiceTier::Priority, ServiceTier::Ultrafast];
+
+    /// By the fields of a provider's own in a request: a word, or with Bedrock a word within.
+    fn of(extra: &Map<String, Value>) -> Self {
+        let field = ["service_tier", "serviceTier"].into_iter().find_map(|name| extra.get(name));
+        let Some(field) = field.filter(|field| !field.is_null()) else { return Self::default() };
+        let word = field.as_str().or_else(|| field.get("type")?.as_str());
+        word.and_then(ServiceTier::from_wire).map_or(Self::Any, Self::One)
+    }
+
+    const fn asked(self) -> Option<ServiceTier> {
+        match self {
+            Self::One(tier) => Some(tier),
+            Self::Any => None,
+        }
+    }
+
+    fn tiers(&self) -> &[ServiceTier] {
+        match self {
+            Self::One(tier) => std::slice::from_ref(tier),
+            Self::Any => &Self::LIVE,
+        }
+    }
 }
 
 impl Ask<'_> {
@@ -130,12 +175,18 @@ impl Ask<'_> {
         let mut most = NanoUsd::ZERO;
         for info in self.models {
             let cost = match &info.price {
-                Some(price) => price.at_most(&Usage {
-                    input_tokens: Some(self.size.input),
-                    output_tokens: Some(self.output_of(info)),
-                    search_units: self.size.searches,
-                    ..Usage::default()
-                }),
+                Some(price) => {
+                    let with = |tier: &ServiceTier| {
+                        price.at_most(&Usage {
+                            input_tokens: Some(self.size.input),
+                            output_tokens: Some(self.output_of(info)),
+                            search_units: self.size.searches,
+                            service_tier: Some(*tier),
+                            ..Usage::default()
+                        })
+                    };
+                    self.size.tier.tiers().iter().map(with).max().unwrap_or(NanoUsd::ZERO)
+                }
                 None => unknown(info)?,
             };
             most = most.max(cost);
@@ -189,8 +240,8 @@ struct Open {
     /// What was reckoned with.
     size: Size,
     log: CallLog,
-    /// Attempts in the log that are not this request's.
-    earlier: usize,
+    /// Attempts in the log that are not this request's, and requests that kept it before.
+    earlier: (usize, usize),
     stage: Stage,
     usage: Option<Usage>,
     /// Bytes of the answer so far.
@@ -214,29 +265,33 @@ impl Open {
         }
     }
 
-    fn actual(&self) -> (Amounts, Cost) {
+    /// What it came to, and how many attempts of it have no price.
+    fn actual(&self) -> (Amounts, u32) {
         let attempts = self.log.attempts();
-        let ours = attempts.get(self.earlier..).unwrap_or_default();
-        let (usage, cost) = if ours.is_empty() {
-            self.counted()
+        let (earlier, kept) = self.earlier;
+        let ours = attempts.get(earlier..).unwrap_or_default();
+        let (usage, costs) = if ours.is_empty() && self.log.kept() == kept {
+            let (usage, cost) = self.counted();
+            (usage, vec![cost])
         } else {
+            // Of a request that nobody was asked for there is none.
             let usage = ours.iter().filter_map(|attempt| attempt.usage).reduce(Usage::plus);
-            let costs = ours.iter().map(|attempt| Cost::from(attempt.cost));
-            (usage.unwrap_or_default(), costs.fold(Cost::Known(NanoUsd::ZERO), Cost::plus))
+            (usage.unwrap_or_default(), ours.iter().map(|attempt| attempt.cost).collect())
         };
         let amounts = Amounts {
             requests: 1,
             input_tokens: usage.input_tokens.unwrap_or(0),
             output_tokens: usage.output_tokens.unwrap_or(0),
-            cost: cost.known().unwrap_or(NanoUsd::ZERO),
+            cost: costs.iter().flatten().copied().sum(),
         };
-        (amounts, cost)
+        let unpriced = costs.iter().filter(|cost| cost.is_none()).count();
+        (amounts, u32::try_from(unpriced).unwrap_or(u32::MAX))
     }
 
     /// What a model came to that keeps no log of attempts.
-    fn counted(&self) -> (Usage, Cost) {
+    fn counted(&self) -> (Usage, Option<NanoUsd>) {
         let usage = match (self.stage, self.usage) {
-            (Stage::Refused, _) => return (Usage::default(), Cost::Known(NanoUsd::ZERO)),
+            (Stage::Refused, _) => return (Usage::default(), Some(NanoUsd::ZERO)),
             (Stage::Answered, Some(usage)) => usage,
             // Without counts, or with those of an answer that went on: what is known from outside, from above.
             (stage, usage) => {
@@ -251,19 +306,20 @@ impl Open {
                     input_tokens: Some(usage.input_tokens.unwrap_or(self.size.input)),
                     output_tokens: Some(usage.output_tokens.unwrap_or(0).max(written)),
                     search_units: usage.search_units.or(self.size.searches),
+                    service_tier: usage.service_tier.or(self.size.tier.asked()),
                     ..usage
                 }
             }
         };
-        (usage, Cost::from(self.inner.info().cost(&usage, self.started)))
+        (usage, self.inner.info().cost(&usage, self.started))
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         if let Some(mut ticket) = self.ticket.take() {
-            let (actual, cost) = self.actual();
-            ticket.settle(actual, cost == Cost::Unknown);
+            let (actual, unpriced) = self.actual();
+            ticket.settle(actual, unpriced);
         }
     }
 }
@@ -298,9 +354,17 @@ impl Metered {
         Arc::new(MeteredReranker { model: inner, shared })
     }
 
-    async fn enter(&self, ctx: &Context, route: &RouteHints, log: &CallLog, size: Size) -> Result<Open> {
+    async fn enter(
+        &self,
+        ctx: &Context,
+        asked: &str,
+        route: &RouteHints,
+        log: &CallLog,
+        size: Size,
+    ) -> Result<Open> {
         let models = self.inner.answerers(ctx, route);
-        let ask = Ask { ctx, route, model: &self.inner.info().name, models: &models, size };
+        let model = Named::of(self.inner.info(), &models, asked);
+        let ask = Ask { ctx, route, model, models: &models, size };
         let ticket = self.gate.enter(ask).await?;
         Ok(Open {
             ticket,
@@ -308,7 +372,7 @@ impl Metered {
             started: self.env.now(),
             size,
             log: log.clone(),
-            earlier: log.len(),
+            earlier: (log.len(), log.kept()),
             stage: Stage::Asked,
             usage: None,
             written: 0,
@@ -319,8 +383,13 @@ impl Metered {
         if let Some(most) = self.gate.max_output() {
             request.max_tokens = Some(request.max_tokens.map_or(most, |wanted| wanted.min(most)));
         }
-        let size = Size { input: input_tokens(request), max_output: request.max_tokens, ..Size::default() };
-        self.enter(ctx, &request.route, &request.log, size).await
+        let size = Size {
+            input: input_tokens(request),
+            max_output: request.max_tokens,
+            searches: None,
+            tier: Tier::of(&request.extra),
+        };
+        self.enter(ctx, &request.model, &request.route, &request.log, size).await
     }
 
     /// Waits for an answer, and says meanwhile that the request goes on.
@@ -405,8 +474,8 @@ impl EmbeddingModel for MeteredEmbedding {
 
     async fn embed(&self, ctx: &Context, request: EmbedRequest) -> Result<EmbedResponse> {
         let input = request.inputs.iter().map(|text| tokens(text.len() as u64)).sum();
-        let size = Size { input, max_output: Some(0), ..Size::default() };
-        let mut open = self.shared.enter(ctx, &request.route, &request.log, size).await?;
+        let size = Size { input, max_output: Some(0), searches: None, tier: Tier::of(&request.extra) };
+        let mut open = self.shared.enter(ctx, &request.model, &request.route, &request.log, size).await?;
         let answer = self.shared.until(&open, self.model.embed(ctx, request)).await;
         match &answer {
             Ok(answer) => {
@@ -437,9 +506,13 @@ impl RerankModel for MeteredReranker {
     }
 
     async fn rerank(&self, ctx: &Context, request: RerankRequest) -> Result<RerankResponse> {
-        let size =
-            Size { input: rerank_tokens(&request), max_output: Some(0), searches: Some(searches(&request)) };
-        let mut open = self.shared.enter(ctx, &request.route, &request.log, size).await?;
+        let size = Size {
+            input: rerank_tokens(&request),
+            max_output: Some(0),
+            searches: Some(searches(&request)),
+            tier: Tier::of(&request.extra),
+        };
+        let mut open = self.shared.enter(ctx, &request.model, &request.route, &request.log, size).await?;
         let answer = self.shared.until(&open, self.model.rerank(ctx, request)).await;
         match &answer {
             Ok(answer) => {

@@ -317,16 +317,10 @@ impl RateGate {
         }
     }
 
-    /// The refusal of somebody who found too many waiting, with what is known now.
+    /// The refusal of somebody who found too many waiting, with what is known now. It takes nothing, also where there is
+    /// room: others wait for it.
     fn now(&self, tenant: TenantId, rates: &[Rate], amounts: &Amounts, before: Refused) -> Error {
-        match self.buckets.take(tenant, rates, amounts) {
-            Ok(held) => {
-                // Others wait for this room.
-                self.buckets.settle(held, &Amounts::default());
-                too_fast(&before)
-            }
-            Err(refused) => too_fast(&refused),
-        }
+        too_fast(&self.buckets.check(tenant, rates, amounts).err().unwrap_or(before))
     }
 }
 
@@ -339,7 +333,7 @@ impl Gate for RateGate {
     async fn enter(&self, ask: Ask<'_>) -> Result<Option<Box<dyn Ticket>>> {
         let policy = Arc::clone(&self.policy.lock().unwrap_or_else(PoisonError::into_inner));
         let project = ask.route.project.as_deref();
-        let rules = policy.rules.of(Subject { ctx: ask.ctx, project, model: ask.model })?;
+        let rules = policy.rules.of(Subject { ctx: ask.ctx, project, model: &ask.model })?;
         if rules.is_empty() {
             return Ok(None);
         }
@@ -374,7 +368,7 @@ impl Ticket for Taken {
 
     fn extend(&self) {}
 
-    fn settle(&mut self, actual: Amounts, _: bool) {
+    fn settle(&mut self, actual: Amounts, _: u32) {
         if let Some(held) = self.held.take() {
             self.buckets.settle(held, &actual);
         }

@@ -132,8 +132,10 @@ impl Bucket {
     /// Takes the last share away again, in the step that added it.
     fn undo(&mut self, share: Share) {
         self.level = self.level.saturating_sub(share.left);
-        if let Some(last) = self.shares.back_mut() {
-            last.left = last.left.saturating_sub(share.left);
+        match self.shares.back_mut() {
+            Some(last) if last.number == share.number => drop(self.shares.pop_back()),
+            Some(merged) => merged.left = merged.left.saturating_sub(share.left),
+            None => {}
         }
     }
 
@@ -169,17 +171,58 @@ impl Buckets {
     /// # Errors
     /// [`Refused`]: by the limit the work never fits into, or else by the one that takes longest to have room.
     pub fn take(&self, tenant: TenantId, rates: &[Rate], amounts: &Amounts) -> Result<RateHold, Refused> {
-        let mut hold = RateHold { tenant, parts: Vec::with_capacity(rates.len()) };
+        let now = self.env.monotonic().as_nanos();
+        match self.shard(tenant).as_deref_mut() {
+            Some(shard) => shard.take(now, tenant, rates, amounts),
+            None => Ok(RateHold { tenant, parts: Vec::new() }),
+        }
+    }
+
+    /// Whether there is room at the moment; takes nothing.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub fn check(&self, tenant: TenantId, rates: &[Rate], amounts: &Amounts) -> Result<(), Refused> {
         let now = self.env.monotonic().as_nanos();
         let mut shard = self.shard(tenant);
-        let Some(shard) = shard.as_deref_mut() else { return Ok(hold) };
-        shard.tidy(now);
+        let Some(shard) = shard.as_deref_mut() else { return Ok(()) };
+        let held = shard.take(now, tenant, rates, amounts)?;
+        shard.undo(&held.parts);
+        Ok(())
+    }
+
+    /// Corrects what was taken to what was used; a request stays a request. Of what was taken too much, only what has not
+    /// run out since is given back: the rest was never in anybody's way any more, and giving it back would let others
+    /// through twice.
+    pub fn settle(&self, hold: RateHold, actual: &Amounts) {
+        let now = self.env.monotonic().as_nanos();
+        let mut shard = self.shard(hold.tenant);
+        let Some(shard) = shard.as_deref_mut() else { return };
+        for part in &hold.parts {
+            let Some(bucket) = shard.buckets.get_mut(&part.key) else { continue };
+            bucket.run_out(now, bucket.rate);
+            shard.last += 1;
+            bucket.correct(part.share, u128::from(actual.get(part.key.2)) * UNIT, shard.last);
+        }
+    }
+}
+
+impl Shard {
+    fn take(
+        &mut self,
+        now: u128,
+        tenant: TenantId,
+        rates: &[Rate],
+        amounts: &Amounts,
+    ) -> Result<RateHold, Refused> {
+        self.tidy(now);
+        let mut hold = RateHold { tenant, parts: Vec::with_capacity(rates.len()) };
         let mut refused: Option<(&Rate, Option<u128>)> = None;
         for rate in rates {
             let taken = u128::from(amounts.get(rate.dimension)) * UNIT;
             let key = (tenant, rate.scope.clone(), rate.dimension);
             let bucket =
-                shard.buckets.entry(key.clone()).or_insert_with(|| Bucket { at: now, ..Bucket::default() });
+                self.buckets.entry(key.clone()).or_insert_with(|| Bucket { at: now, ..Bucket::default() });
             bucket.run_out(now, rate.per_minute);
             let room = u128::from(rate.burst) * UNIT;
             let wait = if taken > room || rate.per_minute == 0 {
@@ -199,42 +242,31 @@ impl Buckets {
                 }
                 continue;
             }
-            shard.last += 1;
+            self.last += 1;
             let fixed = rate.dimension == Dimension::Requests;
-            let share = Share { number: shard.last, fixed, left: taken };
+            let share = Share { number: self.last, fixed, left: taken };
             bucket.add(share);
             hold.parts.push(Part { key, share });
         }
         match refused {
             None => Ok(hold),
             Some((rate, wait)) => {
-                for part in &hold.parts {
-                    if let Some(bucket) = shard.buckets.get_mut(&part.key) {
-                        bucket.undo(part.share);
-                    }
-                }
+                self.undo(&hold.parts);
                 let wait = wait.map(|wait| Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX)));
                 Err(Refused { rate: rate.clone(), wait })
             }
         }
     }
 
-    /// Corrects what was taken to what was used; a request stays a request. Of what was taken too much, only what has not run out since is given
-    /// back: the rest was never in anybody's way any more, and giving it back would let others through twice.
-    pub fn settle(&self, hold: RateHold, actual: &Amounts) {
-        let now = self.env.monotonic().as_nanos();
-        let mut shard = self.shard(hold.tenant);
-        let Some(shard) = shard.as_deref_mut() else { return };
-        for part in &hold.parts {
-            let Some(bucket) = shard.buckets.get_mut(&part.key) else { continue };
-            bucket.run_out(now, bucket.rate);
-            shard.last += 1;
-            bucket.correct(part.share, u128::from(actual.get(part.key.2)) * UNIT, shard.last);
+    /// Takes shares away again in the step that added them, the last one first.
+    fn undo(&mut self, parts: &[Part]) {
+        for part in parts.iter().rev() {
+            if let Some(bucket) = self.buckets.get_mut(&part.key) {
+                bucket.undo(part.share);
+            }
         }
     }
-}
 
-impl Shard {
     /// Forgets empty buckets each time their number has doubled; an empty one is as good as none.
     fn tidy(&mut self, now: u128) {
         if self.buckets.len() > self.tidy_at.max(FEW) {

@@ -80,36 +80,47 @@ impl Account {
 }
 
 impl Tenant {
-    /// The account of a limit, in the window that `now` is in. A clock that goes back opens no earlier window again.
-    fn account(&mut self, limit: &Limit, now: Timestamp) -> (&mut Account, Key) {
+    /// The account of a limit, in the window that `now` is in, and whether it is a new one. A clock that goes back opens
+    /// no earlier window again.
+    fn account(&mut self, limit: &Limit, now: Timestamp) -> (&mut Account, Key, bool) {
         let key = (limit.scope.clone(), limit.dimension, limit.window);
         let fresh = |now| Account { ends: limit.window.period(now, &limit.zone).end, spent: 0, reserved: 0 };
-        let account = self.accounts.entry(key.clone()).or_insert_with(|| fresh(now));
+        let mut new = false;
+        let account = self.accounts.entry(key.clone()).or_insert_with(|| {
+            new = true;
+            fresh(now)
+        });
         if account.ends <= now {
             *account = fresh(now);
         }
-        (account, key)
+        (account, key, new)
     }
 
-    /// Holds all or nothing; the error is of the budget that is closed the longest.
+    /// Holds all or nothing; the error is of the budget that is closed the longest. A refusal leaves no account behind:
+    /// names come from requests.
     fn take(&mut self, limits: &[Limit], amounts: &Amounts, now: Timestamp) -> Result<Vec<Part>> {
         let mut parts = Vec::with_capacity(limits.len());
+        let mut opened = Vec::new();
         let mut refused: Option<(&Limit, u64, Timestamp)> = None;
         for limit in limits {
             let amount = amounts.get(limit.dimension);
-            let (account, key) = self.account(limit, now);
+            let (account, key, new) = self.account(limit, now);
             let ends = if amount > limit.most { Timestamp::from_micros(i64::MAX) } else { account.ends };
             if account.has_room(amount, limit.most) {
                 account.reserved = account.reserved.saturating_add(amount);
-                parts.push(Part { key, ends: account.ends, amount, most: limit.most });
+                parts.push(Part { key: key.clone(), ends: account.ends, amount, most: limit.most });
             } else if refused.is_none_or(|(_, _, longest)| ends > longest) {
                 refused = Some((limit, amount, ends));
+            }
+            if new {
+                opened.push(key);
             }
         }
         match refused {
             None => Ok(parts),
             Some((limit, amount, ends)) => {
                 parts.iter().for_each(|part| self.free(part));
+                opened.iter().for_each(|key| _ = self.accounts.remove(key));
                 Err(no_room(limit, amount, ends, now))
             }
         }
@@ -191,9 +202,18 @@ impl MemoryLedger {
         let number = shard.last + 1;
         let tenant_ = shard.tenants.entry(tenant).or_default();
         tenant_.tidy(now);
-        let parts = match tenant_.take(limits, &amounts, now) {
-            Err(_) if tenant_.expire(now, monotonic) => tenant_.take(limits, &amounts, now)?,
-            taken => taken?,
+        let taken = match tenant_.take(limits, &amounts, now) {
+            Err(_) if tenant_.expire(now, monotonic) => tenant_.take(limits, &amounts, now),
+            taken => taken,
+        };
+        let parts = match taken {
+            Ok(parts) => parts,
+            Err(refused) => {
+                if tenant_.accounts.is_empty() && tenant_.holds.is_empty() {
+                    shard.tenants.remove(&tenant);
+                }
+                return Err(refused);
+            }
         };
         let expires = monotonic.saturating_add(ttl);
         tenant_.expires = if tenant_.holds.is_empty() { expires } else { tenant_.expires.min(expires) };

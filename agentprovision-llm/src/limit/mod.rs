@@ -17,6 +17,7 @@
 
 mod bucket;
 mod hold;
+mod lease;
 mod memory;
 mod rules;
 mod store;
@@ -28,7 +29,7 @@ pub use bucket::{Buckets, Rate, RateHold, Refused};
 pub use hold::Hold;
 pub use memory::MemoryLedger;
 pub use rules::Selector;
-pub(crate) use rules::{Rules, Subject};
+pub(crate) use rules::{Named, Rules, Subject};
 pub use store::StoreLedger;
 pub use window::{Window, Zone};
 
@@ -58,7 +59,7 @@ pub enum Scope {
     Agent(AgentId),
     /// An API key.
     Key(ApiKeyId),
-    /// A model, by the name it is asked for.
+    /// A model, by its full name, `provider/model`; a route, by its own.
     Model(Arc<str>),
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use agentprovision_core::context::Context;
 use agentprovision_core::id::TenantId;
+use agentprovision_core::model::ModelInfo;
 use agentprovision_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +27,9 @@ pub struct Selector {
     /// In this tenant only, by its id; in every tenant where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
-    /// Only this one: the name of a project or model, the id of a user, agent or key; each one where absent.
+    /// Only this one: the name of a project or model, the id of a user, agent or key; each one where absent. A model is
+    /// named as it is asked for: `openai/gpt-4o`, the name of a route or of a model of the host's own; `gpt-4o` is each
+    /// provider's model of that name, each on its own. A route is limited by its own name, whoever answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
 }
@@ -93,7 +96,33 @@ impl Selector {
 pub(crate) struct Subject<'a> {
     pub(crate) ctx: &'a Context,
     pub(crate) project: Option<&'a str>,
-    pub(crate) model: &'a str,
+    pub(crate) model: &'a Named<'a>,
+}
+
+/// A model that is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Named<'a> {
+    /// What it has accounts under.
+    account: Arc<str>,
+    /// Its other names, by which limits choose it too, those that are surest first.
+    others: [&'a str; 2],
+}
+
+impl<'a> Named<'a> {
+    /// A model that was asked for as `asked`; `answerers` are those that may answer in its place.
+    pub(crate) fn of(info: &'a ModelInfo, answerers: &[Arc<ModelInfo>], asked: &'a str) -> Self {
+        let ModelInfo { provider, name, .. } = info;
+        // A route has a name, and the provider of its first target.
+        let is_model = answerers.iter().any(|one| one.name == *name && one.provider == *provider);
+        let account = if is_model { format!("{provider}/{name}").into() } else { Arc::from(name.as_str()) };
+        Self { account, others: [name, asked] }
+    }
+
+    /// The same of a name alone.
+    pub(crate) fn text(name: &'a str) -> Self {
+        let short = name.split_once('/').map_or(name, |(_, short)| short);
+        Self { account: Arc::from(name), others: [short, name] }
+    }
 }
 
 /// Limits by what they are about: `S` names the slot, of which the most specific limit of a scope counts.
@@ -135,14 +164,22 @@ impl<S: Copy + Eq, V: Clone> Rules<S, V> {
             let Some(scope) = subject.scope(kind)? else { continue };
             let start = found.len();
             let tenant = Some(subject.ctx.tenant());
-            let id = (scope != Scope::Tenant).then(|| scope.clone());
-            let places = [(tenant, &id), (None, &id), (tenant, &None), (None, &None)];
-            for (tenant, id) in places {
-                let chosen = Chosen { kind, tenant, id: id.clone() };
-                for (slot, value) in self.limits.get(&chosen).into_iter().flatten() {
-                    let taken = found.get(start..).unwrap_or_default();
-                    if taken.iter().all(|(_, taken, _)| taken != slot) {
-                        found.push((scope.clone(), *slot, value.clone()));
+            let ids = match &scope {
+                Scope::Tenant => Vec::new(),
+                Scope::Model(_) => {
+                    let others = subject.model.others.map(|name| Scope::Model(Arc::from(name)));
+                    [scope.clone()].into_iter().chain(others).collect()
+                }
+                one => vec![one.clone()],
+            };
+            for id in ids.into_iter().map(Some).chain([None]) {
+                for tenant in [tenant, None] {
+                    let chosen = Chosen { kind, tenant, id: id.clone() };
+                    for (slot, value) in self.limits.get(&chosen).into_iter().flatten() {
+                        let taken = found.get(start..).unwrap_or_default();
+                        if taken.iter().all(|(_, taken, _)| taken != slot) {
+                            found.push((scope.clone(), *slot, value.clone()));
+                        }
                     }
                 }
             }
@@ -166,7 +203,7 @@ impl Subject<'_> {
             Some("user") => Some(Scope::User(self.ctx.principal().user())),
             Some("agent") => self.ctx.agent().map(Scope::Agent),
             Some("key") => self.ctx.key().map(Scope::Key),
-            _ => Some(Scope::Model(Arc::from(self.model))),
+            _ => Some(Scope::Model(Arc::clone(&self.model.account))),
         })
     }
 }

@@ -6,200 +6,269 @@ use std::time::Duration;
 
 use agentprovision_core::context::Context;
 use agentprovision_core::id::{ReservationId, TenantId};
-use agentprovision_core::usage::{BudgetKey, Dimension as StoreDimension, QuotaGate, Reservation};
-use agentprovision_core::{Env, ErrorKind, Result, Timestamp};
+use agentprovision_core::usage::{Demand, QuotaGate, Reservation};
+use agentprovision_core::{Env, Error, ErrorKind, Result, Timestamp};
 use async_trait::async_trait;
+use futures_util::StreamExt;
 
-use super::sync::{Mutex, MutexGuard, PoisonError};
-use super::{Amounts, Balance, Dimension, HoldId, Ledger, Limit, MemoryLedger, Scope, Window, no_room};
+use super::lease::{Due, Lease, LeaseKey, Leases, State, is_kept, lease_key};
+use super::sync::{Mutex, PoisonError};
+use super::{Amounts, Balance, HoldId, Ledger, Limit, MemoryLedger, no_room};
 
 /// A block is this part of what is left of a budget, so that several processes share it to the end.
-const PART: i64 = 16;
+const PART: u64 = 16;
+
+/// How long a budget that had no room is taken to have none, unless something changes here.
+const SHUT: Duration = Duration::from_secs(1);
+
+/// Blocks of windows that are over which one reservation tells the gate about: they are many when a day ends.
+const FEW: usize = 4;
+
+/// Tenants that are closed at the same time.
+const AT_ONCE: usize = 16;
 
 /// Budgets per day and month in the backend's [`QuotaGate`], so that they outlive the process and hold for several
 /// processes together. Budgets per minute are the process's own.
 ///
 /// Room is leased from the gate in blocks, and what is within a block is decided in memory; so most reservations ask no
-/// store, and settling never does. [`Ledger::close`] gives back what is left of the blocks. A process that ends without
-/// it leaves its blocks taken until their window ends: a crash can make a budget smaller, never larger.
+/// store, and settling never does. A budget that had no room is not asked for again for a second, unless its limit
+/// changes or work of this process gives room back. [`Ledger::close`] gives back what is left of the blocks. A process
+/// that ends without it leaves its blocks taken until their window ends: a crash can make a budget smaller, never
+/// larger.
+///
+/// Close it when the work is over: what work under way comes to beyond its estimate is told by the next close.
 ///
 /// In the gate a budget is a scope such as `llm:user usr_…:tokens:day:2026-03-01T00:00:00.000000Z`, which names the
-/// start of its window; requests are kept as `steps`, all kinds of tokens as `tokens`.
+/// start of its window; requests are kept as `steps`, all kinds of tokens as `tokens`. A block that may have been
+/// reserved when a caller went away or the gate failed is reserved again under the same id, so a gate must take the
+/// second time for the first.
 #[derive(Debug)]
 pub struct StoreLedger {
     gate: Arc<dyn QuotaGate>,
     env: Env,
     memory: MemoryLedger,
-    leases: Mutex<HashMap<LeaseKey, Lease>>,
-    /// One lease at a time: whoever waited finds the block that the one before got.
-    leasing: futures_util::lock::Mutex<()>,
+    /// Apart, so that no tenant waits for another one's.
+    tenants: Mutex<HashMap<TenantId, Arc<Leases>>>,
 }
 
-type LeaseKey = (TenantId, Scope, Dimension, Window);
-
-#[derive(Clone, Debug)]
-struct Lease {
-    ctx: Context,
-    limit: Limit,
-    key: BudgetKey,
-    ends: Timestamp,
-    /// What earlier blocks of the window came to, which the gate knows.
-    settled: u64,
-    blocks: Vec<Reservation>,
+/// One reservation that is asked for.
+#[derive(Clone, Copy, Debug)]
+struct Wanted<'a> {
+    ctx: &'a Context,
+    limits: &'a [Limit],
+    amounts: &'a Amounts,
+    ttl: Duration,
 }
 
-impl Lease {
-    fn leased(&self) -> u64 {
-        self.blocks.iter().map(amount).fold(self.settled, u64::saturating_add)
+impl Wanted<'_> {
+    /// The limits the gate keeps and of which something is asked.
+    fn kept(&self) -> impl Iterator<Item = (&Limit, u64)> {
+        let amounts = self.amounts;
+        let asked = move |limit: &Limit| amounts.get(limit.dimension);
+        self.limits
+            .iter()
+            .map(move |limit| (limit, asked(limit)))
+            .filter(|(limit, amount)| is_kept(limit) && *amount > 0)
     }
-}
-
-fn amount(block: &Reservation) -> u64 {
-    block.demand.iter().map(|(_, amount)| u64::try_from(*amount).unwrap_or(0)).sum()
-}
-
-fn signed(amount: u64) -> i64 {
-    i64::try_from(amount).unwrap_or(i64::MAX)
-}
-
-fn lease_key(tenant: TenantId, limit: &Limit) -> LeaseKey {
-    (tenant, limit.scope.clone(), limit.dimension, limit.window)
-}
-
-fn budget_key(limit: &Limit, start: Timestamp) -> BudgetKey {
-    let dimension = match limit.dimension {
-        Dimension::Requests => StoreDimension::Steps,
-        Dimension::Cost => StoreDimension::Cost,
-        Dimension::InputTokens | Dimension::OutputTokens | Dimension::Tokens => StoreDimension::Tokens,
-    };
-    let scope = match &limit.scope {
-        Scope::Tenant => "tenant".to_owned(),
-        Scope::Project(name) => format!("project {name}"),
-        Scope::User(id) => format!("user {id}"),
-        Scope::Agent(id) => format!("agent {id}"),
-        Scope::Key(id) => format!("key {id}"),
-        Scope::Model(name) => format!("model {name}"),
-    };
-    BudgetKey::new(format_args!("llm:{scope}:{}:{}:{start}", limit.dimension, limit.window), dimension)
-}
-
-/// Whether the backend keeps it.
-fn is_kept(limit: &Limit) -> bool {
-    limit.window != Window::Minute
 }
 
 impl StoreLedger {
     /// Over the gate of a backend.
     pub fn new(gate: Arc<dyn QuotaGate>, env: Env) -> Self {
-        Self {
-            gate,
-            memory: MemoryLedger::new(env.clone()),
-            env,
-            leases: Mutex::default(),
-            leasing: futures_util::lock::Mutex::new(()),
-        }
+        Self { gate, memory: MemoryLedger::new(env.clone()), env, tenants: Mutex::default() }
     }
 
-    fn leases(&self) -> MutexGuard<'_, HashMap<LeaseKey, Lease>> {
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    fn leases(&self, tenant: TenantId) -> Arc<Leases> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(tenants.entry(tenant).or_default())
     }
 
-    /// The limits with what is leased instead of what is configured.
-    fn within_leases(&self, tenant: TenantId, limits: &[Limit]) -> Vec<Limit> {
-        let now = self.env.now();
-        let leases = self.leases();
+    /// Reserves within what is leased instead of what is configured, in one step: no block ends in between.
+    fn try_now(&self, leases: &Leases, wanted: Wanted<'_>) -> Result<HoldId> {
+        let (state, now) = (leases.state(), self.env.now());
         let within = |limit: &Limit| {
             if !is_kept(limit) {
                 return limit.clone();
             }
-            let lease = leases.get(&lease_key(tenant, limit)).filter(|lease| lease.ends > now);
+            let leased = state.live(&lease_key(limit), now).map_or(0, Lease::leased);
             // A limit that was lowered holds at once.
-            Limit { most: lease.map_or(0, Lease::leased).min(limit.most), ..limit.clone() }
+            Limit { most: leased.min(limit.most), ..limit.clone() }
         };
-        limits.iter().map(within).collect()
+        let within: Vec<Limit> = wanted.limits.iter().map(within).collect();
+        self.memory.reserve_now(wanted.ctx.tenant(), &within, *wanted.amounts, wanted.ttl)
     }
 
-    /// Leases what is missing for `amounts`; whether there is anything new to try with.
+    /// What of `amount` does not fit what is leased.
+    fn missing(&self, state: &State, tenant: TenantId, limit: &Limit, amount: u64, now: Timestamp) -> u64 {
+        let Balance { spent, reserved } = self.memory.balance_now(tenant, limit);
+        let leased = state.live(&lease_key(limit), now).map_or(0, Lease::leased);
+        spent.saturating_add(reserved).saturating_add(amount).saturating_sub(leased)
+    }
+
+    /// Whether the gate has to be asked.
     ///
     /// # Errors
-    /// `budget_exceeded` when the gate has no room, and whatever the gate fails with.
-    async fn lease(&self, ctx: &Context, limits: &[Limit], amounts: &Amounts) -> Result<bool> {
-        let mut new = false;
-        for limit in limits.iter().filter(|limit| is_kept(limit)) {
-            let amount = amounts.get(limit.dimension);
-            if amount == 0 {
-                continue;
-            }
-            let now = self.env.now();
-            self.end_leases(now).await?;
-            let map_key = lease_key(ctx.tenant(), limit);
-            let kept = self.leases().get(&map_key).cloned();
-            let mut lease = kept.unwrap_or_else(|| {
-                let period = limit.window.period(now, &limit.zone);
-                let (ctx, limit, key) = (ctx.clone(), limit.clone(), budget_key(limit, period.start));
-                Lease { ctx, limit, key, ends: period.end, settled: 0, blocks: Vec::new() }
-            });
-            let Balance { spent, reserved } = self.memory.balance_now(ctx.tenant(), limit);
-            let wanted = spent.saturating_add(reserved).saturating_add(amount);
-            let missing = wanted.saturating_sub(lease.leased());
+    /// `budget_exceeded` where it is known to have no room.
+    fn needs_gate(&self, leases: &Leases, wanted: Wanted<'_>) -> Result<bool> {
+        let (now, monotonic) = (self.env.now(), self.env.monotonic());
+        let state = leases.state();
+        let mut needs = false;
+        for (limit, amount) in wanted.kept() {
+            let missing = self.missing(&state, wanted.ctx.tenant(), limit, amount, now);
             if missing == 0 {
                 continue;
             }
-            self.gate.define(ctx, &lease.key, Some(signed(limit.most))).await?;
-            let state = self.gate.state(ctx, &lease.key).await?.unwrap_or_default();
-            let rest = state.cap.saturating_sub(state.spent).saturating_sub(state.reserved);
-            let missing = signed(missing);
-            let no_room = || no_room(limit, amount, lease.ends, now);
-            if rest < missing {
-                return Err(no_room());
+            if amount > limit.most || state.is_shut(limit, missing, now, monotonic) {
+                return Err(no_room(limit, amount, limit.window.period(now, &limit.zone).end, now));
             }
-            // Another process may be faster; then just what is needed is asked for.
-            let mut held = Err(no_room());
-            for block in [missing.max(rest / PART), missing] {
-                let id: ReservationId = self.env.id();
-                held = self.gate.reserve(ctx, id, vec![(lease.key.clone(), block)]).await;
-                match &held {
-                    Err(error) if error.is(ErrorKind::BudgetExceeded) => {}
-                    _ => break,
+            needs = true;
+        }
+        Ok(needs)
+    }
+
+    /// Leases what is missing. Only for who has the turn.
+    ///
+    /// # Errors
+    /// `budget_exceeded` when the gate has no room, and whatever the gate fails with.
+    async fn lease(&self, leases: &Leases, wanted: Wanted<'_>) -> Result<()> {
+        leases.state().end_windows(self.env.now());
+        // What fails stays due, and is no business of this request.
+        let _ = self.tell(leases, wanted.ctx.tenant(), FEW).await;
+        for (limit, amount) in wanted.kept() {
+            let now = self.env.now();
+            let missing = self.missing(&leases.state(), wanted.ctx.tenant(), limit, amount, now);
+            if missing > 0 {
+                self.lease_one(leases, wanted.ctx, limit, amount, missing).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn lease_one(
+        &self,
+        leases: &Leases,
+        ctx: &Context,
+        limit: &Limit,
+        amount: u64,
+        missing: u64,
+    ) -> Result<()> {
+        let (at, now) = (lease_key(limit), self.env.now());
+        let (budget, ends, doubtful, defined) = {
+            let mut state = leases.state();
+            state.end_windows(now);
+            match state.live(&at, now) {
+                Some(lease) => {
+                    let defined = lease.limit.most == limit.most;
+                    (lease.budget.clone(), lease.ends, lease.doubtful(), defined)
+                }
+                None => {
+                    let lease = Lease::new(ctx, limit, now);
+                    (lease.budget, lease.ends, None, false)
                 }
             }
-            let block = held.map_err(|error| match error.kind() {
-                ErrorKind::BudgetExceeded => no_room(),
-                _ => error,
-            })?;
-            lease.blocks.push(block);
-            self.leases().insert(map_key, lease);
-            new = true;
-        }
-        Ok(new)
-    }
-
-    /// Settles the leases of windows that have ended, in full: nobody can use what is left of them.
-    async fn end_leases(&self, now: Timestamp) -> Result<()> {
-        let ended: Vec<Lease> = {
-            let mut leases = self.leases();
-            let (over, live) = leases.drain().partition(|(_, lease)| lease.ends <= now);
-            *leases = live;
-            HashMap::into_values(over).collect()
         };
-        for lease in ended {
-            self.settle_blocks(&lease, lease.leased()).await?;
+        if let Some(block) = doubtful
+            && self.reserve_block(leases, ctx, &at, block).await?
+        {
+            return Ok(());
         }
+        let refusal = || no_room(limit, amount, ends, now);
+        if !defined {
+            self.gate.define(ctx, &budget, Some(i64::try_from(limit.most).unwrap_or(i64::MAX))).await?;
+            leases.state().defined(&at, limit);
+        }
+        let state = self.gate.state(ctx, &budget).await?.unwrap_or_default();
+        let rest = state.cap.saturating_sub(state.spent).saturating_sub(state.reserved);
+        let rest = u64::try_from(rest).unwrap_or(0);
+        let shut = |rest| {
+            let monotonic = self.env.monotonic();
+            leases.state().shut(limit, rest, ends, monotonic.saturating_add(SHUT), monotonic);
+        };
+        if rest < missing {
+            shut(rest);
+            return Err(refusal());
+        }
+        // Another process may be faster; then just what is needed is asked for.
+        for size in [missing.max(rest / PART), missing] {
+            // Known before the gate is asked: whoever goes away meanwhile leaves a block that is asked for again or
+            // given back, and none that nobody knows of.
+            let block = leases.state().begin(ctx, limit, now, self.env.id(), size);
+            if self.reserve_block(leases, ctx, &at, block).await? {
+                return Ok(());
+            }
+        }
+        shut(missing - 1);
+        Err(refusal())
+    }
+
+    /// Reserves a block that is known here; false when the gate has no room for it, and then it is forgotten.
+    async fn reserve_block(
+        &self,
+        leases: &Leases,
+        ctx: &Context,
+        at: &LeaseKey,
+        block: (ReservationId, Demand),
+    ) -> Result<bool> {
+        let (id, demand) = block;
+        match self.gate.reserve(ctx, id, demand).await {
+            Ok(_) => {
+                leases.state().held(at, id);
+                Ok(true)
+            }
+            Err(error) if error.is(ErrorKind::BudgetExceeded) => {
+                leases.state().forget(at, id);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tells the gate what blocks that have ended came to, at most so many. Only for who has the turn.
+    ///
+    /// # Errors
+    /// The first failure; the other blocks are told all the same, and this one by the next call.
+    async fn tell(&self, leases: &Leases, tenant: TenantId, most: usize) -> Result<()> {
+        let due = leases.state().due(most);
+        let mut failed: Option<Error> = None;
+        for due in due {
+            if let Err(error) = self.tell_one(leases, due).await {
+                tracing::warn!(%tenant, ?error, "a block of a budget could not be given back");
+                failed.get_or_insert(error);
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn tell_one(&self, leases: &Leases, due: Due) -> Result<()> {
+        let Due { ctx, at, id, demand, held, actual } = due;
+        if !held {
+            match self.gate.reserve(&ctx, id, demand.clone()).await {
+                Ok(_) => leases.state().held(&at, id),
+                // It was never reserved, and nothing was used of it.
+                Err(error) if error.is(ErrorKind::BudgetExceeded) && !demand.is_empty() => {
+                    leases.state().forget(&at, id);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.gate.settle(&ctx, Reservation { id, demand }, actual).await?;
+        leases.state().told(&at, id);
         Ok(())
     }
 
-    /// Tells the gate what became of the blocks, of all that was used in the window: the last one takes what went
-    /// beyond them.
-    async fn settle_blocks(&self, lease: &Lease, used: u64) -> Result<()> {
-        let mut used = used.saturating_sub(lease.settled);
-        let last = lease.blocks.len().saturating_sub(1);
-        for (place, block) in lease.blocks.iter().enumerate() {
-            let actual = if place == last { used } else { used.min(amount(block)) };
-            used -= actual;
-            let actual = vec![(lease.key.clone(), signed(actual))];
-            self.gate.settle(&lease.ctx, block.clone(), actual).await?;
+    async fn close_tenant(&self, tenant: TenantId, leases: &Leases) -> Result<()> {
+        let _turn = leases.turn.lock().await;
+        {
+            let mut state = leases.state();
+            state.end_windows(self.env.now());
+            // Work under way is taken to come to its estimate.
+            state.end_blocks(|limit| {
+                let Balance { spent, reserved } = self.memory.balance_now(tenant, limit);
+                (spent.saturating_add(reserved), self.env.id())
+            });
         }
-        Ok(())
+        self.tell(leases, tenant, usize::MAX).await
     }
 }
 
@@ -212,23 +281,25 @@ impl Ledger for StoreLedger {
         amounts: Amounts,
         ttl: Duration,
     ) -> Result<HoldId> {
-        let try_now = || {
-            let within = self.within_leases(ctx.tenant(), limits);
-            self.memory.reserve_now(ctx.tenant(), &within, amounts, ttl)
-        };
-        if let Ok(held) = try_now() {
+        let leases = self.leases(ctx.tenant());
+        let wanted = Wanted { ctx, limits, amounts: &amounts, ttl };
+        if let Ok(held) = self.try_now(&leases, wanted) {
             return Ok(held);
         }
-        let _leasing = self.leasing.lock().await;
+        if !self.needs_gate(&leases, wanted)? {
+            // It is a budget per minute that has no room, or somebody has just given some back.
+            return self.try_now(&leases, wanted);
+        }
+        let _turn = leases.turn.lock().await;
         loop {
-            let refused = match try_now() {
-                Ok(held) => return Ok(held),
-                Err(refused) => refused,
-            };
-            // Nothing new to lease: it is a budget per minute that has no room.
-            if !self.lease(ctx, limits, &amounts).await? {
-                return Err(refused);
+            if let Ok(held) = self.try_now(&leases, wanted) {
+                return Ok(held);
             }
+            // Whoever had the turn before may have found no room.
+            if !self.needs_gate(&leases, wanted)? {
+                return self.try_now(&leases, wanted);
+            }
+            self.lease(&leases, wanted).await?;
         }
     }
 
@@ -246,33 +317,31 @@ impl Ledger for StoreLedger {
             return Ok(here);
         }
         let now = self.env.now();
-        let ours =
-            self.leases().get(&lease_key(ctx.tenant(), limit)).filter(|lease| lease.ends > now).cloned();
-        // What this process told the gate or leased from it is in its own balance.
-        let (settled, leased) = ours.map_or((0, 0), |lease| (lease.settled, lease.leased() - lease.settled));
-        let key = budget_key(limit, limit.window.period(now, &limit.zone).start);
-        let all = self.gate.state(ctx, &key).await?.unwrap_or_default();
+        // What this process told the gate or holds of it is in its own balance.
+        let (settled, held) = {
+            let leases = self.leases(ctx.tenant());
+            let state = leases.state();
+            state.live(&lease_key(limit), now).map_or((0, 0), |lease| (lease.settled, lease.held()))
+        };
+        let all = self.gate.state(ctx, &Lease::new(ctx, limit, now).budget).await?.unwrap_or_default();
         let unsigned = |amount: i64| u64::try_from(amount).unwrap_or(0);
         Ok(Balance {
             spent: unsigned(all.spent).saturating_sub(settled).saturating_add(here.spent),
-            reserved: unsigned(all.reserved).saturating_sub(leased).saturating_add(here.reserved),
+            reserved: unsigned(all.reserved).saturating_sub(held).saturating_add(here.reserved),
         })
     }
 
     async fn close(&self) -> Result<()> {
-        let _leasing = self.leasing.lock().await;
-        self.end_leases(self.env.now()).await?;
-        let leases: Vec<(LeaseKey, Lease)> =
-            self.leases().iter().map(|(key, lease)| (key.clone(), lease.clone())).collect();
-        for (key, mut lease) in leases {
-            // Work under way is taken to come to its estimate.
-            let Balance { spent, reserved } = self.memory.balance_now(key.0, &lease.limit);
-            let used = spent.saturating_add(reserved);
-            self.settle_blocks(&lease, used).await?;
-            lease.blocks.clear();
-            lease.settled = lease.settled.max(used);
-            self.leases().insert(key, lease);
-        }
-        Ok(())
+        let tenants: Vec<(TenantId, Arc<Leases>)> = {
+            let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+            tenants.iter().map(|(tenant, leases)| (*tenant, Arc::clone(leases))).collect()
+        };
+        // No tenant's failure keeps the blocks of another one.
+        let close = |(tenant, leases): (TenantId, Arc<Leases>)| async move {
+            self.close_tenant(tenant, &leases).await
+        };
+        let results: Vec<Result<()>> =
+            futures_util::stream::iter(tenants).map(close).buffer_unordered(AT_ONCE).collect().await;
+        results.into_iter().collect()
     }
 }

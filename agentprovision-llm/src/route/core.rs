@@ -133,6 +133,7 @@ impl Core {
         log: &CallLog,
         seed: u64,
     ) -> Call<'a, M> {
+        log.keep();
         let (now, wall) = (self.env.monotonic(), self.env.now());
         let ends = [ctx.deadline(), hints.deadline].into_iter().flatten().min();
         let longest = Duration::from_millis(config.timeout_ms);

@@ -547,3 +547,208 @@ async fn budgets_change_while_they_are_used() {
     model.complete(&ctx, hello()).await.unwrap();
     assert_eq!(test.ledger.balance_now(test.world.tenant, &requests(Window::Day, 2)).spent, 2);
 }
+
+fn routed(world: &World, models: impl IntoIterator<Item = (&'static str, Arc<dyn ChatModel>)>) -> Router {
+    let registry = ModelRegistry::builder().env(world.env.clone());
+    let registry = models.into_iter().fold(registry, |registry, (name, model)| registry.model(name, model));
+    let config = r#"{"routes": {"chat": {"targets": ["openai/gpt-4o"]}}}"#;
+    let config = serde_json::from_str::<RoutingConfig>(config).unwrap();
+    Router::builder(registry.build().unwrap()).config(config).build().unwrap()
+}
+
+fn named(provider: &str, name: &str) -> ModelInfo {
+    ModelInfo { provider: provider.into(), name: name.into(), ..talks().info().clone() }
+}
+
+#[tokio::test]
+async fn a_request_for_which_nobody_was_asked_costs_nothing() {
+    let test = budgeted(json!({"limits": [{
+        "of": {"scope": "tenant"}, "per": "day", "requests": 100, "tokens": 100_000, "cost_usd": "1",
+    }]}));
+    let ctx = test.world.ctx();
+    let inner = Arc::new(talks());
+    let router = routed(&test.world, [("openai/gpt-4o", inner.clone() as Arc<dyn ChatModel>)]);
+    let model = test.layer.layer(router.resolve("chat").unwrap());
+    let spent = async || test.balances(&ctx).await.iter().map(|(_, spent, _)| *spent).collect::<Vec<_>>();
+    let mut late = hello();
+    late.route.deadline = Some(test.world.env.now());
+    let error = model.complete(&ctx, late.clone()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
+    assert!(model.stream(&ctx, late.clone()).await.is_err());
+    assert!(inner.requests().is_empty());
+    assert_eq!(spent().await, [2, 0, 0]);
+    // A log that was used before says nothing about the next request: one that asks somebody pays.
+    let mut request = hello();
+    request.log = late.log;
+    model.complete(&ctx, request.clone()).await.unwrap();
+    let paid = spent().await;
+    assert!(paid[1] > 0 && paid[2] > 0, "{paid:?}");
+    // Also where it is a model that keeps no log.
+    let cut = ScriptedModel::new("m", [Reply::Fail(Error::new(ErrorKind::DeadlineExceeded, "too late"))]);
+    test.around(cut).complete(&ctx, request).await.unwrap_err();
+    assert!(spent().await[2] > paid[2]);
+}
+
+#[tokio::test]
+async fn an_attempt_without_a_price_leaves_the_others_theirs() {
+    let attempts = || {
+        vec![
+            attempt(Some((10, 2)), Some(700)),
+            attempt(Some((10, 5)), Some(900)),
+            attempt(Some((1, 1)), None),
+            attempt(Some((1, 1)), None),
+        ]
+    };
+    let info = talks().info().clone();
+    let estimate = price(1_000_000, 2_000_000).at_most(input_tokens(&hello()), 4096).nanos() as u64;
+    for (policy, unknown) in
+        [(json!("deny"), 2 * estimate), (json!("allow"), 0), (json!({"reserve": "0.001"}), 2_000_000)]
+    {
+        let test = budgeted(json!({
+            "limits": [{"of": {"scope": "tenant"}, "per": "day", "cost_usd": "1"}],
+            "unknown_price": policy,
+        }));
+        let ctx = test.world.ctx();
+        let model = test.around(Attempting { info: info.clone(), attempts: attempts(), stalls: false });
+        model.complete(&ctx, hello()).await.unwrap_err();
+        assert_eq!(test.balances(&ctx).await, [(Dimension::Cost, 1600 + unknown, 0)], "{policy}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_is_limited_by_the_name_it_is_asked_for() {
+    let test = budgeted(json!({"limits": [
+        {"of": {"scope": "model"}, "per": "day", "requests": 3},
+        {"of": {"scope": "model", "id": "gpt-4o"}, "per": "day", "requests": 2},
+        {"of": {"scope": "model", "id": "openai/gpt-4o"}, "per": "day", "requests": 1},
+        {"of": {"scope": "model", "id": "openai/o1"}, "per": "day", "requests": 0},
+        {"of": {"scope": "model", "id": "mine"}, "per": "day", "requests": 4},
+    ]}));
+    let model = |provider, name| Arc::new(Uncounted(named(provider, name))) as Arc<dyn ChatModel>;
+    let router = routed(
+        &test.world,
+        [
+            ("openai/gpt-4o", model("openai", "gpt-4o")),
+            ("azure/gpt-4o", model("azure", "gpt-4o")),
+            ("openai/o1", model("openai", "o1")),
+            ("azure/other", model("azure", "other")),
+            ("mine", model("host", "ft:gpt-4o:acme")),
+        ],
+    );
+    let ctx = test.world.ctx();
+    for (name, most) in [
+        ("openai/gpt-4o", 1),
+        ("azure/gpt-4o", 2),
+        ("openai/o1", 0),
+        ("azure/other", 3),
+        ("mine", 4),
+        // A route has a name and an account of its own, whoever answers.
+        ("chat", 3),
+    ] {
+        let model = test.layer.layer(router.resolve(name).unwrap());
+        let request = ChatRequest::new(name, vec![Message::user("hello")]);
+        for _ in 0..most {
+            model.complete(&ctx, request.clone()).await.unwrap();
+        }
+        refused(model.complete(&ctx, request.clone()).await, Dimension::Requests, Window::Day);
+    }
+    let used = async |name: &str| {
+        let balances = test.layer.balances(&ctx, name, &ChatRequest::default().route).await.unwrap();
+        balances.iter().map(|(limit, balance)| (limit.most, balance.spent)).collect::<Vec<_>>()
+    };
+    assert_eq!(used("openai/gpt-4o").await, [(1, 1)]);
+    assert_eq!(used("azure/gpt-4o").await, [(2, 2)]);
+    assert_eq!(used("chat").await, [(3, 3)]);
+}
+
+#[tokio::test]
+async fn the_estimate_is_that_of_the_service_tier() {
+    let test = budgeted(json!({"limits": [{"of": {"scope": "tenant"}, "per": "day", "cost_usd": "100"}]}));
+    let ctx = test.world.ctx();
+    let variant =
+        |tier, price| PriceVariant { above: None, service_tier: Some(tier), windows: vec![], price };
+    let sheet = PriceSheet {
+        variants: vec![
+            variant(ServiceTier::Priority, price(4_000_000, 8_000_000)),
+            variant(ServiceTier::Batch, price(9_000_000, 9_000_000)),
+        ],
+        ..price(1_000_000, 2_000_000).into()
+    };
+    let info = ModelInfo { price: Some(sheet), ..talks().info().clone() };
+    let model = test.around(Attempting { info, attempts: Vec::new(), stalls: true });
+    let held = async |extra: serde_json::Value| {
+        let mut request = hello();
+        request.extra = extra.as_object().unwrap().clone();
+        let events = model.stream(&ctx, request).await.unwrap();
+        let held = test.balances(&ctx).await[0].2;
+        drop(events);
+        held
+    };
+    let prompt = input_tokens(&hello());
+    let cost = |price: ModelPrice| price.at_most(prompt, 4096).nanos() as u64;
+    let (standard, priority) = (cost(price(1_000_000, 2_000_000)), cost(price(4_000_000, 8_000_000)));
+    for (extra, expected) in [
+        (json!({}), standard),
+        (json!({"service_tier": null}), standard),
+        (json!({"service_tier": "default"}), standard),
+        (json!({"service_tier": "flex"}), standard),
+        (json!({"service_tier": "priority"}), priority),
+        (json!({"serviceTier": {"type": "priority"}}), priority),
+        // The provider chooses.
+        (json!({"service_tier": "auto"}), priority),
+    ] {
+        assert_eq!(held(extra.clone()).await, expected, "{extra}");
+    }
+}
+
+/// Sorts nothing, and is billed by searches.
+#[derive(Debug)]
+struct Sorts(ModelInfo, Option<u64>);
+
+#[async_trait]
+impl RerankModel for Sorts {
+    fn info(&self) -> &ModelInfo {
+        &self.0
+    }
+
+    async fn rerank(&self, _: &Context, _: RerankRequest) -> Result<RerankResponse> {
+        let usage = self.1.map(|searches| Usage { search_units: Some(searches), ..Usage::default() });
+        Ok(RerankResponse { results: Vec::new(), model: None, usage })
+    }
+}
+
+#[tokio::test]
+async fn pitfall_19_rerank_is_under_the_same_budgets_and_rates() {
+    let test = budgeted(json!({"limits": [{
+        "of": {"scope": "tenant"}, "per": "day", "requests": 4, "input_tokens": 1_000_000, "cost_usd": "0.01",
+    }]}));
+    let ctx = test.world.ctx();
+    let sheet = PriceSheet { per_search: Some(PicoUsd(2_000_000_000)), ..price(0, 0).into() };
+    let info = ModelInfo { price: Some(sheet), ..talks().info().clone() };
+    let sorts = |usage| test.layer.layer(Arc::new(Sorts(info.clone(), usage)) as Arc<dyn RerankModel>);
+    use Dimension::{Cost, InputTokens, Requests};
+    sorts(Some(1)).rerank(&ctx, RerankRequest::new("m", "123", ["123456", "12"])).await.unwrap();
+    assert_eq!(test.balances(&ctx).await, [(Requests, 1, 0), (InputTokens, 0, 0), (Cost, 2_000_000, 0)]);
+    // Without counts what was reckoned with holds: the query with each document, and a search for each hundred of them.
+    sorts(None).rerank(&ctx, RerankRequest::new("m", "123", vec!["123456"; 101])).await.unwrap();
+    assert_eq!(test.balances(&ctx).await, [(Requests, 2, 0), (InputTokens, 303, 0), (Cost, 6_000_000, 0)]);
+    // A long document is several, so three hundred of them do not fit what is left.
+    let long = "x".repeat(3 * 1200);
+    let error = sorts(Some(1)).rerank(&ctx, RerankRequest::new("m", "q", vec![long; 100])).await;
+    refused(error, Cost, Window::Day);
+    let tokens: Arc<dyn RerankModel> = Arc::new(talks());
+    test.layer.layer(tokens).rerank(&ctx, RerankRequest::new("m", "123", ["12345"])).await.unwrap();
+    assert_eq!(test.balances(&ctx).await, [(Requests, 3, 0), (InputTokens, 306, 0), (Cost, 6_003_000, 0)]);
+    test.around(talks().price(Some(price(0, 0)))).complete(&ctx, hello()).await.unwrap();
+    let error = sorts(Some(1)).rerank(&ctx, RerankRequest::new("m", "q", ["d"])).await;
+    refused(error, Requests, Window::Day);
+
+    let rates: RateLimitConfig =
+        serde_json::from_value(json!({"limits": [{"of": {"scope": "tenant"}, "requests_per_minute": 1}]}))
+            .unwrap();
+    let rates = RateLimitLayer::new(&rates, test.world.env.clone()).unwrap();
+    let model = rates.layer(Arc::new(talks()) as Arc<dyn RerankModel>);
+    model.rerank(&ctx, RerankRequest::new("m", "q", ["d"])).await.unwrap();
+    let error = model.rerank(&ctx, RerankRequest::new("m", "q", ["d"])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RateLimited);
+}

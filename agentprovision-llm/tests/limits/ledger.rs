@@ -249,6 +249,26 @@ fn pitfall_13_what_is_free_goes_on_when_the_money_is_gone() {
     assert_eq!(ledger.balance_now(world.tenant, &limits[0]), Balance { spent: 27, reserved: 0 });
 }
 
+#[test]
+fn requests_that_are_refused_leave_nothing_behind() {
+    let world = world();
+    let ledger = world.ledger();
+    let tenant = limit(Scope::Tenant, Dimension::InputTokens, Window::Day, 10);
+    for number in 0..10_000 {
+        let project = Scope::Project(format!("flood-{number}").into());
+        let project = limit(project, Dimension::InputTokens, Window::Day, 100);
+        let limits = [project.clone(), tenant.clone(), project];
+        ledger.reserve_now(world.tenant, &limits, input(11), TTL).unwrap_err();
+    }
+    let kept = format!("{ledger:?}");
+    assert!(!kept.contains("flood") && !kept.contains(&world.tenant.to_string()), "{}", kept.len());
+    // What was there before a refusal is still there after it.
+    let id = ledger.reserve_now(world.tenant, std::slice::from_ref(&tenant), input(4), TTL).unwrap();
+    ledger.reserve_now(world.tenant, std::slice::from_ref(&tenant), input(7), TTL).unwrap_err();
+    ledger.settle(id, input(3));
+    assert_eq!(ledger.balance_now(world.tenant, &tenant), Balance { spent: 3, reserved: 0 });
+}
+
 /// The ledger against a naive one that keeps every reservation and sums them up anew each time.
 #[test]
 fn any_sequence_of_steps_gives_what_a_plain_list_of_them_gives() {

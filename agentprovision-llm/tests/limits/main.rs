@@ -16,15 +16,18 @@ use agentprovision_core::authz::PermissionSet;
 use agentprovision_core::backend::Backend;
 use agentprovision_core::clock::{ManualClock, SeededEntropy};
 use agentprovision_core::context::{Context, ContextIssuer, Identity, Principal, RequestInfo};
-use agentprovision_core::id::{ApiKeyId, TenantId, UserId};
+use agentprovision_core::id::{ApiKeyId, ReservationId, TenantId, UserId};
 use agentprovision_core::memory_store::MemoryDb;
 use agentprovision_core::model::{
     Attempt, AttemptEnd, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest,
-    EmbedResponse, EmbeddingModel, FinishReason, Message, ModelInfo, ModelPrice, ModelResolver, Usage,
+    EmbedResponse, EmbeddingModel, FinishReason, Message, ModelInfo, ModelPrice, ModelResolver, PriceSheet,
+    PriceVariant, RerankModel, RerankRequest, RerankResponse, ServiceTier, Usage,
 };
 use agentprovision_core::money::{NanoUsd, PicoUsd};
 use agentprovision_core::testing::{Reply, ScriptedModel};
-use agentprovision_core::usage::QuotaGate;
+use agentprovision_core::usage::{
+    BudgetKey, BudgetState, Demand, Dimension as StoreDimension, QuotaGate, Reservation,
+};
 use agentprovision_core::{Env, Error, ErrorKind, Result, Retry, Timestamp};
 use agentprovision_llm::ModelRegistry;
 use agentprovision_llm::layers::{BudgetConfig, BudgetLayer, RateLimitConfig, RateLimitLayer};
@@ -32,7 +35,7 @@ use agentprovision_llm::limit::{
     Amounts, Balance, Buckets, Dimension, Hold, HoldId, Ledger, Limit, MemoryLedger, Rate, Scope,
     StoreLedger, Window, Zone,
 };
-use agentprovision_llm::route::{Router, input_tokens};
+use agentprovision_llm::route::{Router, RoutingConfig, input_tokens};
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use serde_json::json;

@@ -257,6 +257,50 @@ async fn requests_wait_in_the_order_they_came_and_no_longer_than_they_may() {
 }
 
 #[tokio::test]
+async fn whoever_is_sent_away_takes_nobodys_turn() {
+    let (world, layer) = limited(json!({
+        "limits": [{"of": {"scope": "tenant"}, "requests_per_minute": 60, "burst_per_cent": 1}],
+        "max_wait_ms": 10_000,
+        "max_waiting": 1,
+    }));
+    let model = layer.layer(Arc::new(talks()) as Arc<dyn ChatModel>);
+    let ctx = world.ctx();
+    model.complete(&ctx, hello()).await.unwrap();
+    let mut waiting = std::pin::pin!(model.complete(&ctx, hello()));
+    assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+    world.clock.advance(Duration::from_secs(1));
+    for _ in 0..5 {
+        let error = model.complete(&ctx, hello()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RateLimited);
+    }
+    within(waiting).await.unwrap();
+}
+
+#[test]
+fn a_look_takes_nothing() {
+    let world = world();
+    let buckets = Buckets::new(world.env.clone());
+    let rates = [
+        rate(Scope::Tenant, Dimension::Requests, 60, 2),
+        rate(Scope::Tenant, Dimension::InputTokens, 60, 10),
+    ];
+    let full = [rates[0].clone(), rates[1].clone(), rates[1].clone()];
+    let held = buckets.take(world.tenant, &rates, &input(4)).unwrap();
+    for _ in 0..5 {
+        buckets.check(world.tenant, &rates, &input(6)).unwrap();
+        buckets.check(world.tenant, &full, &input(3)).unwrap();
+        assert_eq!(
+            buckets.check(world.tenant, &full, &input(4)).unwrap_err().wait,
+            Some(Duration::from_secs(2))
+        );
+    }
+    buckets.settle(held, &input(1));
+    buckets.check(world.tenant, &rates, &input(10)).unwrap_err();
+    buckets.take(world.tenant, &rates, &input(9)).unwrap();
+    assert!(buckets.check(world.tenant, &rates, &input(0)).is_err(), "two requests are two");
+}
+
+#[tokio::test]
 async fn bad_rate_limits_are_all_named() {
     let config = json!({
         "limits": [
