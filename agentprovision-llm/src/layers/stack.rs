@@ -134,10 +134,10 @@ impl Layers {
             router = router.validate(validate);
         }
         if let Some(rates) = rate_limits {
-            router = router.layer(rates.clone()).embedding_layer(rates.clone());
+            router = router.layer(rates.clone()).embedding_layer(rates.clone()).rerank_layer(rates);
         }
         if let Some(budgets) = budgets {
-            router = router.layer(budgets.clone()).embedding_layer(budgets.clone());
+            router = router.layer(budgets.clone()).embedding_layer(budgets.clone()).rerank_layer(budgets);
         }
         Ok(router)
     }

@@ -15,7 +15,8 @@ use super::{Guard, GuardVerdict, Inspected, Side};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct JudgeConfig {
-    /// The model, by the name agents use.
+    /// The model or route, by the name agents use. It is asked for the tenant whose text it is, who must be allowed to ask
+    /// it.
     pub model: String,
     /// What may pass and what may not, in words for the model.
     pub policy: String,
