@@ -39,3 +39,4 @@ pub use decision::{Candidate, DropReason, Dropped, RouteDecision, RouteRequest, 
 pub use estimate::{DEFAULT_OUTPUT, input_tokens, output_tokens};
 pub use health::{Blocked, Health, HealthOptions, Permit, Reason, Verdict};
 pub use router::{Router, RouterBuilder, TargetStatus};
+pub(crate) use tries::provider_error;

@@ -300,6 +300,10 @@ impl EmbeddingModel for GuardedModel<dyn EmbeddingModel> {
         self.inner.answerers(ctx, route)
     }
 
+    fn largest_batch(&self) -> usize {
+        self.inner.largest_batch()
+    }
+
     async fn embed(&self, ctx: &Context, mut request: EmbedRequest) -> Result<EmbedResponse> {
         self.set.texts(ctx, &mut request.inputs).await?;
         self.inner.embed(ctx, request).await
