@@ -434,7 +434,7 @@ mod tests {
             assert_eq!(asked(&[2, 1], category), [at(0, 0), at(0, 1), at(1, 0)], "{category}");
         }
         // No room under one credential: the next one, the next target, and after a pause whoever may be asked first.
-        assert_eq!(asked(&[2, 1], C::RateLimit), [at(0, 0), at(0, 1), at(1, 0), None, at(1, 0)]);
+        assert_eq!(asked(&[2, 1], C::RateLimit), [at(0, 0), at(0, 1), at(1, 0), None, at(0, 0)]);
         // The target is the trouble: the next target at once, and after a pause once more.
         for category in [C::Overloaded, C::ServerError, C::Timeout, C::Transport, C::Incomplete] {
             assert_eq!(

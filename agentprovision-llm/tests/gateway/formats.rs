@@ -155,8 +155,7 @@ async fn responses_are_read() {
     let mut expected = conversation();
     expected.route.affinity = Some("k".into());
     // Whoever asks a provider puts them under its names.
-    let extra = json!({"reasoning": {"effort": "low", "summary": "auto"}, "text": {"verbosity": "low"},
-        "include": ["reasoning.encrypted_content"], "store": true, "prompt_cache_key": "k"});
+    let extra = json!({"reasoning": {"effort": "low", "summary": "auto"}, "text": {"verbosity": "low"}, "prompt_cache_key": "k"});
     expected.extra = extra.as_object().unwrap().clone();
     expected.extra_format = Some(WireFormat::Responses);
     assert_eq!(read("openai", "/v1/responses", &body).await, expected);

@@ -225,6 +225,28 @@ async fn fields_of_the_clients_format_are_fitted_to_whoever_answers() {
     }
 }
 
+/// What the format of nobody who could answer has a word for is refused by name, and nothing is sent.
+#[tokio::test]
+async fn fields_that_nobody_who_answers_knows_are_refused_by_name() {
+    let mut upstream = Server::answering("500 X", "", "").await;
+    let gateway = over(upstream.model());
+    let messages = json!([{"role": "user", "content": "hi"}]);
+    for (path, name, body) in [
+        ("/v1/responses", "truncation", json!({"model": "gpt-4o", "input": "hi", "truncation": "auto"})),
+        (
+            "/v1/messages",
+            "top_k",
+            json!({"model": "gpt-4o", "max_tokens": 9, "messages": messages, "top_k": 5}),
+        ),
+    ] {
+        let answer = Answer::of(gateway.clone().call(post(path, &body)).await.unwrap()).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        let message = answer.json()["error"]["message"].take();
+        assert!(message.as_str().unwrap().starts_with(&format!("`{name}`: ")), "{message}");
+    }
+    assert!(upstream.saw_nothing());
+}
+
 /// A provider that is asked in the responses format keeps the words of that format.
 #[tokio::test]
 async fn fields_of_the_responses_format_stay_as_they_are_where_it_is_spoken() {
