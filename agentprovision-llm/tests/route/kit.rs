@@ -314,7 +314,8 @@ impl Bench {
         let transport = ReqwestTransport::new(&ReqwestOptions::default()).unwrap();
         let entry = |at| CatalogEntry::new(name(at), "m").with_price(price());
         let catalog = Catalog::empty().with((0..upstreams.len()).map(entry)).unwrap();
-        let mut builder = ModelRegistry::builder().env(clock.env(seed)).catalog(catalog);
+        let health = config.breaker.options();
+        let mut builder = ModelRegistry::builder().env(clock.env(seed)).catalog(catalog).health(health);
         for (at, upstream) in upstreams.iter().enumerate() {
             transport.allow(&upstream.base_url.parse().unwrap()).unwrap();
             for credential in 0..credentials {
