@@ -3,9 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use agentprovision_core::http::{ReqwestOptions, ReqwestTransport};
-use agentprovision_core::model::{
-    ChatRequest, EmbedRequest, EmbeddingResolver, ModelResolver, ToolDefinition, WireFormat,
-};
+use agentprovision_core::model::{ChatRequest, EmbedRequest, EmbeddingResolver, ToolDefinition, WireFormat};
 use agentprovision_core::money::{Cost, NanoUsd};
 use agentprovision_core::{ErrorKind, Result};
 use agentprovision_llm::providers::{Anthropic, Gemini, OpenAi, OpenAiCompatible};
