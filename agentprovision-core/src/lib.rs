@@ -26,6 +26,7 @@ pub mod memory_store;
 pub mod model;
 pub mod money;
 pub mod page;
+pub mod references;
 pub mod run;
 mod schema;
 #[doc(hidden)]

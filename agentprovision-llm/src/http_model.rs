@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use agentprovision_core::context::Context;
 use agentprovision_core::http::{BodyStream, HttpTransport};
-use agentprovision_core::model::{ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, ModelInfo};
+use agentprovision_core::model::{
+    ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, ModelInfo, Usage,
+};
 use agentprovision_core::{Error, Result};
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, StatusCode};
 
 use crate::endpoint::Endpoint;
 use crate::target::Target;
+use crate::wire::fit::fit;
 use crate::wire::{Delivery, Dialect, ProviderError, StreamDecoder, WireRequest};
 
 /// A model of one provider, over HTTP.
@@ -40,6 +42,7 @@ impl HttpModel {
 
     fn encode(&self, mut request: ChatRequest, delivery: Delivery) -> Result<WireRequest> {
         request.model.clone_from(&self.target.wire_name);
+        request.extra = fit(request.extra_format.take(), self.dialect.format(), request.extra)?;
         self.dialect.encode(&request, delivery)
     }
 
@@ -68,6 +71,7 @@ impl ChatModel for HttpModel {
             decoder: self.dialect.decoder(),
             body: Some(response.into_body()),
             events: VecDeque::new(),
+            usage: None,
             error: None,
         };
         // Until there is content, another model can still take over, so an error until then is an error of the call.
@@ -94,6 +98,8 @@ struct Exchange {
     /// `None` once it is over; dropping it closes the exchange.
     body: Option<BodyStream>,
     events: VecDeque<ChatEvent>,
+    /// The counts so far.
+    usage: Option<Usage>,
     /// Comes after the events.
     error: Option<Error>,
 }
@@ -124,29 +130,28 @@ impl Exchange {
     async fn read(&mut self) {
         let Some(body) = &mut self.body else { return };
         let mut out = Vec::new();
-        let outcome = match body.next().await {
-            Some(Ok(piece)) => self.push(&piece, &mut out),
-            Some(Err(error)) => {
+        let (broken, outcome) = match body.next().await {
+            Some(Ok(piece)) => (None, self.decoder.push(&piece, &mut out)),
+            end => {
                 self.body = None;
-                // An answer that is complete stays so when its connection breaks afterwards.
-                match self.decoder.finish(&mut out) {
-                    Ok(()) => Ok(()),
-                    Err(_) => Err(self.target.broken(error)),
-                }
-            }
-            None => {
-                self.body = None;
-                self.decoder.finish(&mut out).map_err(|error| self.target.failed(error))
+                (end.and_then(Result::err), self.decoder.finish(&mut out))
             }
         };
-        self.events.extend(out);
-        if let Err(error) = outcome {
-            self.body = None;
-            self.error = Some(error);
+        for event in &out {
+            if let ChatEvent::Usage(usage) = event {
+                self.usage = Some(*usage);
+            }
         }
-    }
-
-    fn push(&mut self, piece: &Bytes, out: &mut Vec<ChatEvent>) -> Result<()> {
-        self.decoder.push(piece, out).map_err(|error| self.target.failed(error))
+        self.events.extend(out);
+        // An answer that is complete stays so when its connection breaks afterwards.
+        if let Err(mut error) = outcome {
+            self.body = None;
+            // Of a call that fails nobody sees the events.
+            error.usage = error.usage.or(self.usage.map(Box::new));
+            self.error = Some(match broken {
+                Some(broken) => self.target.broken(broken, error.usage),
+                None => self.target.failed(error),
+            });
+        }
     }
 }

@@ -12,8 +12,10 @@ use async_trait::async_trait;
 use http::{HeaderMap, StatusCode};
 
 use crate::endpoint::Endpoint;
+use crate::route::provider_error;
 use crate::target::Target;
 use crate::wire::embed::EmbedDialect;
+use crate::wire::fit::fit;
 use crate::wire::rerank::RerankDialect;
 use crate::wire::{Category, ProviderError};
 
@@ -49,7 +51,11 @@ impl HttpEmbedder {
 
 /// The answer, if it has one vector for each text and every vector has the length that was asked for.
 fn counted(answer: EmbedResponse, request: &EmbedRequest) -> Result<EmbedResponse, ProviderError> {
-    let malformed = |words| Err(ProviderError::new(Category::Malformed, words));
+    let malformed = |words: String| {
+        let mut error = ProviderError::new(Category::Malformed, words);
+        error.usage = answer.usage.map(Box::new);
+        Err(error)
+    };
     let (vectors, texts) = (answer.vectors.len(), request.inputs.len());
     if vectors != texts {
         return malformed(format!("{vectors} vectors for {texts} texts"));
@@ -59,6 +65,10 @@ fn counted(answer: EmbedResponse, request: &EmbedRequest) -> Result<EmbedRespons
     {
         return malformed(format!("a vector of {other} numbers where {asked} were asked for"));
     }
+    let length = answer.vectors.first().map(Vec::len);
+    if answer.vectors.iter().any(|vector| Some(vector.len()) != length) {
+        return malformed("vectors of different lengths in one answer".into());
+    }
     Ok(answer)
 }
 
@@ -66,6 +76,10 @@ fn counted(answer: EmbedResponse, request: &EmbedRequest) -> Result<EmbedRespons
 impl EmbeddingModel for HttpEmbedder {
     fn info(&self) -> &ModelInfo {
         &self.target.info
+    }
+
+    fn largest_batch(&self) -> usize {
+        self.dialect.largest_batch().max(1)
     }
 
     async fn embed(&self, _ctx: &Context, mut request: EmbedRequest) -> Result<EmbedResponse> {
@@ -79,28 +93,51 @@ impl EmbeddingModel for HttpEmbedder {
             return Err(Error::invalid("a vector needs at least one dimension"));
         }
         request.model.clone_from(&self.target.wire_name);
+        request.extra = fit(request.extra_format.take(), self.dialect.format(), request.extra)?;
         let inputs = std::mem::take(&mut request.inputs);
         let mut whole: Option<EmbedResponse> = None;
-        for batch in inputs.chunks(self.dialect.largest_batch().max(1)) {
+        for batch in inputs.chunks(self.largest_batch()) {
             request.inputs = batch.to_vec();
-            let part = self.batch(&request).await?;
+            let part = self.batch(&request).await;
             whole = Some(match whole {
-                None => part,
-                Some(mut whole) => {
-                    whole.vectors.extend(part.vectors);
-                    whole.usage = sum(whole.usage, part.usage);
-                    whole
+                None => part?,
+                Some(so_far) => {
+                    let paid = so_far.usage;
+                    part.and_then(|part| joined(so_far, part)).map_err(|error| also_paid(error, paid))?
                 }
             });
         }
-        let whole = whole.ok_or_else(|| Error::internal("no batch of texts was sent"))?;
-        let length = whole.vectors.first().map(Vec::len);
-        if whole.vectors.iter().any(|vector| Some(vector.len()) != length) {
-            let words = "vectors of different lengths in one answer";
-            return Err(self.target.failed(ProviderError::new(Category::Malformed, words)));
-        }
-        Ok(whole)
+        whole.ok_or_else(|| Error::internal("no batch of texts was sent"))
     }
+}
+
+/// The vectors of two batches.
+///
+/// # Errors
+/// `provider_error` when they are of different lengths.
+pub(crate) fn joined(mut first: EmbedResponse, second: EmbedResponse) -> Result<EmbedResponse> {
+    let length = |answer: &EmbedResponse| answer.vectors.first().map(Vec::len);
+    if length(&first) != length(&second) {
+        let words = "vectors of different lengths in one answer";
+        let mut error = ProviderError::new(Category::Malformed, words);
+        error.usage = second.usage.map(Box::new);
+        return Err(error.into());
+    }
+    first.usage = sum(first.usage, second.usage);
+    first.vectors.extend(second.vectors);
+    Ok(first)
+}
+
+/// The error of a batch, with what was paid for those before it.
+fn also_paid(error: Error, paid: Option<Usage>) -> Error {
+    let Some(said) = provider_error(&error).filter(|_| paid.is_some()) else { return error };
+    let mut said = said.clone();
+    let usage = match said.usage.take() {
+        Some(usage) => sum(paid, Some(*usage)),
+        None => paid,
+    };
+    said.usage = usage.map(Box::new);
+    error.with_source(said)
 }
 
 /// The counts of two batches. A count one of them lacks is unknown for both.

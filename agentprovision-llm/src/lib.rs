@@ -65,6 +65,7 @@ mod http_vectors;
 pub mod layers;
 pub mod limit;
 pub mod models;
+mod patience;
 pub mod providers;
 mod registry;
 #[cfg(feature = "replay")]

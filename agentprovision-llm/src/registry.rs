@@ -13,6 +13,7 @@ use http::Uri;
 use crate::catalog::{Catalog, LiveCatalog, ModelMode};
 use crate::clip;
 use crate::models::ModelKind;
+use crate::patience::Patience;
 use crate::providers::Provider;
 use crate::route::HealthOptions;
 use crate::route::target::{Served, Target};
@@ -175,7 +176,7 @@ impl ModelRegistryBuilder {
             rerank: Kind::new(self.rerank, &self.catalog, &env, &health)?,
             providers,
             catalog: LiveCatalog::new(self.catalog),
-            transport: self.transport,
+            transport: self.transport.map(|inner| Arc::new(Patience { inner, env: env.clone() }) as _),
             env,
             health,
         })))
@@ -256,6 +257,11 @@ impl ModelRegistry {
         let own = own.chain(self.0.embedding.own.values().map(|target| target.info.provider.clone()));
         let own = own.chain(self.0.rerank.own.values().map(|target| target.info.provider.clone()));
         self.0.providers.iter().map(|slot| slot.name.clone()).chain(own).collect()
+    }
+
+    /// When a model is left alone after failures.
+    pub(crate) fn health(&self) -> &HealthOptions {
+        &self.0.health
     }
 
     /// Clock and randomness.
@@ -376,6 +382,7 @@ impl ModelRegistry {
 
     /// The provider of a model that is not the host's own, and the provider's name for it.
     fn place<'a>(&'a self, name: &'a str) -> Result<(&'a Slot, &'a str)> {
+        check_name(name)?;
         let providers = &self.0.providers;
         if let Some((prefix, model)) = name.split_once('/')
             && let Some(slot) = providers.iter().find(|slot| slot.name == prefix)
@@ -404,6 +411,21 @@ impl ModelRegistry {
         let all: Vec<String> = models.chain(providers).collect();
         if all.is_empty() { "none".into() } else { all.join(", ") }
     }
+}
+
+/// The longest name of a model or route, in bytes. Names come from agents and are kept.
+const LONGEST_NAME: usize = 255;
+
+/// Refuses what can be the name of no model and no route.
+///
+/// # Errors
+/// `invalid_input`.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    if name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+        let what = format!("`{}` is no name of a model: ", clip(name));
+        return Err(Error::invalid(what + "it is longer than 255 bytes or has control characters"));
+    }
+    Ok(())
 }
 
 fn first<M: Served + ?Sized>(target: &Target<M>) -> Result<Arc<M>> {

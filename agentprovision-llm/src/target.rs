@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentprovision_core::http::{BodyStream, HttpTransport};
-use agentprovision_core::model::ModelInfo;
+use agentprovision_core::model::{ModelInfo, Usage};
 use agentprovision_core::{Error, ErrorKind, Result};
 use bytes::BytesMut;
 use futures_util::StreamExt;
@@ -65,7 +65,7 @@ impl Target {
         let (head, mut body) = self.open(wire, classify).await?.into_parts();
         let mut held = BytesMut::new();
         while let Some(piece) = body.next().await {
-            held.extend_from_slice(&piece.map_err(|error| self.broken(error))?);
+            held.extend_from_slice(&piece.map_err(|error| self.broken(error, None))?);
             if held.len() > LARGEST_ANSWER {
                 return Err(
                     self.failed(ProviderError::new(Category::AnswerTooLarge, "the answer passes the limit"))
@@ -84,9 +84,10 @@ impl Target {
     }
 
     /// What a failure of the transport in the middle of a body means: the answer is cut off.
-    pub(crate) fn broken(&self, error: Error) -> Error {
+    pub(crate) fn broken(&self, error: Error, usage: Option<Box<Usage>>) -> Error {
         if error.is(ErrorKind::Unavailable) {
-            let cut = ProviderError::new(Category::Incomplete, format!("the body broke off: {error:?}"));
+            let mut cut = ProviderError::new(Category::Incomplete, format!("the body broke off: {error:?}"));
+            cut.usage = usage;
             return self.failed(cut);
         }
         self.named(error)

@@ -103,8 +103,18 @@ const SERVICES: [(&str, &str, &str); 11] = [
 ];
 
 /// Methods that are no operations: they make the service, or reach another one.
-const NO_OPERATIONS: &[&str] =
-    &["new", "builder", "env", "issuer", "router", "catalog", "layers", "gateway", "usage_writer", "permissions"];
+const NO_OPERATIONS: &[&str] = &[
+    "new",
+    "builder",
+    "env",
+    "issuer",
+    "router",
+    "catalog",
+    "layers",
+    "gateway",
+    "usage_writer",
+    "permissions",
+];
 
 #[test]
 fn every_public_method_of_a_service_is_an_operation() {

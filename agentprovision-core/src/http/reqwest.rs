@@ -18,13 +18,14 @@ use crate::error::{Error, ErrorKind, Result, Retry};
 pub struct ReqwestOptions {
     /// The longest a connection may take to open; default 10 s.
     pub connect_timeout: Duration,
-    /// The longest a response may be silent, before its head and between pieces of its body; default 120 s.
-    pub read_timeout: Duration,
+    /// The longest a response may be silent, before its head and between pieces of its body; none by default: a model may
+    /// think for minutes before it answers, and whoever asks has deadlines.
+    pub read_timeout: Option<Duration>,
 }
 
 impl Default for ReqwestOptions {
     fn default() -> Self {
-        Self { connect_timeout: Duration::from_secs(10), read_timeout: Duration::from_secs(120) }
+        Self { connect_timeout: Duration::from_secs(10), read_timeout: None }
     }
 }
 
@@ -48,15 +49,16 @@ impl ReqwestTransport {
     /// # Errors
     /// `unavailable` when no TLS configuration can be made.
     pub fn new(options: &ReqwestOptions) -> Result<Self> {
-        let client = ::reqwest::Client::builder()
+        let mut builder = ::reqwest::Client::builder()
             .redirect(::reqwest::redirect::Policy::none())
             .no_proxy()
-            .connect_timeout(options.connect_timeout)
-            .read_timeout(options.read_timeout)
-            .build()
-            .map_err(|error| {
-                Error::new(ErrorKind::Unavailable, "no HTTP client can be made").with_source(error)
-            })?;
+            .connect_timeout(options.connect_timeout);
+        if let Some(limit) = options.read_timeout {
+            builder = builder.read_timeout(limit);
+        }
+        let client = builder.build().map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "no HTTP client can be made").with_source(error)
+        })?;
         Ok(Self { client, allowed: Arc::default() })
     }
 
@@ -86,10 +88,11 @@ fn origin(url: &http::Uri) -> Result<String> {
 fn failed(error: ::reqwest::Error) -> Error {
     // The URL may carry a key in its query; it never leaves in an error.
     let error = error.without_url();
-    let (kind, message) = if error.is_timeout() {
-        (ErrorKind::DeadlineExceeded, "the server did not answer in time")
-    } else if error.is_connect() {
+    // A connection that took too long is both; no request went out over it.
+    let (kind, message) = if error.is_connect() {
         (ErrorKind::Unavailable, "the server could not be reached")
+    } else if error.is_timeout() {
+        (ErrorKind::DeadlineExceeded, "the server did not answer in time")
     } else {
         (ErrorKind::Unavailable, "the exchange with the server broke off")
     };

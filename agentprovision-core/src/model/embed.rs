@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CallLog, ModelInfo, RouteHints, Usage};
+use super::{CallLog, ModelInfo, RouteHints, Usage, WireFormat};
 use crate::context::Context;
 use crate::error::Result;
 
@@ -42,6 +42,12 @@ pub struct EmbedRequest {
     pub dimensions: Option<u32>,
     /// Fields of the provider's own wire format, passed through unchanged.
     pub extra: serde_json::Map<String, Value>,
+    /// The format `extra` is written in. A provider of another one is asked by its own names for these fields; hints
+    /// that change no answer are left out, and where a field has no name the model cannot answer. Where this is absent,
+    /// they are passed through whoever answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub extra_format: Option<WireFormat>,
     /// What the caller says about who answers.
     #[serde(default, skip_serializing_if = "RouteHints::is_default")]
     pub route: RouteHints,
@@ -78,6 +84,11 @@ pub trait EmbeddingModel: fmt::Debug + Send + Sync + 'static {
     /// alone where nothing routes it.
     fn answerers(&self, _ctx: &Context, _route: &RouteHints) -> Vec<Arc<ModelInfo>> {
         vec![Arc::new(self.info().clone())]
+    }
+    /// The most texts the provider takes in one request. More are sent in several, and whoever wants to know of each
+    /// sends no more.
+    fn largest_batch(&self) -> usize {
+        usize::MAX
     }
     /// One vector for each text. More texts than the provider takes at once are sent in several requests.
     async fn embed(&self, ctx: &Context, request: EmbedRequest) -> Result<EmbedResponse>;

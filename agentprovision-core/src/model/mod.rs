@@ -5,6 +5,7 @@
 
 mod assemble;
 mod embed;
+mod format;
 mod price;
 mod rerank;
 mod route;
@@ -12,6 +13,7 @@ mod tariff;
 
 pub use assemble::ChatAssembler;
 pub use embed::{EmbedPurpose, EmbedRequest, EmbedResponse, EmbeddingModel};
+pub use format::WireFormat;
 pub use price::{ModelPrice, PriceSheet, PriceVariant};
 pub use rerank::{Ranked, RerankModel, RerankRequest, RerankResponse};
 pub use route::{Attempt, AttemptEnd, CacheUse, CallLog, RouteHints};
@@ -264,6 +266,12 @@ pub struct ChatRequest {
     pub seed: Option<i64>,
     /// Fields of the provider's own wire format, passed through unchanged.
     pub extra: serde_json::Map<String, Value>,
+    /// The format `extra` is written in. A provider of another one is asked by its own names for these fields; hints
+    /// that change no answer are left out, and where a field has no name the model cannot answer. Where this is absent,
+    /// they are passed through whoever answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub extra_format: Option<WireFormat>,
     /// What the caller says about who answers.
     #[serde(default, skip_serializing_if = "RouteHints::is_default")]
     pub route: RouteHints,

@@ -86,6 +86,8 @@ impl ToolSet {
 
 /// Compiles a JSON Schema (draft 2020-12 unless it says otherwise); references leave the document never.
 pub(crate) fn compile(what: &str, schema: &Value) -> Result<jsonschema::Validator> {
+    crate::references::circular(schema)
+        .map_err(|error| Error::invalid(format!("{what}: {}", error.message())))?;
     jsonschema::validator_for(schema)
         .map_err(|error| Error::invalid(format!("{what} is not a JSON Schema: {error}")))
 }

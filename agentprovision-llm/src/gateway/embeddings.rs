@@ -1,7 +1,7 @@
 //! OpenAI's embeddings: `POST /v1/embeddings`.
 
 use agentprovision_core::Result;
-use agentprovision_core::model::{EmbedRequest, EmbedResponse};
+use agentprovision_core::model::{EmbedRequest, EmbedResponse, WireFormat};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ pub(super) fn read(body: Value) -> Result<(EmbedRequest, Encoding)> {
     let dimensions = dimensions.map(u32::try_from).transpose();
     let mut request = EmbedRequest::new(model, inputs);
     request.dimensions = dimensions.map_err(|_| body.wrong("dimensions", "expected a length of vectors"))?;
-    request.extra = body.rest();
+    (request.extra, request.extra_format) = (body.rest(), Some(WireFormat::ChatCompletions));
     request.route.affinity = affinity(&request.extra, &["user"]);
     Ok((request, encoding))
 }

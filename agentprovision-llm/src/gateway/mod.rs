@@ -29,8 +29,9 @@
 //!
 //! # Fields
 //! What the vocabulary of this platform has a word for goes to any model. A field that only one format has goes through
-//! unchanged to models of that format ([`WireFormat`]), under another name to models that have it under another name,
-//! and is otherwise refused by name: nothing a caller asked for is left out silently. Hints that ask for nothing that
+//! unchanged to models of that format ([`WireFormat`](agentprovision_core::model::WireFormat)), under another name to models that have it under another name,
+//! and otherwise keeps that model from answering; where no fallback has it either, it is refused by name. Nothing a caller
+//! asked for is left out silently. Hints that ask for nothing that
 //! changes an answer, such as `user` and `metadata`, are left out where they have no place.
 //!
 //! # Load
@@ -51,7 +52,6 @@ mod chat;
 mod embeddings;
 mod failure;
 mod fields;
-mod format;
 mod load;
 mod messages;
 mod models;
@@ -63,10 +63,8 @@ mod stream;
 
 pub use body::GatewayBody;
 pub use caller::GatewayAuth;
-pub use format::WireFormat;
 pub use models::ModelDirectory;
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -157,7 +155,6 @@ pub struct GatewayBuilder {
     models: Arc<dyn ModelResolver>,
     embeddings: Option<Arc<dyn EmbeddingResolver>>,
     directory: Option<Arc<dyn ModelDirectory>>,
-    formats: BTreeMap<String, WireFormat>,
     config: GatewayConfig,
     env: Env,
 }
@@ -172,12 +169,6 @@ impl GatewayBuilder {
     /// The models that `/v1/models` lists; none where this is not called.
     pub fn directory(mut self, directory: Arc<dyn ModelDirectory>) -> Self {
         self.directory = Some(directory);
-        self
-    }
-
-    /// The format in which the models of a provider are asked, where [`WireFormat::of_provider`] does not know it.
-    pub fn format(mut self, provider: impl Into<String>, format: WireFormat) -> Self {
-        self.formats.insert(provider.into(), format);
         self
     }
 
@@ -198,10 +189,10 @@ impl GatewayBuilder {
     /// # Errors
     /// Those of [`GatewayConfig::check`].
     pub fn build(self) -> Result<Gateway> {
-        let Self { auth, models, embeddings, directory, formats, config, env } = self;
+        let Self { auth, models, embeddings, directory, config, env } = self;
         config.check()?;
         let load = Load::new(config.limits());
-        Ok(Gateway(Arc::new(Parts { auth, models, embeddings, directory, formats, config, env, load })))
+        Ok(Gateway(Arc::new(Parts { auth, models, embeddings, directory, config, env, load })))
     }
 }
 
@@ -210,7 +201,6 @@ struct Parts {
     models: Arc<dyn ModelResolver>,
     embeddings: Option<Arc<dyn EmbeddingResolver>>,
     directory: Option<Arc<dyn ModelDirectory>>,
-    formats: BTreeMap<String, WireFormat>,
     config: GatewayConfig,
     env: Env,
     load: Load,
@@ -237,7 +227,6 @@ impl Gateway {
             models,
             embeddings: None,
             directory: None,
-            formats: BTreeMap::new(),
             config: GatewayConfig::default(),
             env: Env::default(),
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use agentprovision_core::context::Context;
-use agentprovision_core::model::{ChatModel, RouteHints};
+use agentprovision_core::model::{RouteHints, WireFormat};
 use agentprovision_core::{Error, ErrorKind, Result};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
@@ -15,7 +15,6 @@ use super::answer::Head;
 use super::asked::Asked;
 use super::body::{self, BodyError, GatewayBody};
 use super::failure::{self, Shape};
-use super::format::{self, WireFormat};
 use super::load::Permit;
 use super::stream::{Encoder, SentEvents};
 use super::{Gateway, busy, caller, chat, embeddings, messages, models, responses};
@@ -242,7 +241,7 @@ impl Gateway {
             return Err(Error::invalid("a request needs at least one message"));
         }
         let model = self.0.models.resolve(&request.model)?;
-        request.extra = format::fit(face.format(), self.format_of(&*model), own)?;
+        (request.extra, request.extra_format) = (own, Some(face.format()));
         hints.affinity = hints.affinity.or(affinity);
         request.route = hints;
         let head = Head {
@@ -283,12 +282,6 @@ impl Gateway {
         let request = messages::read(body)?.request;
         self.0.models.resolve(&request.model)?;
         Ok(json(&serde_json::json!({"input_tokens": crate::route::input_tokens(&request)})))
-    }
-
-    /// The format in which a model is asked.
-    fn format_of(&self, model: &dyn ChatModel) -> WireFormat {
-        let provider = &model.info().provider;
-        self.0.formats.get(provider).copied().unwrap_or_else(|| WireFormat::of_provider(provider))
     }
 
     async fn list(&self, ctx: &Context) -> Result<Vec<agentprovision_core::model::ModelInfo>> {

@@ -472,6 +472,10 @@ impl EmbeddingModel for MeteredEmbedding {
         self.model.answerers(ctx, route)
     }
 
+    fn largest_batch(&self) -> usize {
+        self.model.largest_batch()
+    }
+
     async fn embed(&self, ctx: &Context, request: EmbedRequest) -> Result<EmbedResponse> {
         let input = request.inputs.iter().map(|text| tokens(text.len() as u64)).sum();
         let size = Size { input, max_output: Some(0), searches: None, tier: Tier::of(&request.extra) };

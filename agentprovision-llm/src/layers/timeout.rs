@@ -187,6 +187,10 @@ impl EmbeddingModel for Timed<dyn EmbeddingModel> {
         self.inner.answerers(ctx, route)
     }
 
+    fn largest_batch(&self) -> usize {
+        self.inner.largest_batch()
+    }
+
     async fn embed(&self, ctx: &Context, request: EmbedRequest) -> Result<EmbedResponse> {
         let limit = self.layer.whole(ctx, request.route.deadline);
         self.layer.within(limit, self.inner.embed(ctx, request)).await?

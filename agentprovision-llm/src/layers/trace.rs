@@ -214,6 +214,10 @@ impl EmbeddingModel for Traced<Arc<dyn EmbeddingModel>> {
         self.inner.answerers(ctx, route)
     }
 
+    fn largest_batch(&self) -> usize {
+        self.inner.largest_batch()
+    }
+
     async fn embed(&self, ctx: &Context, request: EmbedRequest) -> Result<EmbedResponse> {
         let mut call = self.layer.call("embeddings", ctx, self.info(), &request.log);
         #[cfg(feature = "otel")]

@@ -9,7 +9,7 @@ use agentprovision_core::model::{
     ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Content, FinishReason,
     Message, ModelInfo, RouteHints, Source,
 };
-use agentprovision_core::{Error, ErrorKind, Result, Timestamp};
+use agentprovision_core::{Error, ErrorKind, Result, Timestamp, references};
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jsonschema::Validator;
@@ -129,6 +129,7 @@ impl Validated {
         if let Some(known) = self.layer.schemas.get(&key) {
             return Ok(Some(known));
         }
+        references::circular(schema)?;
         let made = jsonschema::validator_for(schema)
             .map_err(|error| Error::invalid(format!("the output schema is not a JSON Schema: {error}")))?;
         let made = Arc::new(made);

@@ -65,6 +65,10 @@ impl EmbeddingModel for Counted<dyn EmbeddingModel> {
         self.inner.answerers(ctx, route)
     }
 
+    fn largest_batch(&self) -> usize {
+        self.inner.largest_batch()
+    }
+
     async fn embed(&self, ctx: &Context, mut request: EmbedRequest) -> Result<EmbedResponse> {
         let tab = self.writer.open(ctx, &mut request.log).await?;
         Ok(tab.ask(self.inner.embed(ctx, request)).await?.answer)

@@ -39,6 +39,8 @@ pub(crate) trait Ask: Send + Sync {
     fn limit(&self) -> Duration;
     /// Whether a slow attempt may get a second one beside it.
     fn hedges(&self) -> bool;
+    /// Whether the answer shows as it is written.
+    fn streams(&self) -> bool;
 }
 
 /// What all requests of a process share.
@@ -73,6 +75,8 @@ pub(crate) struct Call<'a, M: Served + ?Sized> {
     pub(crate) bounds: Bounds,
     pub(crate) log: CallLog,
     pub(crate) input_tokens: u64,
+    /// The longest answer that is reckoned with, in tokens.
+    pub(crate) output_tokens: u64,
     /// Ends after the first attempt that may be billed.
     pub(crate) pay_once: bool,
     /// Random bits of this request.
@@ -162,6 +166,8 @@ impl<M: Served + ?Sized> Call<'_, M> {
             credential: at,
             rotates: target.seats.len() > 1,
             input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens.min(info.max_output_tokens.unwrap_or(u64::MAX)),
+            streamed: ask.streams(),
             hedge,
         };
         let recorder = Recorder::begin(subject, permit);
@@ -194,7 +200,7 @@ impl<M: Served + ?Sized> Call<'_, M> {
                 None => {
                     let other = tries.beside(self).filter(|_| self.commons.hedges.take());
                     let second = other.and_then(|(place, seat)| {
-                        let last = tries.count(place, seat);
+                        let last = tries.count(place, seat, self);
                         let turn = Turn { place, seat, last, forced: false, hedge: true };
                         Some((turn, self.begin(tries, ask, turn)?))
                     });

@@ -9,7 +9,7 @@ const ONE: u64 = 1000;
 #[derive(Debug)]
 pub(crate) struct Bucket {
     thousandths: AtomicU64,
-    share: u64,
+    share: AtomicU64,
     full: u64,
 }
 
@@ -17,12 +17,20 @@ impl Bucket {
     /// A full bucket of `size` extra requests to which each success adds `per_cent` of one.
     pub(crate) fn new(size: u32, per_cent: u32) -> Self {
         let full = u64::from(size) * ONE;
-        Self { thousandths: AtomicU64::new(full), share: u64::from(per_cent) * ONE / 100, full }
+        let bucket = Self { thousandths: AtomicU64::new(full), share: AtomicU64::new(0), full };
+        bucket.set(per_cent);
+        bucket
+    }
+
+    /// Each success adds `per_cent` of an extra request from now on.
+    pub(crate) fn set(&self, per_cent: u32) {
+        self.share.store(u64::from(per_cent) * ONE / 100, Ordering::Relaxed);
     }
 
     /// A request succeeded.
     pub(crate) fn success(&self) {
-        let add = |held: u64| (held < self.full).then(|| (held + self.share).min(self.full));
+        let share = self.share.load(Ordering::Relaxed);
+        let add = |held: u64| (held < self.full).then(|| (held + share).min(self.full));
         let _ = self.thousandths.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
@@ -45,6 +53,9 @@ mod tests {
         assert!(!bucket.take());
         bucket.success();
         assert!(bucket.take() && !bucket.take());
+        bucket.set(100);
+        bucket.success();
+        assert!(bucket.take() && !bucket.take(), "a whole one now");
         (0..1000).for_each(|_| bucket.success());
         assert_eq!((0..10).filter(|_| bucket.take()).count(), 3, "it never holds more than it did at first");
     }

@@ -129,6 +129,10 @@ impl Ask for Whole<'_> {
     fn hedges(&self) -> bool {
         false
     }
+
+    fn streams(&self) -> bool {
+        false
+    }
 }
 
 /// A streamed answer, up to its first content.
@@ -194,6 +198,10 @@ impl Ask for Streamed<'_> {
 
     fn hedges(&self) -> bool {
         self.hedges
+    }
+
+    fn streams(&self) -> bool {
+        true
     }
 }
 

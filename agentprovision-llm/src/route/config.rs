@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::HealthOptions;
 use super::decision::DropReason;
 use crate::clip;
+use crate::registry::check_name;
 
 /// Puts the targets of a route in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,6 +175,30 @@ pub struct BreakerConfig {
 }
 
 impl BreakerConfig {
+    /// The longest time of a breaker: a day.
+    const LONGEST_MS: u64 = 86_400_000;
+
+    fn check(&self, problems: &mut Problems) {
+        let counts = [("min_samples", self.min_samples), ("consecutive", self.consecutive)];
+        for (name, _) in counts.iter().filter(|(_, count)| *count == Some(0)) {
+            problems.add(format!("breaker.{name}"), "must not be 0");
+        }
+        if self.failure_per_cent.is_some_and(|share| !(1..=100).contains(&share)) {
+            problems.add("breaker.failure_per_cent", "is not between 1 and 100");
+        }
+        for (name, time) in
+            [("window_ms", self.window_ms), ("open_ms", self.open_ms), ("open_max_ms", self.open_max_ms)]
+        {
+            if time.is_some_and(|time| !(1..=Self::LONGEST_MS).contains(&time)) {
+                problems.add(format!("breaker.{name}"), format!("is not between 1 and {}", Self::LONGEST_MS));
+            }
+        }
+        let options = self.options();
+        if options.open_max < options.open {
+            problems.add("breaker.open_max_ms", "is less than `open_ms`");
+        }
+    }
+
     /// The options with these settings.
     pub fn options(&self) -> HealthOptions {
         let mut options = HealthOptions::default();
@@ -207,7 +232,7 @@ pub struct RoutingConfig {
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub custom: BTreeSet<String>,
     /// Quality of models by the host's own measure, 0 to 1000; 500 where unknown. A key `tag=value:model` holds for
-    /// requests with that tag alone.
+    /// requests with that tag alone; a value with a colon cannot be named.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub quality: BTreeMap<String, u32>,
     /// How far below the best quality a model counts as equally good, 0 to 1000; default 10, as measures of quality are
@@ -222,7 +247,8 @@ pub struct RoutingConfig {
     /// The highest prices a target may have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price_cap: Option<PriceCap>,
-    /// The most requests to providers for one request, everything counted; default 4.
+    /// The most requests to providers for one request, everything counted; default 4. Texts for embeddings go in batches
+    /// of the size the provider takes, and this holds for each of them.
     pub max_attempts: u32,
     /// How often one target is asked again; default 2.
     pub retries: u32,
@@ -310,6 +336,7 @@ impl RoutingConfig {
         if self.tenants.is_empty() {
             return Ok(());
         }
+        // The one spelling, by `canonical`.
         let Some(rules) = self.tenants.get(&tenant.to_string()) else { return Ok(()) };
         let matches = |rule: &String| match rule.strip_suffix('*') {
             Some(prefix) => target.starts_with(prefix),
@@ -372,6 +399,9 @@ impl RoutingConfig {
             if name.is_empty() {
                 problems.add(&at, "the name of a route must not be empty");
             }
+            if let Err(error) = check_name(name) {
+                problems.add(&at, error.message());
+            }
             if known.contains(name) {
                 problems.add(&at, "there is a model of this name");
             }
@@ -397,7 +427,8 @@ impl RoutingConfig {
             for (n, fallback) in fallbacks.iter().enumerate() {
                 resolves(&mut problems, &format!("{at}[{n}]"), fallback);
             }
-            if self.custom.contains(name) {
+            let full = model(name).ok().filter(|_| !self.routes.contains_key(name));
+            if self.custom.contains(name) || full.is_some_and(|full| self.custom.contains(&*full)) {
                 problems.add(&at, "a custom model falls back only to what a request lists");
             }
         }
@@ -411,8 +442,9 @@ impl RoutingConfig {
             if *quality > 1000 {
                 problems.add(format!("quality.{}", clip(name)), "quality is at most 1000");
             }
-            let model =
-                name.rsplit_once(':').filter(|(tag, _)| tag.contains('=')).map_or(&**name, |(_, m)| m);
+            // Names of models may have colons, and names of tags may not.
+            let tagged = name.split_once('=').and_then(|(_, rest)| rest.split_once(':'));
+            let model = tagged.map_or(&**name, |(_, model)| model);
             in_full(&mut problems, &format!("quality.{}", clip(name)), model);
         }
         for name in self.regions.keys().filter(|name| !providers.contains(*name)) {
@@ -424,12 +456,16 @@ impl RoutingConfig {
                 in_full(&mut problems, &at, name);
             }
         }
+        let mut tenants: BTreeMap<TenantId, &str> = BTreeMap::new();
         for (id, rules) in &self.tenants {
             for (n, rule) in rules.allow.iter().enumerate().filter(|(_, rule)| !rule.ends_with('*')) {
                 in_full(&mut problems, &format!("tenants.{}.allow[{n}]", clip(id)), rule);
             }
-            if id.parse::<agentprovision_core::id::TenantId>().is_err() {
-                problems.add(format!("tenants.{}", clip(id)), "this is no id of a tenant");
+            let at = format!("tenants.{}", clip(id));
+            match id.parse().map(|tenant| tenants.insert(tenant, id)) {
+                Ok(None) => {}
+                Ok(Some(other)) => problems.add(at, format!("is the same tenant as `{}`", clip(other))),
+                Err(_) => problems.add(at, "this is no id of a tenant"),
             }
         }
         for (name, value) in [
@@ -446,6 +482,10 @@ impl RoutingConfig {
         if self.max_attempts > 32 {
             problems.add("max_attempts", "is more than 32");
         }
+        self.breaker.check(&mut problems);
+        if self.hedge.is_some_and(|hedge| hedge.per_cent > 100) {
+            problems.add("hedge.per_cent", "is more than 100");
+        }
         if let Some(cap) = self.price_cap
             && [cap.input, cap.output].iter().flatten().any(|price| *price < 0)
         {
@@ -455,6 +495,13 @@ impl RoutingConfig {
             problems.add("routes", format!("the fallbacks go in a circle: {cycle}"));
         }
         problems.into_result("the routing")
+    }
+
+    /// The same with every tenant under the one spelling it is looked up by. Ids are read in others too.
+    pub(crate) fn canonical(mut self) -> Self {
+        let spelled = |id: String| id.parse::<TenantId>().map_or(id, |tenant| tenant.to_string());
+        self.tenants = self.tenants.into_iter().map(|(id, rules)| (spelled(id), rules)).collect();
+        self
     }
 
     /// Whether this holds of a target that a name stands for; fallbacks are none. Routes were checked for circles.

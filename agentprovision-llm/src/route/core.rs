@@ -9,7 +9,7 @@ use agentprovision_core::model::{
     CallLog, ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest, EmbedResponse, ModelInfo,
     RerankRequest, RerankResponse, RouteHints,
 };
-use agentprovision_core::{Env, Error, Result, Timestamp};
+use agentprovision_core::{Env, Error, Result, Timestamp, canonical};
 
 use super::ask::{Call, Commons};
 use super::chat::{self, Streamed, Whole};
@@ -17,8 +17,9 @@ use super::config::RoutingConfig;
 use super::decision::{RouteRequest, Selector};
 use super::plan::{Ground, Needs, Plan};
 use super::target::{Served, Target};
-use super::tries::Bounds;
+use super::tries::{Bounds, Failure};
 use super::vectors::{self, Embed, Rerank};
+use crate::http_vectors::joined;
 use crate::layers::Answerer;
 use crate::registry::ModelRegistry;
 
@@ -34,8 +35,8 @@ pub(crate) struct Core {
     /// A configuration that was checked.
     config: RwLock<Arc<RoutingConfig>>,
     commons: Commons,
-    /// Who answered the last request with an affinity key.
-    warm: moka::sync::Cache<String, Arc<str>>,
+    /// Who answered the last request with an affinity key, and when. By a hash: the keys are of any length.
+    warm: moka::sync::Cache<[u8; 32], (Arc<str>, Duration)>,
     env: Env,
 }
 
@@ -47,8 +48,8 @@ impl Core {
     ) -> Self {
         let env = registry.env().clone();
         let commons = Commons::new(config.hedge.unwrap_or_default().per_cent);
-        let warm = moka::sync::Cache::builder().max_capacity(KEPT).time_to_live(WARM).build();
-        Self { registry, selectors, config: RwLock::new(Arc::new(config)), commons, warm, env }
+        let warm = moka::sync::Cache::new(KEPT);
+        Self { registry, selectors, config: RwLock::new(Arc::new(config.canonical())), commons, warm, env }
     }
 
     pub(crate) fn config(&self) -> Arc<RoutingConfig> {
@@ -63,7 +64,8 @@ impl Core {
 
     /// Routes by another configuration from now on.
     pub(crate) fn replace(&self, config: RoutingConfig) {
-        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        self.commons.hedges.set(config.hedge.unwrap_or_default().per_cent);
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config.canonical());
     }
 
     fn request(&self, ctx: &Context, model: &str, hints: &RouteHints, needs: &Needs) -> RouteRequest {
@@ -91,7 +93,7 @@ impl Core {
         }
         let config = self.config();
         let selectors = |name: &str| self.selectors.get(name).cloned();
-        let warm = request.affinity.as_ref().and_then(|key| self.warm.get(&warmth(ctx, &request.model, key)));
+        let warm = request.affinity.as_ref().and_then(|key| self.warm(ctx, &request.model, key));
         let (catalog, now) = (self.registry.catalog().current(), self.env.now());
         let ground = Ground { config: &config, selectors: &selectors, lookup, catalog: &catalog, warm, now };
         let plan = ground.plan(ctx, request, hints, needs)?;
@@ -152,6 +154,7 @@ impl Core {
             },
             log: log.clone(),
             input_tokens: plan.decision.input_tokens,
+            output_tokens: plan.decision.output_tokens,
             pay_once: hints.pay_once,
             seed,
             targets: plan.targets,
@@ -184,17 +187,59 @@ impl Core {
         Ok(answer)
     }
 
-    pub(crate) async fn embed(&self, ctx: &Context, request: &EmbedRequest) -> Result<EmbedResponse> {
+    /// Texts go to a provider in batches, each asked for as a request is: with attempts of its own, and again by itself
+    /// where it fails. The vectors are those of one model: another one that has to go on begins with the first text, with
+    /// the attempts that are left, so no text is sent more than `max_attempts` times.
+    pub(crate) async fn embed(&self, ctx: &Context, mut request: EmbedRequest) -> Result<EmbedResponse> {
+        if request.inputs.iter().any(String::is_empty) {
+            return Err(Error::invalid("an empty text has no vector"));
+        }
         let needs = vectors::needs(request.inputs.iter().map(String::as_str));
         let asked = self.request(ctx, &request.model, &request.route, &needs);
         let lookup = |name: &str| self.registry.embedding(name);
         let (plan, config) = self.plan(ctx, &asked, &request.route, &needs, &lookup)?;
-        let call = self.call(ctx, plan, &config, &request.route, &request.log, asked.seed);
+        let mut call = self.call(ctx, plan, &config, &request.route, &request.log, asked.seed);
         let limit = Duration::from_millis(config.attempt_ms.min(config.timeout_ms));
-        Ok(call.run(&Embed { env: &self.env, ctx, request, limit }).await?.0)
+        let inputs = std::mem::take(&mut request.inputs);
+        let mut others = call.targets.clone();
+        let mut whole: Option<EmbedResponse> = None;
+        // The most attempts any batch of the model that is asked took.
+        let mut most = 0;
+        loop {
+            let done = whole.as_ref().map_or(0, |whole| whole.vectors.len());
+            let texts = inputs.get(done..).unwrap_or_default();
+            let before = request.log.len();
+            let part = call.run(&Embed { env: &self.env, ctx, request: &request, texts, limit }).await;
+            most = most.max(request.log.len() - before);
+            let error = match (part, whole.take()) {
+                (Ok((part, who)), None) => {
+                    call.targets.retain(|(target, _)| target.name == who);
+                    others.retain(|(target, _)| target.name != who);
+                    whole = Some(part);
+                    None
+                }
+                (Ok((part, _)), Some(so_far)) => joined(so_far, part).map(|both| whole = Some(both)).err(),
+                (Err(error), None) => return Err(error),
+                (Err(error), Some(_)) => Some(error),
+            };
+            if let Some(error) = error {
+                let left = call.bounds.max_attempts.saturating_sub(u32::try_from(most).unwrap_or(u32::MAX));
+                let late = self.env.monotonic() >= call.bounds.deadline;
+                if call.pay_once || late || left == 0 || others.is_empty() || !Failure::of(&error).elsewhere()
+                {
+                    return Err(error);
+                }
+                (call.bounds.max_attempts, most) = (left, 0);
+                call.targets.clone_from(&others);
+                continue;
+            }
+            if let Some(whole) = whole.take_if(|whole| whole.vectors.len() >= inputs.len()) {
+                return Ok(whole);
+            }
+        }
     }
 
-    pub(crate) async fn rerank(&self, ctx: &Context, request: &RerankRequest) -> Result<RerankResponse> {
+    pub(crate) async fn rerank(&self, ctx: &Context, request: RerankRequest) -> Result<RerankResponse> {
         let texts = request.documents.iter().map(String::as_str).chain([request.query.as_str()]);
         let needs = vectors::needs(texts);
         let asked = self.request(ctx, &request.model, &request.route, &needs);
@@ -202,7 +247,7 @@ impl Core {
         let (plan, config) = self.plan(ctx, &asked, &request.route, &needs, &lookup)?;
         let call = self.call(ctx, plan, &config, &request.route, &request.log, asked.seed);
         let limit = Duration::from_millis(config.attempt_ms.min(config.timeout_ms));
-        Ok(call.run(&Rerank { env: &self.env, ctx, request, limit }).await?.0)
+        Ok(call.run(&Rerank { env: &self.env, ctx, request: &request, limit }).await?.0)
     }
 
     /// Whether this target is one that a chat model's or route's name stands for, as against its fallbacks.
@@ -228,11 +273,17 @@ impl Core {
 
     fn remember(&self, ctx: &Context, model: &str, hints: &RouteHints, who: Arc<str>) {
         if let Some(key) = &hints.affinity {
-            self.warm.insert(warmth(ctx, model, key), who);
+            self.warm.insert(warmth(ctx, model, key), (who, self.env.monotonic()));
         }
+    }
+
+    fn warm(&self, ctx: &Context, model: &str, key: &str) -> Option<Arc<str>> {
+        let (who, since) = self.warm.get(&warmth(ctx, model, key))?;
+        (self.env.monotonic().saturating_sub(since) < WARM).then_some(who)
     }
 }
 
-fn warmth(ctx: &Context, model: &str, key: &str) -> String {
-    format!("{}\n{model}\n{key}", ctx.tenant())
+fn warmth(ctx: &Context, model: &str, key: &str) -> [u8; 32] {
+    // A name has no control characters, so no two pairs meet.
+    canonical::sha256(&[ctx.tenant().uuid().as_bytes(), model.as_bytes(), b"\0", key.as_bytes()])
 }

@@ -36,8 +36,11 @@ pub fn input_tokens(request: &ChatRequest) -> u64 {
                     }
                 }
             }
-            Message::Assistant { text, tool_calls, .. } => {
+            Message::Assistant { text, tool_calls, continuation } => {
                 add(text);
+                // The issuer reads it, for instance as signed reasoning.
+                let items = continuation.iter().flat_map(|continuation| &continuation.items);
+                items.for_each(|item| bytes_of(item, &mut add));
                 for call in tool_calls {
                     add(&call.name);
                     add(&call.arguments);
@@ -89,4 +92,22 @@ fn bytes_of(value: &serde_json::Value, add: &mut impl FnMut(&str)) {
 /// The longest answer to expect: what the request allows, at most what the model can.
 pub fn output_tokens(request: &ChatRequest, model_limit: Option<u64>) -> u64 {
     request.max_tokens.unwrap_or(DEFAULT_OUTPUT).min(model_limit.unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use agentprovision_core::model::Continuation;
+
+    use super::*;
+
+    #[test]
+    fn what_an_issuer_reads_again_is_counted() {
+        let answer = |items| {
+            let continuation = Some(Continuation { issuer: "anthropic".into(), items });
+            let answer = Message::Assistant { text: "a".into(), tool_calls: Vec::new(), continuation };
+            input_tokens(&ChatRequest::new("m", vec![Message::user("hi"), answer]))
+        };
+        let reasoning = serde_json::json!({"type": "thinking", "thinking": "x".repeat(3000), "signature": "y".repeat(600)});
+        assert!(answer(vec![reasoning]) >= answer(Vec::new()) + 1200);
+    }
 }

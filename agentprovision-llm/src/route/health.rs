@@ -61,11 +61,11 @@ impl Default for HealthOptions {
 /// What a request says of its target's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The target did its work, refusals of a bad request included.
+    /// The target did its work.
     Success,
     /// It did not.
     Failure,
-    /// Nothing: the request was cancelled, or never reached it.
+    /// Nothing: the request was bad, was cancelled, or never reached it.
     Nothing,
 }
 
@@ -283,10 +283,12 @@ impl Health {
     }
 
     fn bad(&self, window: &VecDeque<Bucket>) -> bool {
-        let (good, bad) =
-            window.iter().fold((0, 0), |(good, bad), bucket| (good + bucket.good, bad + bucket.bad));
-        let all: u32 = good + bad;
-        all >= self.options.min_samples && bad * 100 >= all * self.options.failure_per_cent
+        let (good, bad) = window
+            .iter()
+            .fold((0, 0), |(good, bad), bucket| (good + u64::from(bucket.good), bad + u64::from(bucket.bad)));
+        let all: u64 = good + bad;
+        all >= u64::from(self.options.min_samples)
+            && bad * 100 >= all * u64::from(self.options.failure_per_cent)
     }
 
     /// How long to be open: twice as long each time, and up to a fifth longer or shorter, so that those who wait do not
@@ -294,7 +296,7 @@ impl Health {
     fn pause(&self, opened: u32) -> Duration {
         let pause = self.options.open.saturating_mul(1 << opened.min(16)).min(self.options.open_max);
         let draw = u32::from(u16::from_le_bytes(self.env.random()));
-        pause * (800 + draw % 401) / 1000
+        pause.saturating_mul(800 + draw % 401) / 1000
     }
 }
 

@@ -107,6 +107,12 @@ impl Pulse {
         Some(time * (1.0 + f64::from(inner.pending) * 0.1) + inner.failing * PENALTY_MS)
     }
 
+    /// The most tokens of output that are likely in this time, twice what is usual; `None` while nothing is known.
+    pub(crate) fn most(&self, time: Duration) -> Option<u64> {
+        let token = self.lock().token.filter(|token| *token > 0.0)?;
+        Some((2.0 * time.as_secs_f64() * 1e3 / token).ceil() as u64)
+    }
+
     /// The time after which 19 of 20 first pieces had come; `None` while there were too few.
     pub(crate) fn slow(&self) -> Option<Duration> {
         let inner = self.lock();

@@ -11,7 +11,7 @@ use agentprovision_core::{Env, Error, ErrorKind};
 use super::health::{Health, Permit, Verdict};
 use super::target::Vitals;
 use super::tries::{Failure, provider_error};
-use crate::wire::Category;
+use crate::wire::{Category, ProviderError};
 
 /// The longest pause a provider can ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
@@ -34,6 +34,10 @@ pub(crate) struct Subject {
     pub(crate) rotates: bool,
     /// The prompt, in tokens, from above.
     pub(crate) input_tokens: u64,
+    /// The longest answer, in tokens.
+    pub(crate) output_tokens: u64,
+    /// Whether the answer shows as it is written.
+    pub(crate) streamed: bool,
     pub(crate) hedge: bool,
 }
 
@@ -68,6 +72,11 @@ impl Recorder {
             finished: false,
             ended: false,
         }
+    }
+
+    /// Only a part of the prompt is sent with this attempt.
+    pub(crate) fn sends(&mut self, input_tokens: u64) {
+        self.subject.input_tokens = input_tokens;
     }
 
     fn elapsed(&self) -> Duration {
@@ -143,20 +152,21 @@ impl Recorder {
             self.subject.vitals.pulse.failed();
         }
         self.verdict(verdict);
-        let category = match provider_error(error) {
-            Some(said) => said.category.code(),
-            None => error.kind().code(),
-        };
+        let said = provider_error(error);
+        let category = said.map_or(error.kind().code(), |said| said.category.code());
+        // What was counted with the failure is paid for, whatever the failure is.
+        self.usage = self.usage.or(said.and_then(|said| said.usage.as_deref().copied()));
         // Who answered in part, whether we could read it or not, or let us wait until we gave up, may well send a bill.
-        let billed =
-            self.written > 0 || matches!(error.kind(), ErrorKind::DeadlineExceeded | ErrorKind::Incomplete);
+        let billed = self.written > 0
+            || matches!(error.kind(), ErrorKind::DeadlineExceeded | ErrorKind::Incomplete)
+            || said.is_some_and(ProviderError::is_of_an_answer);
         self.end(AttemptEnd::Failed { kind: error.kind(), category: category.to_owned() }, billed);
     }
 
     /// What an error says of the target, and the pause it asks for.
     fn learn(&self, error: &Error) -> Verdict {
         // Also of a model of the host's own, by the kind of its error.
-        let Failure { category, hint } = Failure::of(error);
+        let Failure { category, hint, .. } = Failure::of(error);
         match category {
             Category::RateLimit | Category::Overloaded => {
                 if let Some(pause) = hint {
@@ -168,11 +178,10 @@ impl Recorder {
             }
             _ => {}
         }
-        match (category.policy().counts_against_target_health, provider_error(error)) {
-            (true, _) => Verdict::Failure,
-            (false, Some(_)) => Verdict::Success,
-            // Nobody says that the target was reached at all.
-            (false, None) => Verdict::Nothing,
+        // A refusal says that the target was reached and not that it can do its work.
+        match category.policy().counts_against_target_health {
+            true => Verdict::Failure,
+            false => Verdict::Nothing,
         }
     }
 
@@ -184,11 +193,18 @@ impl Recorder {
 
     fn end(&mut self, end: AttemptEnd, billed: bool) {
         self.ended = true;
-        let Subject { log, info, vitals, credential, input_tokens, hedge, .. } = &self.subject;
+        let Subject { log, info, vitals, credential, input_tokens, output_tokens, streamed, hedge, .. } =
+            &self.subject;
         vitals.pulse.end();
+        // Of an answer in one piece that never came nobody saw how much was written.
+        let unseen = match end {
+            AttemptEnd::Answered => 0,
+            _ if *streamed => 0,
+            _ => (*output_tokens).min(vitals.pulse.most(self.elapsed()).unwrap_or(u64::MAX)),
+        };
         let estimate = Usage {
             input_tokens: Some(*input_tokens),
-            output_tokens: Some(self.written.div_ceil(3)),
+            output_tokens: Some(self.written.div_ceil(3).max(unseen)),
             ..Usage::default()
         };
         // Counts that came before the end are those so far: what was written after them is not in them.

@@ -9,12 +9,12 @@ use agentprovision_core::model::{
     ChatModel, ChatRequest, EmbedRequest, EmbeddingModel, EmbeddingResolver, ModelInfo, ModelResolver,
     RerankModel, RerankResolver,
 };
-use agentprovision_core::{Error, Result};
+use agentprovision_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 use tower::Layer;
 
 use super::chat::Routed;
-use super::config::{RoutingConfig, Strategy};
+use super::config::{BreakerConfig, RoutingConfig, Strategy};
 use super::core::Core;
 use super::decision::{RouteDecision, Selector};
 use super::target::{Served, Target};
@@ -23,7 +23,7 @@ use crate::clip;
 #[cfg(feature = "cache-semantic")]
 use crate::layers::SemanticCacheLayer;
 use crate::layers::{Answerer, CacheLayer, EmbeddingCacheLayer, GuardLayer, TraceLayer, ValidateLayer};
-use crate::registry::ModelRegistry;
+use crate::registry::{ModelRegistry, check_name};
 
 /// The most resolved names that are kept; names come from agents, so there is a limit.
 const KEPT: u64 = 4096;
@@ -241,13 +241,20 @@ impl RouterBuilder {
     /// The router.
     ///
     /// # Errors
-    /// `invalid_input` with everything that is wrong with the configuration, or with the models that are to judge.
+    /// `invalid_input` with everything that is wrong with the configuration, or with the models that are to judge, and for
+    /// a `breaker` that is not the one the registry was built with.
     pub fn build(self) -> Result<Router> {
         let Self { registry, config, selectors, chat_layers, embedding_layers, rerank_layers, guards } = self;
         if let Some(name) = selectors.keys().find(|name| Strategy::from_name(name).is_some()) {
             return Err(Error::invalid(format!("`{name}` is a strategy of the router's own")));
         }
         check(&config, &registry, &selectors)?;
+        let breaker = &config.breaker;
+        if *breaker != BreakerConfig::default() && breaker.options() != *registry.health() {
+            let what =
+                "`breaker`: the models were made with another one; give `ModelRegistryBuilder::health` ";
+            return Err(Error::invalid(format!("{what}the options of this one")));
+        }
         let core = Arc::new(Core::new(registry, config, selectors));
         let unguarded = chat_layers.iter().filter(|(_, is_guard)| !is_guard);
         let unguarded = unguarded.map(|(layer, _)| Arc::clone(layer)).collect();
@@ -371,6 +378,7 @@ impl Router {
         name: &str,
         lookup: impl Fn(&str) -> Result<Arc<Target<M>>>,
     ) -> Result<Arc<ModelInfo>> {
+        check_name(name)?;
         let config = self.core.config();
         let mut at = name;
         while let Some(route) = config.routes.get(at) {
@@ -385,7 +393,15 @@ impl Router {
         Ok(Arc::new(ModelInfo { name: name.to_owned(), ..(**info).clone() }))
     }
 
+    /// An error that helps with a name nobody knows. Who asks is not known here, so where tenants may not use everything
+    /// it names nothing that there is.
     fn suggest(&self, error: Error, name: &str) -> Error {
+        if !error.is(ErrorKind::NotFound) {
+            return error;
+        }
+        if !self.core.config().tenants.is_empty() {
+            return Error::not_found(format!("there is no model or route `{}`", clip(name)));
+        }
         let routes = self.routes();
         let near = super::config::nearest(name, routes.iter().map(String::as_str));
         if near.is_empty() {

@@ -22,14 +22,17 @@ pub(crate) struct Failure {
     pub(crate) category: Category,
     /// How long the target wants to be left alone.
     pub(crate) hint: Option<Duration>,
+    /// The request was not sent, because the target's format has no form for it; that of another may.
+    pub(crate) unsent: bool,
 }
 
 impl Failure {
     /// Reads an error of a model: a provider's own, or any other by its kind.
     pub(crate) fn of(error: &Error) -> Self {
         if let Some(said) = provider_error(error) {
-            return Self { category: said.category, hint: said.retry_after() };
+            return Self { category: said.category, hint: said.retry_after(), unsent: false };
         }
+        let unsent = matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported);
         let again = matches!(error.retry(), Retry::After(_));
         let category = match error.kind() {
             ErrorKind::Unavailable => Category::Transport,
@@ -49,7 +52,14 @@ impl Failure {
             Retry::After(after) if !after.is_zero() => Some(after),
             _ => None,
         };
-        Self { category, hint }
+        Self { category, hint, unsent }
+    }
+}
+
+impl Failure {
+    /// Whether another target may do better.
+    pub(crate) fn elsewhere(&self) -> bool {
+        self.unsent || self.category.policy().failover_to_other_target
     }
 }
 
@@ -78,6 +88,8 @@ struct Place {
 struct Seat {
     out: bool,
     asked: bool,
+    /// Not before.
+    ready: Duration,
 }
 
 /// What to do next.
@@ -171,8 +183,8 @@ impl Tries {
     }
 
     /// Counts a request that is made beside another. Whether nobody could be asked after it.
-    pub(crate) fn count(&mut self, place: usize, seat: usize) -> bool {
-        matches!(self.ask(place, seat, false, false), Step::Ask { last: true, .. })
+    pub(crate) fn count(&mut self, place: usize, seat: usize, outside: &impl Outside) -> bool {
+        matches!(self.ask(place, seat, false, false, outside), Step::Ask { last: true, .. })
     }
 
     /// Ends it: nothing more is asked.
@@ -191,7 +203,7 @@ impl Tries {
         let mut only_breakers = true;
         for (place, seat) in self.fresh().chain(self.asked_before()) {
             let again = self.places.get(place).is_some_and(|held| held.asked > 0);
-            let ready = self.places.get(place).map_or(Duration::ZERO, |held| held.ready);
+            let ready = self.ready(place, seat);
             let blocked = outside.check(place, seat).err();
             let at = ready.max(blocked.map_or(Duration::ZERO, |blocked| blocked.retry_at));
             if at <= now {
@@ -200,7 +212,7 @@ impl Tries {
                 if self.asked(place, seat) && !outside.may_retry(place) {
                     continue;
                 }
-                return self.ask(place, seat, again, false);
+                return self.ask(place, seat, again, false, outside);
             }
             match blocked.map(|blocked| blocked.reason) {
                 // Whoever failed in this very request is not asked against its breaker.
@@ -219,12 +231,19 @@ impl Tries {
         if let Some((_, place, seat)) = forced.filter(|_| only_breakers)
             && outside.last_resort(place)
         {
-            return self.ask(place, seat, false, true);
+            return self.ask(place, seat, false, true, outside);
         }
+        // Whoever opens first may be asked before a pause is over.
+        let earliest = earliest.map(|at| forced.map_or(at, |(open, ..)| at.min(open)));
         match earliest {
             Some(at) if at < self.bounds.deadline && at - now <= self.bounds.wait_max => Step::Wait(at),
             _ => Step::Stop,
         }
+    }
+
+    fn ready(&self, place: usize, seat: usize) -> Duration {
+        let Some(held) = self.places.get(place) else { return Duration::ZERO };
+        held.seats.get(seat).map_or(held.ready, |seat| seat.ready.max(held.ready))
     }
 
     fn asked(&self, place: usize, seat: usize) -> bool {
@@ -253,27 +272,34 @@ impl Tries {
                 continue;
             }
             let seats = place.seats.iter().enumerate().filter(|(_, seat)| !seat.out && seat.asked);
-            again.extend(seats.map(|(seat, _)| (place.ready, at, seat)));
+            again.extend(seats.map(|(seat, _)| (self.ready(at, seat), at, seat)));
         }
         again.sort_unstable();
         again.into_iter().map(|(_, place, seat)| (place, seat))
     }
 
-    fn ask(&mut self, place: usize, seat: usize, again: bool, forced: bool) -> Step {
+    fn ask(&mut self, place: usize, seat: usize, again: bool, forced: bool, outside: &impl Outside) -> Step {
         self.made += 1;
         if let Some(held) = self.places.get_mut(place) {
             held.asked += 1;
             held.ready = Duration::ZERO;
             if let Some(seat) = held.seats.get_mut(seat) {
-                seat.asked = true;
+                (seat.asked, seat.ready) = (true, Duration::ZERO);
             }
         }
-        let last = self.made >= self.bounds.max_attempts || self.fresh().next().is_none();
+        // Whoever may not be asked at the moment is nobody to give up for.
+        let last = self.made >= self.bounds.max_attempts
+            || !self.fresh().any(|(place, seat)| outside.check(place, seat).is_ok());
         Step::Ask { place, seat, last, again, forced }
     }
 
     /// An attempt failed. `draw`, from 0 up to 1, shortens the pause before the target is asked again.
     pub(crate) fn failed(&mut self, place: usize, seat: usize, failure: &Failure, now: Duration, draw: f64) {
+        if failure.unsent {
+            self.made = self.made.saturating_sub(1);
+            self.places.get_mut(place).into_iter().for_each(|held| held.out = true);
+            return;
+        }
         let policy = failure.category.policy();
         if !policy.retry_same_target && !policy.failover_to_other_target {
             self.over = true;
@@ -298,11 +324,10 @@ impl Tries {
             Category::Authentication | Category::Permission | Category::QuotaExhausted => {
                 held.seats.get_mut(seat).into_iter().for_each(|seat| seat.out = true);
             }
-            // The next credential may have room. If there is none, the pause is the provider's, or ours.
+            // The next credential may have room; this one only after a pause, the provider's or ours.
             Category::RateLimit => {
-                if held.seats.iter().all(|seat| seat.out || seat.asked) {
-                    held.ready = now.saturating_add(failure.hint.unwrap_or(Duration::ZERO).max(backoff));
-                }
+                let ready = now.saturating_add(failure.hint.unwrap_or(Duration::ZERO).max(backoff));
+                held.seats.get_mut(seat).into_iter().for_each(|seat| seat.ready = ready);
             }
             _ if policy.retry_same_target => {
                 held.ready = now.saturating_add(failure.hint.unwrap_or(Duration::ZERO).max(backoff));
@@ -365,7 +390,7 @@ mod tests {
     }
 
     fn failure(category: Category, hint: Option<u64>) -> Failure {
-        Failure { category, hint: hint.map(Duration::from_secs) }
+        Failure { category, hint: hint.map(Duration::from_secs), unsent: false }
     }
 
     /// Plays a script of failures; gives who was asked, with pauses as `None`.
@@ -409,7 +434,7 @@ mod tests {
             assert_eq!(asked(&[2, 1], category), [at(0, 0), at(0, 1), at(1, 0)], "{category}");
         }
         // No room under one credential: the next one, the next target, and after a pause whoever may be asked first.
-        assert_eq!(asked(&[2, 1], C::RateLimit), [at(0, 0), at(0, 1), at(1, 0), None, at(1, 0)]);
+        assert_eq!(asked(&[2, 1], C::RateLimit), [at(0, 0), at(0, 1), at(1, 0), None, at(0, 0)]);
         // The target is the trouble: the next target at once, and after a pause once more.
         for category in [C::Overloaded, C::ServerError, C::Timeout, C::Transport, C::Incomplete] {
             assert_eq!(
@@ -497,6 +522,44 @@ mod tests {
         assert_eq!(seen, [Some((0, 0)), Some((1, 0)), None]);
     }
 
+    /// Another credential that may not be asked is no reason to ask this one without a pause.
+    #[test]
+    fn a_rate_limit_is_waited_out_where_the_next_credential_is_blocked() {
+        let cooling = Blocked { reason: Reason::Cooling, retry_at: SECOND * 3600 };
+        let outside = Calm { blocked: vec![((0, 1), cooling)], ..Calm::default() };
+        let mut tries = Tries::new(bounds(4), [(None, 2)]);
+        assert!(matches!(tries.next(SECOND, &outside), Step::Ask { seat: 0, .. }));
+        tries.failed(0, 0, &failure(Category::RateLimit, None), SECOND, 0.5);
+        assert_eq!(tries.next(SECOND, &outside), Step::Wait(SECOND + SECOND / 4));
+        assert!(matches!(tries.next(SECOND * 2, &outside), Step::Ask { seat: 0, again: true, .. }));
+    }
+
+    #[test]
+    fn a_breaker_that_is_due_before_a_pause_is_over_is_waited_for() {
+        let cooling = Blocked { reason: Reason::Cooling, retry_at: SECOND * 50 };
+        let open = Blocked { reason: Reason::Open, retry_at: SECOND * 5 };
+        let outside = Calm { blocked: vec![((0, 0), cooling), ((1, 0), open)], ..Calm::default() };
+        let mut tries = Tries::new(bounds(4), [(None, 1), (None, 1)]);
+        assert_eq!(tries.next(SECOND, &outside), Step::Wait(SECOND * 5));
+    }
+
+    /// Who has no form for a request takes nothing from the others: no attempt, and none of their retries.
+    #[test]
+    fn a_request_that_one_target_has_no_form_for_goes_on_with_the_others() {
+        for unable in 0..3 {
+            let script = move |place, _| match place {
+                place if place == unable => {
+                    Failure { unsent: true, ..failure(Category::InvalidRequest, None) }
+                }
+                _ => failure(Category::ServerError, None),
+            };
+            let seen = play(Tries::new(bounds(4), [(None, 1); 3]), &Calm::default(), script);
+            let count = |at| seen.iter().filter(|asked| **asked == Some((at, 0))).count();
+            let others: usize = (0..3).filter(|at| *at != unable).map(count).sum();
+            assert_eq!((count(unable), others), (1, 4), "{seen:?}");
+        }
+    }
+
     /// Pitfall 20: the last one may take all the time that is left.
     #[test]
     fn pitfall_20_the_last_attempt_is_known_as_such() {
@@ -515,6 +578,10 @@ mod tests {
                 }
             }
         };
+        let cooling = Blocked { reason: Reason::Cooling, retry_at: SECOND * 3600 };
+        let outside = Calm { blocked: vec![((1, 0), cooling)], ..Calm::default() };
+        let step = Tries::new(bounds(4), [(None, 1), (None, 1)]).next(Duration::ZERO, &outside);
+        assert!(matches!(step, Step::Ask { last: true, .. }), "nobody else may be asked: {step:?}");
         assert_eq!(lasts(4, 3), [false, false, true, true]);
         assert_eq!(lasts(2, 3), [false, true]);
         assert_eq!(lasts(4, 1), [true, true, true]);

@@ -1,12 +1,13 @@
 //! Embedding and rerank through the router: the same rules as for conversations.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{
     EmbedRequest, EmbedResponse, EmbeddingModel, ModelInfo, RerankModel, RerankRequest, RerankResponse,
-    RouteHints,
+    RouteHints, Usage,
 };
 use agentprovision_core::{Env, Result};
 use async_trait::async_trait;
@@ -15,6 +16,7 @@ use super::ask::Ask;
 use super::chat::too_slow;
 use super::plan::Needs;
 use super::record::Recorder;
+use crate::wire::{Category, ProviderError};
 
 /// What texts need: a place for the longest of them, and the price of all.
 pub(crate) fn needs<'a>(texts: impl Iterator<Item = &'a str>) -> Needs {
@@ -27,56 +29,128 @@ pub(crate) fn needs<'a>(texts: impl Iterator<Item = &'a str>) -> Needs {
     }
 }
 
-macro_rules! vectors {
-    ($ask:ident, $routed:ident, $model:ident, $method:ident, $lookup:ident, $request:ident, $answer:ident) => {
-        #[derive(Debug)]
-        pub(crate) struct $ask<'a> {
-            pub(crate) env: &'a Env,
-            pub(crate) ctx: &'a Context,
-            pub(crate) request: &'a $request,
-            pub(crate) limit: Duration,
+/// The next batch of the texts of a request, as large as the model that is asked takes it.
+#[derive(Debug)]
+pub(crate) struct Embed<'a> {
+    pub(crate) env: &'a Env,
+    pub(crate) ctx: &'a Context,
+    /// Without its texts.
+    pub(crate) request: &'a EmbedRequest,
+    pub(crate) texts: &'a [String],
+    pub(crate) limit: Duration,
+}
+
+#[async_trait]
+impl Ask for Embed<'_> {
+    type Model = dyn EmbeddingModel;
+    type Answer = EmbedResponse;
+
+    async fn ask(
+        &self,
+        model: &dyn EmbeddingModel,
+        info: &ModelInfo,
+        mut recorder: Recorder,
+        limit: Duration,
+    ) -> Result<EmbedResponse> {
+        let mut request = self.request.clone();
+        request.model.clone_from(&info.name);
+        request.inputs = self.texts.iter().take(model.largest_batch().max(1)).cloned().collect();
+        recorder.sends(needs(request.inputs.iter().map(String::as_str)).input_tokens);
+        let texts = request.inputs.len();
+        let asked = async {
+            let answer = model.embed(self.ctx, request).await?;
+            if answer.vectors.len() != texts {
+                let words = format!("{} vectors for {texts} texts", answer.vectors.len());
+                let mut error = ProviderError::new(Category::Malformed, words);
+                error.usage = answer.usage.map(Box::new);
+                return Err(error.into());
+            }
+            Ok((answer.usage, answer))
+        };
+        attempt(self.env, recorder, limit, self.limit, asked).await
+    }
+
+    fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    fn hedges(&self) -> bool {
+        false
+    }
+
+    fn streams(&self) -> bool {
+        false
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Rerank<'a> {
+    pub(crate) env: &'a Env,
+    pub(crate) ctx: &'a Context,
+    pub(crate) request: &'a RerankRequest,
+    pub(crate) limit: Duration,
+}
+
+#[async_trait]
+impl Ask for Rerank<'_> {
+    type Model = dyn RerankModel;
+    type Answer = RerankResponse;
+
+    async fn ask(
+        &self,
+        model: &dyn RerankModel,
+        info: &ModelInfo,
+        recorder: Recorder,
+        limit: Duration,
+    ) -> Result<RerankResponse> {
+        let mut request = self.request.clone();
+        request.model.clone_from(&info.name);
+        let asked = async {
+            let answer = model.rerank(self.ctx, request).await?;
+            Ok((answer.usage, answer))
+        };
+        attempt(self.env, recorder, limit, self.limit, asked).await
+    }
+
+    fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    fn hedges(&self) -> bool {
+        false
+    }
+
+    fn streams(&self) -> bool {
+        false
+    }
+}
+
+/// One attempt, recorded.
+async fn attempt<T>(
+    env: &Env,
+    recorder: Recorder,
+    limit: Duration,
+    usual: Duration,
+    asked: impl Future<Output = Result<(Option<Usage>, T)>>,
+) -> Result<T> {
+    match env.timeout(limit, asked).await {
+        Some(Ok((usage, answer))) => {
+            recorder.answered(usage, 0);
+            Ok(answer)
         }
-
-        #[async_trait]
-        impl Ask for $ask<'_> {
-            type Model = dyn $model;
-            type Answer = $answer;
-
-            async fn ask(
-                &self,
-                model: &dyn $model,
-                info: &ModelInfo,
-                recorder: Recorder,
-                limit: Duration,
-            ) -> Result<$answer> {
-                let mut request = self.request.clone();
-                request.model.clone_from(&info.name);
-                let asked = model.$method(self.ctx, request);
-                match self.env.timeout(limit, asked).await {
-                    Some(Ok(answer)) => {
-                        recorder.answered(answer.usage, 0);
-                        Ok(answer)
-                    }
-                    Some(Err(error)) => {
-                        recorder.failed(&error);
-                        Err(error)
-                    }
-                    None => {
-                        recorder.given_up(&too_slow(), limit, self.limit);
-                        Err(too_slow())
-                    }
-                }
-            }
-
-            fn limit(&self) -> Duration {
-                self.limit
-            }
-
-            fn hedges(&self) -> bool {
-                false
-            }
+        Some(Err(error)) => {
+            recorder.failed(&error);
+            Err(error)
         }
+        None => {
+            recorder.given_up(&too_slow(), limit, usual);
+            Err(too_slow())
+        }
+    }
+}
 
+macro_rules! routed {
+    ($routed:ident, $model:ident, $method:ident, $lookup:ident, $request:ident, $answer:ident $(, $forward:item)?) => {
         #[derive(Debug)]
         pub(crate) struct $routed {
             pub(crate) core: Arc<super::core::Core>,
@@ -95,13 +169,26 @@ macro_rules! vectors {
                 self.core.answerers(ctx, &self.name, route, &|name| self.core.registry.$lookup(name))
             }
 
+            $($forward)?
+
             async fn $method(&self, ctx: &Context, mut request: $request) -> Result<$answer> {
                 request.model.clone_from(&self.name);
-                self.core.$method(ctx, &request).await
+                self.core.$method(ctx, request).await
             }
         }
     };
 }
 
-vectors!(Embed, RoutedEmbedder, EmbeddingModel, embed, embedding, EmbedRequest, EmbedResponse);
-vectors!(Rerank, RoutedReranker, RerankModel, rerank, rerank, RerankRequest, RerankResponse);
+routed!(
+    RoutedEmbedder,
+    EmbeddingModel,
+    embed,
+    embedding,
+    EmbedRequest,
+    EmbedResponse,
+    // The router makes the batches: each is a request of its own, with attempts of its own.
+    fn largest_batch(&self) -> usize {
+        usize::MAX
+    }
+);
+routed!(RoutedReranker, RerankModel, rerank, rerank, RerankRequest, RerankResponse);

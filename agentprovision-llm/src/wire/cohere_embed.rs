@@ -1,6 +1,6 @@
 //! Cohere's embeddings format, version 2 (`POST /v2/embed`).
 
-use agentprovision_core::model::{EmbedPurpose, EmbedRequest, EmbedResponse, Usage};
+use agentprovision_core::model::{EmbedPurpose, EmbedRequest, EmbedResponse, Usage, WireFormat};
 use agentprovision_core::{Error, Result};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -23,6 +23,10 @@ impl CohereEmbed {
 }
 
 impl EmbedDialect for CohereEmbed {
+    fn format(&self) -> WireFormat {
+        WireFormat::Cohere
+    }
+
     fn largest_batch(&self) -> usize {
         96
     }

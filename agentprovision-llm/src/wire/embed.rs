@@ -3,7 +3,7 @@
 use std::fmt;
 
 use agentprovision_core::Result;
-use agentprovision_core::model::{EmbedRequest, EmbedResponse};
+use agentprovision_core::model::{EmbedRequest, EmbedResponse, WireFormat};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, StatusCode};
@@ -13,6 +13,11 @@ use super::{ProviderError, WireRequest};
 
 /// One wire format for embeddings. Pure: no I/O, no retries.
 pub trait EmbedDialect: fmt::Debug + Send + Sync + 'static {
+    /// Which format it is; see [`Dialect::format`](super::Dialect::format).
+    fn format(&self) -> WireFormat {
+        WireFormat::Unknown
+    }
+
     /// The most texts one request may have.
     fn largest_batch(&self) -> usize;
 

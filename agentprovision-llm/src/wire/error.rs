@@ -177,6 +177,13 @@ impl ProviderError {
         self.category.policy()
     }
 
+    /// Whether it is about an answer that came, with a success status, and that nobody could use: the provider did the
+    /// work and may bill it.
+    pub(crate) fn is_of_an_answer(&self) -> bool {
+        matches!(self.category, Category::Malformed | Category::AnswerTooLarge | Category::Incomplete)
+            && self.status.is_none_or(|status| (200..300).contains(&status))
+    }
+
     /// How long to wait before a retry: the longest of the hints, because they are lower bounds of different limits.
     pub fn retry_after(&self) -> Option<Duration> {
         self.hints.iter().map(|hint| hint.after).max()

@@ -1,6 +1,6 @@
 //! The embeddings format of the Gemini API (`models.batchEmbedContents`, version `v1beta`).
 
-use agentprovision_core::model::{EmbedPurpose, EmbedRequest, EmbedResponse, Usage};
+use agentprovision_core::model::{EmbedPurpose, EmbedRequest, EmbedResponse, Usage, WireFormat};
 use agentprovision_core::{Error, Result};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -35,6 +35,10 @@ pub(super) fn task_type(purpose: EmbedPurpose) -> Result<&'static str> {
 }
 
 impl EmbedDialect for GeminiEmbed {
+    fn format(&self) -> WireFormat {
+        WireFormat::GenerateContent
+    }
+
     fn largest_batch(&self) -> usize {
         100
     }

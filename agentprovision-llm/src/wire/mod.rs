@@ -4,7 +4,7 @@
 //! key and never retries; [`HttpModel`](crate::HttpModel) does the talking.
 //!
 //! What a provider knows beyond the vocabulary is asked for with the fields of `extra`, which go into the request
-//! unchanged; a field that the vocabulary has too is refused. Of an answer, what has no place in the vocabulary is not
+//! unchanged where they are of its format; a field that the vocabulary has too is refused. Of an answer, what has no place in the vocabulary is not
 //! kept: log probabilities, citations, which servers or tiers were used. What the provider wants to see again is, in
 //! [`Continuation`](agentprovision_core::model::Continuation).
 
@@ -31,6 +31,7 @@ pub mod cohere_embed;
 pub mod cohere_rerank;
 pub mod embed;
 mod error;
+pub(crate) mod fit;
 #[cfg(any(feature = "cohere", feature = "ollama", feature = "openai"))]
 mod functions;
 #[cfg(feature = "gemini")]
@@ -72,7 +73,7 @@ pub use hint::{HintSource, RetryHint};
 use std::fmt;
 
 use agentprovision_core::Result;
-use agentprovision_core::model::{ChatEvent, ChatRequest, ChatResponse};
+use agentprovision_core::model::{ChatEvent, ChatRequest, ChatResponse, WireFormat};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
@@ -98,6 +99,12 @@ pub struct WireRequest {
 
 /// One wire format. Pure: no I/O, no retries.
 pub trait Dialect: fmt::Debug + Send + Sync + 'static {
+    /// Which format it is, for fields that a request has in the words of another; [`WireFormat::Unknown`] for one of the
+    /// host's own.
+    fn format(&self) -> WireFormat {
+        WireFormat::Unknown
+    }
+
     /// The request in this format.
     ///
     /// # Errors

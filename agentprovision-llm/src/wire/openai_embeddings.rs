@@ -3,7 +3,7 @@
 //! Written from OpenAI's API reference (`POST /embeddings`), and tolerant where servers of the same format differ:
 //! vectors as numbers or in base64, in any order, usage as the total alone.
 
-use agentprovision_core::model::{EmbedRequest, EmbedResponse, Usage};
+use agentprovision_core::model::{EmbedRequest, EmbedResponse, Usage, WireFormat};
 use agentprovision_core::{Error, Result};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -55,6 +55,10 @@ impl OpenAiEmbeddings {
 }
 
 impl EmbedDialect for OpenAiEmbeddings {
+    fn format(&self) -> WireFormat {
+        WireFormat::ChatCompletions
+    }
+
     fn largest_batch(&self) -> usize {
         self.largest_batch
     }

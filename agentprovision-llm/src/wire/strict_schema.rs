@@ -4,13 +4,15 @@
 //! A limit that the grammar cannot hold goes into the description, so that the model still reads it; whoever checks the
 //! answer checks it against the whole schema. What would let the answer have another shape is refused.
 
-use agentprovision_core::{Error, Result};
+use agentprovision_core::{Error, Result, references};
 use serde_json::{Map, Value, json};
 
 use crate::clip;
 
 /// The deepest schema that is read.
 const DEEPEST: usize = 64;
+/// The most definitions; more than any grammar has room for.
+const DEFINITIONS: usize = 1000;
 
 /// Kept as they are.
 const KEPT: [&str; 7] = ["type", "enum", "const", "description", "title", "default", "required"];
@@ -62,12 +64,12 @@ pub(super) fn reduce(schema: &Value) -> Result<Value> {
     let Some(fields) = schema.as_object() else {
         return Err(Error::invalid("the output schema must be a JSON object"));
     };
-    for definitions in ["$defs", "definitions"] {
-        for (name, definition) in fields.get(definitions).and_then(Value::as_object).into_iter().flatten() {
-            if reaches(definition, &format!("#/{definitions}/{name}"), schema, &mut Vec::new()) {
-                return Err(refused("$ref", "to itself"));
-            }
-        }
+    let groups = ["$defs", "definitions"].into_iter().filter_map(|name| fields.get(name)?.as_object());
+    if groups.map(Map::len).sum::<usize>() > DEFINITIONS {
+        return Err(Error::invalid(format!("the output schema has more than {DEFINITIONS} definitions")));
+    }
+    if references::circular(schema)? {
+        return Err(refused("$ref", "to itself"));
     }
     part(schema, 0)
 }
@@ -177,25 +179,6 @@ fn is_complex(keyword: &str, value: &Value) -> bool {
         || value.as_array().is_some_and(|items| items.iter().any(complex))
 }
 
-/// Whether following the references of `schema` leads to the definition at `target`.
-fn reaches<'a>(schema: &'a Value, target: &str, root: &'a Value, seen: &mut Vec<&'a str>) -> bool {
-    match schema {
-        Value::Object(fields) => fields.iter().any(|(name, value)| match (name.as_str(), value) {
-            ("$ref", Value::String(reference)) => {
-                reference == target
-                    || (!seen.contains(&reference.as_str()) && {
-                        seen.push(reference);
-                        let at = reference.strip_prefix('#').and_then(|pointer| root.pointer(pointer));
-                        at.is_some_and(|schema| reaches(schema, target, root, seen))
-                    })
-            }
-            _ => reaches(value, target, root, seen),
-        }),
-        Value::Array(items) => items.iter().any(|value| reaches(value, target, root, seen)),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,5 +271,23 @@ mod tests {
             deep = json!({"type": "array", "items": deep});
         }
         assert!(reduce(&deep).unwrap_err().message().contains("deeply"));
+    }
+
+    #[test]
+    fn chains_of_references_are_refused_however_long() {
+        let chain = |length: usize| {
+            let link = |at: usize| json!({"$ref": format!("#/$defs/d{at}")});
+            let mut definitions: Map<String, Value> =
+                (1..length).map(|at| (format!("d{}", at - 1), link(at))).collect();
+            definitions.insert(format!("d{}", length - 1), json!({"type": "string"}));
+            json!({"type": "object", "properties": {"x": {"$ref": "#/$defs/d0"}}, "$defs": definitions})
+        };
+        assert!(reduce(&chain(30)).is_ok());
+        for length in [100, 1_000, 20_000, 100_000] {
+            let (schema, (done, ended)) = (chain(length), std::sync::mpsc::channel());
+            std::thread::spawn(move || done.send(reduce(&schema)));
+            let outcome = ended.recv_timeout(std::time::Duration::from_secs(30)).expect("it hangs");
+            assert!(outcome.unwrap_err().is(agentprovision_core::ErrorKind::InvalidInput), "{length}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The format of Amazon's Titan text embedding models on Bedrock (Amazon Bedrock user guide, "Amazon Titan Embeddings
 //! Text"): one text a request.
 
-use agentprovision_core::model::{EmbedRequest, EmbedResponse, Usage};
+use agentprovision_core::model::{EmbedRequest, EmbedResponse, Usage, WireFormat};
 use agentprovision_core::{Error, Result};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -25,6 +25,10 @@ impl TitanEmbed {
 }
 
 impl EmbedDialect for TitanEmbed {
+    fn format(&self) -> WireFormat {
+        WireFormat::Converse
+    }
+
     fn largest_batch(&self) -> usize {
         1
     }

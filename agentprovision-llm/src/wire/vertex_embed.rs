@@ -1,7 +1,7 @@
 //! The embeddings format of Vertex AI (Vertex AI's model reference, "Text embeddings API": the method `predict` of
 //! Google's embedding models).
 
-use agentprovision_core::model::{EmbedRequest, EmbedResponse, Usage};
+use agentprovision_core::model::{EmbedRequest, EmbedResponse, Usage, WireFormat};
 use agentprovision_core::{Error, Result};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -30,6 +30,10 @@ impl VertexEmbed {
 }
 
 impl EmbedDialect for VertexEmbed {
+    fn format(&self) -> WireFormat {
+        WireFormat::GenerateContent
+    }
+
     fn largest_batch(&self) -> usize {
         self.batch
     }

@@ -2,7 +2,7 @@
 
 use agentprovision_core::model::{
     CacheUse, ChatEvent, ChatRequest, Content, Continuation, FinishReason, Message, Source, ToolChoice,
-    ToolDefinition, ToolRequest,
+    ToolDefinition, ToolRequest, WireFormat,
 };
 use serde_json::{Value, json};
 
@@ -109,6 +109,7 @@ async fn chat_completions_are_read() {
     expected.route.affinity = Some("u-1".into());
     let extra = json!({"reasoning_effort": "low", "user": "u-1", "x_unheard_of": {"a": [1]}});
     expected.extra = extra.as_object().unwrap().clone();
+    expected.extra_format = Some(WireFormat::ChatCompletions);
     assert_eq!(read("openai", "/v1/chat/completions", &body).await, expected);
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}], "stop": "END",
         "max_tokens": 3, "response_format": {"type": "json_object"}, "tool_choice": "required",
@@ -153,9 +154,10 @@ async fn responses_are_read() {
     });
     let mut expected = conversation();
     expected.route.affinity = Some("k".into());
-    // To a model of chat completions the fields go under its names.
-    let extra = json!({"reasoning_effort": "low", "verbosity": "low"});
+    // Whoever asks a provider puts them under its names.
+    let extra = json!({"reasoning": {"effort": "low", "summary": "auto"}, "text": {"verbosity": "low"}, "prompt_cache_key": "k"});
     expected.extra = extra.as_object().unwrap().clone();
+    expected.extra_format = Some(WireFormat::Responses);
     assert_eq!(read("openai", "/v1/responses", &body).await, expected);
     let small = json!({"model": "m", "input": "hi"});
     assert_eq!(read("openai", "/v1/responses", &small).await.messages, [Message::user("hi")]);
@@ -200,6 +202,7 @@ async fn messages_are_read() {
     let extra = json!({"top_k": 5, "thinking": {"type": "enabled", "budget_tokens": 1024}, "metadata": {"user_id": "u-1"},
         "parallel_tool_calls": false, "cache_control": {"type": "ephemeral"}, "output_config": {"effort": "low"}});
     expected.extra = extra.as_object().unwrap().clone();
+    expected.extra_format = Some(WireFormat::Messages);
     assert_eq!(read("anthropic", "/v1/messages", &body).await, expected);
     let failed = json!({"model": "m", "max_tokens": 1, "messages": [
         {"role": "user", "content": "hi"},

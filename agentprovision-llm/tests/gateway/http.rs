@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use agentprovision_core::http::{ReqwestOptions, ReqwestTransport};
 use agentprovision_core::model::{ChatModel, ModelResolver};
 use agentprovision_core::testing::ModelMap;
-use agentprovision_llm::ModelRegistry;
 use agentprovision_llm::gateway::{Gateway, GatewayConfig};
-use agentprovision_llm::providers::OpenAi;
+use agentprovision_llm::providers::{Anthropic, OpenAi};
+use agentprovision_llm::route::Router;
+use agentprovision_llm::{ModelRegistry, Provider};
 use http_body_util::BodyExt;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -175,5 +177,96 @@ async fn the_registry_lists_what_it_knows() {
         listed["data"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
     for known in ["acme/support", "openai/gpt-4o-mini", "openai/text-embedding-3-small"] {
         assert_eq!(names.iter().filter(|name| **name == known).count(), 1, "{known}: {names:?}");
+    }
+}
+
+/// A router over these providers, as the model `chat`.
+fn routed(providers: Vec<(Arc<dyn Provider>, &str)>) -> Gateway {
+    let transport = ReqwestTransport::new(&ReqwestOptions::default()).unwrap();
+    let mut registry = ModelRegistry::builder();
+    let mut targets = Vec::new();
+    for (provider, model) in providers {
+        provider.base_urls().iter().for_each(|url| transport.allow(url).unwrap());
+        targets.push(format!("{}/{model}", provider.name()));
+        registry = registry.provider(provider);
+    }
+    let config =
+        serde_json::from_value(json!({"routes": {"chat": {"targets": targets}}, "retries": 0})).unwrap();
+    let registry = registry.transport(Arc::new(transport)).build().unwrap();
+    let router = Router::builder(registry).config(config).build().unwrap();
+    Gateway::builder(keys(), Arc::new(router)).build().unwrap()
+}
+
+/// What is written for one format reaches a fallback of another one without the words it does not know.
+#[tokio::test]
+async fn fields_of_the_clients_format_are_fitted_to_whoever_answers() {
+    let key = || support::KEY.to_owned().into();
+    let json = "content-type: application/json\r\n";
+    let message = r#"{"type": "message", "id": "x", "model": "claude", "role": "assistant", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "there"}], "usage": {"input_tokens": 1, "output_tokens": 1}}"#;
+    let messages = json!([{"role": "user", "content": "hi"}]);
+    for (own, status) in [("user", 200), ("logit_bias", 502)] {
+        let mut failing = Server::answering("500 X", json, "{}").await;
+        let mut fine = Server::answering("200 OK", json, message).await;
+        let gateway = routed(vec![
+            (Arc::new(OpenAi::at(&failing.base_url, key()).unwrap()), "gpt-4o"),
+            (Arc::new(Anthropic::at(&fine.base_url, key()).unwrap()), "claude-sonnet-4-5"),
+        ]);
+        let body = json!({"model": "chat", "messages": messages, own: {"1": 2}});
+        let answer =
+            Answer::of(gateway.clone().call(post("/v1/chat/completions", &body)).await.unwrap()).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(failing.seen().await.json()[own], body[own]);
+        if status == 200 {
+            let seen = fine.seen().await.json();
+            assert_eq!(seen.get(own), None, "{seen}");
+            assert_eq!(answer.json()["choices"][0]["message"]["content"], "there");
+        } else {
+            assert!(fine.saw_nothing());
+        }
+    }
+}
+
+/// What the format of nobody who could answer has a word for is refused by name, and nothing is sent.
+#[tokio::test]
+async fn fields_that_nobody_who_answers_knows_are_refused_by_name() {
+    let mut upstream = Server::answering("500 X", "", "").await;
+    let gateway = over(upstream.model());
+    let messages = json!([{"role": "user", "content": "hi"}]);
+    for (path, name, body) in [
+        ("/v1/responses", "truncation", json!({"model": "gpt-4o", "input": "hi", "truncation": "auto"})),
+        (
+            "/v1/messages",
+            "top_k",
+            json!({"model": "gpt-4o", "max_tokens": 9, "messages": messages, "top_k": 5}),
+        ),
+    ] {
+        let answer = Answer::of(gateway.clone().call(post(path, &body)).await.unwrap()).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        let message = answer.json()["error"]["message"].take();
+        assert!(message.as_str().unwrap().starts_with(&format!("`{name}`: ")), "{message}");
+    }
+    assert!(upstream.saw_nothing());
+}
+
+/// A provider that is asked in the responses format keeps the words of that format.
+#[tokio::test]
+async fn fields_of_the_responses_format_stay_as_they_are_where_it_is_spoken() {
+    let body = r#"{"id": "r", "object": "response", "status": "completed", "model": "m", "output": [{"type": "message",
+        "id": "m", "role": "assistant", "status": "completed", "content": [{"type": "output_text", "text": "ok", "annotations": []}]}]}"#;
+    let mut upstream = Server::answering("200 OK", "content-type: application/json\r\n", body).await;
+    let provider = OpenAi::at(&upstream.base_url, support::KEY.to_owned().into()).unwrap().responses();
+    let gateway = routed(vec![(Arc::new(provider), "gpt-5")]);
+    let body = json!({"model": "chat", "input": "hi", "reasoning": {"effort": "low"}});
+    let answer = Answer::of(gateway.clone().call(post("/v1/responses", &body)).await.unwrap()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let body =
+        json!({"model": "chat", "messages": [{"role": "user", "content": "hi"}], "reasoning_effort": "high"});
+    let answer = Answer::of(gateway.clone().call(post("/v1/chat/completions", &body)).await.unwrap()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    for effort in ["low", "high"] {
+        let seen = upstream.seen().await.json();
+        assert_eq!(seen["reasoning"]["effort"], effort, "{seen}");
+        assert_eq!(seen.get("reasoning_effort"), None);
     }
 }

@@ -211,3 +211,20 @@ async fn answers_are_not_checked_unless_that_is_configured() {
     let model = ValidateLayer::new(config).unwrap().layer(scripted as Arc<dyn ChatModel>);
     assert_eq!(whole(&model, &context(), typed()).await.unwrap().text, "no");
 }
+
+/// References that follow one another for as long as a request may be are no way to end the process.
+#[tokio::test]
+async fn a_long_chain_of_references_is_refused() {
+    let ctx = context();
+    for length in [1_000_usize, 20_000, 100_000] {
+        let link = |at: usize| json!({"$ref": format!("#/$defs/d{at}")});
+        let mut definitions: serde_json::Map<_, _> =
+            (1..length).map(|at| (format!("d{}", at - 1), link(at))).collect();
+        definitions.insert(format!("d{}", length - 1), json!({"type": "string"}));
+        let mut request = ask("what is it?");
+        request.output_schema = Some(json!({"$ref": "#/$defs/d0", "$defs": definitions}));
+        let (scripted, model) = validated([Reply::text("7")], 0);
+        let error = whole(&model, &ctx, request).await.unwrap_err();
+        assert_eq!((error.kind(), scripted.requests().len()), (ErrorKind::InvalidInput, 0), "{length}");
+    }
+}

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use agentprovision_core::ErrorKind;
-use agentprovision_core::model::ModelResolver;
+use agentprovision_core::model::{ChatRequest, EmbeddingResolver, ModelResolver, RerankResolver};
 use agentprovision_core::testing::{Reply, ScriptedModel};
 use agentprovision_llm::ModelRegistry;
 use agentprovision_llm::route::{Router, RoutingConfig};
 use serde_json::{Value, json};
 
 use crate::kit::{Act, Bench, Upstream, ask, begun, categories, ended, event, fine, patient};
-use crate::support::finish_event;
+use crate::support::{context, finish_event};
 
 fn router(config: Value) -> agentprovision_core::Result<Router> {
     let model = |name: &str| Arc::new(ScriptedModel::new(name, [Reply::text("hi")]));
@@ -180,4 +180,127 @@ async fn pitfall_35_what_is_under_way_outlives_reloads_and_evictions() {
     bench.router.reload(RoutingConfig::default()).unwrap();
     let error = bench.drive(held.complete(&bench.ctx, ask("all"))).await.unwrap_err();
     assert!(error.is(ErrorKind::NotFound), "{error}");
+}
+
+/// What a tenant may not do holds however its id was written.
+#[test]
+fn a_tenant_is_restricted_under_every_spelling_of_its_id() {
+    let ctx = context();
+    let uuid = ctx.tenant().uuid();
+    let spellings = [
+        ctx.tenant().to_string(),
+        uuid.to_string(),
+        format!("ten_{}", uuid.to_string().to_uppercase()),
+        uuid.as_simple().to_string(),
+        format!("ten_{{{uuid}}}"),
+        format!("urn:uuid:{uuid}"),
+    ];
+    for spelling in &spellings {
+        let router = router(json!({"tenants": {spelling: {"allow": ["large"]}}})).unwrap();
+        for reloaded in [false, true] {
+            let error = router.explain(&ctx, &ask("small")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{spelling}, {reloaded}");
+            assert!(router.explain(&ctx, &ask("large")).is_ok());
+            router.reload(router.config()).unwrap();
+        }
+    }
+    let [one, two, ..] = &spellings;
+    let all = problems(json!({"tenants": {one: {"allow": ["large"]}, two: {}}}));
+    assert!(all.contains("is the same tenant as"), "{all}");
+}
+
+/// Who asks for a name is not known when it is looked up: where tenants are kept apart no name is told.
+#[test]
+fn a_name_nobody_knows_tells_no_names_where_tenants_are_restricted() {
+    let open = router(json!({})).unwrap();
+    assert!(open.resolve("smal").unwrap_err().message().contains("`small`"));
+    let tenant = context().tenant().to_string();
+    let config =
+        json!({"tenants": {tenant: {"allow": ["large"]}}, "routes": {"chat": {"targets": ["small"]}}});
+    let closed = router(config).unwrap();
+    for name in ["smal", "cha"] {
+        let error = closed.resolve(name).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert_eq!(error.message(), format!("there is no model or route `{name}`"));
+        assert!(closed.embedder(name).unwrap_err().message().ends_with(&format!("`{name}`")));
+        assert!(closed.reranker(name).unwrap_err().message().ends_with(&format!("`{name}`")));
+    }
+}
+
+/// Names come from agents, and what they resolve to is kept.
+#[tokio::test]
+async fn names_of_no_model_are_refused_before_anything_is_kept() {
+    let bench = Bench::new(vec![Upstream::refusing().await], patient(1));
+    let long = format!("a/{}", "x".repeat(254));
+    for name in [long.as_str(), "a/m\n", "a/\u{0}", "a/\u{7f}m"] {
+        for error in [
+            bench.router.resolve(name).map(drop).unwrap_err(),
+            bench.router.embedder(name).map(drop).unwrap_err(),
+            bench.router.reranker(name).map(drop).unwrap_err(),
+            bench.router.registry().get(name).map(drop).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+            assert!(error.message().len() < 400);
+        }
+        let mut request = ask("a/m");
+        request.route.fallbacks = vec![name.to_owned()];
+        let decision = bench.router.explain(&bench.ctx, &request).unwrap();
+        assert_eq!((decision.candidates.len(), decision.dropped.len()), (1, 1));
+    }
+    assert_eq!(bench.router.status().len(), 1, "what was asked for by its name");
+    let longest = format!("a/{}", "x".repeat(253));
+    assert!(bench.router.resolve(&longest).is_ok());
+}
+
+#[test]
+fn limits_of_breakers_and_hedges_are_checked() {
+    let all = problems(json!({
+        "breaker": {"failure_per_cent": 1000, "open_ms": u64::MAX, "window_ms": 0, "consecutive": 0, "min_samples": 0},
+        "hedge": {"per_cent": 101},
+        "routes": {"long": {"targets": ["small"]}, "x".repeat(256): {"targets": ["small"]}},
+    }));
+    for expected in [
+        "`breaker.failure_per_cent`: is not between 1 and 100",
+        "`breaker.open_ms`: is not between 1 and 86400000",
+        "`breaker.window_ms`: is not between 1 and 86400000",
+        "`breaker.open_max_ms`: is less than `open_ms`",
+        "`breaker.consecutive`: must not be 0",
+        "`breaker.min_samples`: must not be 0",
+        "`hedge.per_cent`: is more than 100",
+        "is longer than 255 bytes",
+    ] {
+        assert!(all.contains(expected), "{expected}\nis not in\n{all}");
+    }
+}
+
+/// A breaker belongs to the models, which are made before the router.
+#[test]
+fn a_breaker_that_the_models_were_not_made_with_is_refused() {
+    let all = problems(json!({"breaker": {"consecutive": 3}}));
+    assert!(all.contains("`breaker`: the models were made with another one"), "{all}");
+    let config: RoutingConfig = serde_json::from_value(json!({"breaker": {"consecutive": 3}})).unwrap();
+    let registry = ModelRegistry::builder().health(config.breaker.options());
+    let registry = registry.model("small", Arc::new(ScriptedModel::new("small", []))).build().unwrap();
+    assert!(Router::builder(registry).config(config).build().is_ok());
+}
+
+#[tokio::test]
+async fn models_with_colons_have_qualities_and_custom_ones_no_fallbacks_under_any_name() {
+    let bench = Bench::new(vec![Upstream::refusing().await, Upstream::refusing().await], patient(2));
+    let mut config = patient(2);
+    config.routes.get_mut("all").unwrap().targets[1].model = "b/m:free".into();
+    config.routes.get_mut("all").unwrap().strategy = Some("quality".into());
+    config.quality.insert("tier=gold:b/m:free".into(), 900);
+    bench.router.reload(config.clone()).unwrap();
+    let mut request = ask("all");
+    let first = |request: &ChatRequest| {
+        bench.router.explain(&bench.ctx, request).unwrap().candidates.remove(0).target
+    };
+    assert_eq!(first(&request), "a/m");
+    request.route.tags.insert("tier".into(), "gold".into());
+    assert_eq!(first(&request), "b/m:free");
+    config.custom.insert("a/m".into());
+    config.fallbacks.insert("m".into(), vec!["b/m".into()]);
+    let error = bench.router.reload(config).unwrap_err();
+    assert!(error.message().contains("`fallbacks.m`: a custom model falls back only"), "{error}");
 }

@@ -196,6 +196,13 @@ async fn pitfall_33_a_session_stays_where_its_prompt_cache_is_until_that_is_unwe
         let decision = bench.router.explain(&bench.ctx, &request).unwrap();
         assert!(decision.candidates[0].warm && !decision.candidates[1].warm);
     }
+    // A key may be of any length, and another one that begins alike is another one.
+    let mut long = request.clone();
+    long.route.affinity = Some("x".repeat(10_000_000));
+    bench.complete(long.clone()).await.unwrap();
+    assert!(bench.router.explain(&bench.ctx, &long).unwrap().candidates.iter().any(|one| one.warm));
+    long.route.affinity.as_mut().unwrap().push('x');
+    assert!(bench.router.explain(&bench.ctx, &long).unwrap().candidates.iter().all(|one| !one.warm));
     // Another tenant's session of the same name is another session.
     assert!(bench.router.explain(&context(), &request).unwrap().candidates.iter().all(|one| !one.warm));
     well.store(false, std::sync::atomic::Ordering::SeqCst);
@@ -206,6 +213,11 @@ async fn pitfall_33_a_session_stays_where_its_prompt_cache_is_until_that_is_unwe
         assert_eq!(bench.complete(request.clone()).await.unwrap(), "b", "and then where it went");
     }
     assert_eq!(bench.upstreams[0].calls(), calls);
+    let warm = || bench.router.explain(&bench.ctx, &request).unwrap().candidates.iter().any(|one| one.warm);
+    bench.clock.advance(std::time::Duration::from_secs(299));
+    assert!(warm());
+    bench.clock.advance(std::time::Duration::from_secs(1));
+    assert!(!warm(), "the prompt cache is cold");
 }
 
 /// A custom model falls back only to what the request lists.
@@ -236,7 +248,7 @@ async fn no_attempts_at_all_is_no_request() {
 #[tokio::test]
 async fn who_pays_once_is_not_billed_twice() {
     let cut = vec![crate::kit::Act::Send(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_vec())];
-    for (acts, asked) in [(cut, 1), (status(500, "", "{}"), 2)] {
+    for (acts, asked) in [(cut, 1), (status(200, "", "no json"), 1), (status(500, "", "{}"), 2)] {
         let upstreams = vec![Upstream::always(acts).await, Upstream::start(|_, seen| fine(seen, "x")).await];
         let bench = Bench::new(upstreams, patient(2));
         let mut request = ask("all");

@@ -99,6 +99,39 @@ async fn refusals_of_a_bad_request_do_not_open_a_breaker() {
     assert_eq!((blocked(&bench, "a/m"), bench.calls()), (None, 20));
 }
 
+/// A refusal says nothing of whether the target can do its work: it closes no breaker.
+#[tokio::test]
+async fn refusals_of_a_bad_request_do_not_close_a_breaker() {
+    for (code, body) in [
+        (400, ""),
+        (403, ""),
+        (404, ""),
+        (413, ""),
+        (400, r#"{"error": {"message": "no", "code": "content_policy_violation"}}"#),
+    ] {
+        let script = move |n: usize, seen: &Seen| match n {
+            0..5 => status(500, "", "{}"),
+            5..8 => status(code, "content-type: application/json\r\n", body),
+            8 => status(500, "", "{}"),
+            _ => fine(seen, "well"),
+        };
+        let bench = Bench::new(vec![Upstream::start(script).await], once(1));
+        for _ in 0..5 {
+            bench.complete(ask("a/m")).await.unwrap_err();
+        }
+        bench.clock.advance(Duration::from_secs(7));
+        for _ in 0..4 {
+            assert_eq!(blocked(&bench, "a/m"), None);
+            bench.complete(ask("a/m")).await.unwrap_err();
+        }
+        assert_eq!(
+            blocked(&bench, "a/m"),
+            Some(Reason::Open),
+            "{code}: still half open, and so it opened again"
+        );
+    }
+}
+
 /// Pitfall 24: while it is tried out, two at a time are let in, and a probe that is left frees its place.
 #[tokio::test]
 async fn pitfall_24_two_probes_at_a_time_and_a_lost_one_does_not_block() {

@@ -28,6 +28,8 @@ use crate::support::{Seen, context, finish_event, read_request, text_event, with
 
 /// Pauses up to this long are the router's own; limits of the tests' configurations are longer.
 const PAUSES: Duration = Duration::from_secs(4000);
+/// How long the body of an error is waited for: a limit, and no pause.
+const ERROR_BODY: Duration = Duration::from_secs(2);
 /// Longer than any pause, so that it is told from one, in milliseconds.
 pub(crate) const LIMIT_MS: u64 = 10_000_000;
 
@@ -312,7 +314,8 @@ impl Bench {
         let transport = ReqwestTransport::new(&ReqwestOptions::default()).unwrap();
         let entry = |at| CatalogEntry::new(name(at), "m").with_price(price());
         let catalog = Catalog::empty().with((0..upstreams.len()).map(entry)).unwrap();
-        let mut builder = ModelRegistry::builder().env(clock.env(seed)).catalog(catalog);
+        let health = config.breaker.options();
+        let mut builder = ModelRegistry::builder().env(clock.env(seed)).catalog(catalog).health(health);
         for (at, upstream) in upstreams.iter().enumerate() {
             transport.allow(&upstream.base_url.parse().unwrap()).unwrap();
             for credential in 0..credentials {
@@ -361,7 +364,7 @@ impl Bench {
                 let hanging = self.hanging();
                 leaving &= hanging > 0;
                 match self.clock.next_wait() {
-                    Some(wait) if wait <= PAUSES => self.clock.advance(wait),
+                    Some(wait) if wait <= PAUSES && wait != ERROR_BODY => self.clock.advance(wait),
                     Some(wait) if hanging > 0 && !leaving => {
                         self.clock.advance(wait);
                         // The one that was left is not the next one's fault.

@@ -17,6 +17,8 @@ mod decide;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod formats;
+#[cfg(test)]
 mod health;
 #[cfg(test)]
 mod hedge;
@@ -32,5 +34,7 @@ mod streams;
 #[expect(dead_code, reason = "shared with the tests of providers")]
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(test)]
+mod transport;
 #[cfg(test)]
 mod vectors;

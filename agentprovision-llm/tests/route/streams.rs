@@ -7,10 +7,11 @@ use agentprovision_core::model::{AttemptEnd, ChatEvent};
 use futures_util::StreamExt;
 
 use crate::kit::{
-    Act, Bench, LIMIT_MS, Upstream, ask, begun, categories, context_until, event, fine, opened, patient,
-    until,
+    Act, Bench, LIMIT_MS, Upstream, ask, begun, categories, context_until, ended, event, fine, opened,
+    patient, until,
 };
-use crate::support::{finish_event, text_event, within};
+use crate::support::{Seen, finish_event, text_event, within};
+use serde_json::json;
 
 /// Reads up to the first text.
 async fn first_text(bench: &Bench, stream: &mut agentprovision_core::model::ChatStream) {
@@ -55,7 +56,49 @@ async fn pitfall_14_a_request_that_is_left_before_its_answer_begins_closes_its_c
         task.await.unwrap_err();
         until(|| bench.upstreams[0].closed() == 1).await;
         assert_eq!(categories(&request), ["dropped"]);
-        assert!(request.log.attempts()[0].is_billed());
+        let attempt = request.log.attempts().remove(0);
+        assert!(attempt.is_billed() && attempt.estimated);
+        // Of an answer in one piece nobody saw how much was written.
+        let expected = if streamed { 0 } else { agentprovision_llm::route::DEFAULT_OUTPUT };
+        assert_eq!(attempt.usage.unwrap().output_tokens, Some(expected));
+    }
+}
+
+/// What a request allows, and what is likely in the time it took, bound what an answer that nobody saw may have cost.
+#[tokio::test]
+async fn pitfall_14_the_estimate_of_an_answer_that_was_not_seen_is_from_above_and_bounded() {
+    // A stream of ten tokens a second: a gap, and its counts.
+    let counted = |seen: &Seen| match seen.body.windows(13).any(|part| part == b"\"stream\":true") {
+        true => {
+            let counts = json!({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 10}});
+            let mut acts = begun(&["a"]);
+            acts.extend([Act::Gate, event(&finish_event()), event(&format!("data: {counts}\n\n")), ended()]);
+            acts
+        }
+        false => vec![Act::Hang],
+    };
+    let bench = Bench::new(vec![Upstream::start(move |_, seen| counted(seen)).await], patient(1));
+    for (known, max_tokens, seconds, expected) in
+        [(false, Some(70), 5, 70), (true, None, 5, 2 * 50), (true, Some(70), 5, 70), (true, None, 3600, 4096)]
+    {
+        if known {
+            let mut stream = bench.open(ask("a/m")).await.unwrap();
+            first_text(&bench, &mut stream).await;
+            bench.clock.advance(Duration::from_secs(1));
+            bench.upstreams[0].go();
+            assert!(bench.rest(&mut stream).await.1.is_none());
+        }
+        let mut request = ask("a/m");
+        request.max_tokens = max_tokens;
+        let (model, ctx, asked) = (bench.model("a/m"), bench.ctx.clone(), request.clone());
+        let task = tokio::spawn(async move { model.complete(&ctx, asked).await.map(drop) });
+        until(|| bench.upstreams[0].hanging() == 1).await;
+        bench.clock.advance(Duration::from_secs(seconds));
+        task.abort();
+        task.await.unwrap_err();
+        until(|| bench.upstreams[0].hanging() == 0).await;
+        let usage = request.log.attempts().remove(0).usage.unwrap();
+        assert_eq!(usage.output_tokens, Some(expected), "{known} {max_tokens:?} {seconds}");
     }
 }
 

@@ -250,6 +250,10 @@ impl EmbeddingModel for CachedEmbedder {
         self.inner.answerers(ctx, route)
     }
 
+    fn largest_batch(&self) -> usize {
+        self.inner.largest_batch()
+    }
+
     async fn embed(&self, ctx: &Context, mut request: EmbedRequest) -> Result<EmbedResponse> {
         let read = match request.route.cache {
             CacheUse::Default | CacheUse::Always => true,

@@ -323,6 +323,10 @@ impl EmbeddingModel for GuardedModel<dyn EmbeddingModel> {
         self.inner.answerers(ctx, route)
     }
 
+    fn largest_batch(&self) -> usize {
+        self.inner.largest_batch()
+    }
+
     async fn embed(&self, ctx: &Context, mut request: EmbedRequest) -> Result<EmbedResponse> {
         let asker = Asker::new(ctx, &request.route, &request.log);
         self.set.texts(&asker, "input", &mut request.inputs, 0).await?;

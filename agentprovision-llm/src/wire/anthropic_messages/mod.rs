@@ -17,7 +17,7 @@ mod tests;
 mod usage;
 
 use agentprovision_core::Result;
-use agentprovision_core::model::{ChatRequest, ChatResponse};
+use agentprovision_core::model::{ChatRequest, ChatResponse, WireFormat};
 use http::{HeaderMap, StatusCode};
 
 use super::streamed::Streamed;
@@ -57,6 +57,10 @@ impl Default for AnthropicMessages {
 }
 
 impl Dialect for AnthropicMessages {
+    fn format(&self) -> WireFormat {
+        WireFormat::Messages
+    }
+
     fn encode(&self, request: &ChatRequest, delivery: Delivery) -> Result<WireRequest> {
         encode::encode(request, delivery, self.max_tokens)
     }

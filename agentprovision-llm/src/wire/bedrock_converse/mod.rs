@@ -15,7 +15,7 @@ mod tests;
 mod usage;
 
 use agentprovision_core::Result;
-use agentprovision_core::model::{ChatRequest, ChatResponse};
+use agentprovision_core::model::{ChatRequest, ChatResponse, WireFormat};
 use http::{HeaderMap, StatusCode};
 
 use super::{Delivery, Dialect, ProviderError, StreamDecoder, WireRequest};
@@ -45,6 +45,10 @@ impl BedrockConverse {
 }
 
 impl Dialect for BedrockConverse {
+    fn format(&self) -> WireFormat {
+        WireFormat::Converse
+    }
+
     fn encode(&self, request: &ChatRequest, delivery: Delivery) -> Result<WireRequest> {
         encode::encode(request, delivery, self.cache_points)
     }

@@ -11,7 +11,7 @@ mod encode;
 mod tests;
 
 use agentprovision_core::Result;
-use agentprovision_core::model::{ChatRequest, ChatResponse};
+use agentprovision_core::model::{ChatRequest, ChatResponse, WireFormat};
 use http::{HeaderMap, StatusCode};
 
 use super::streamed::Streamed;
@@ -32,6 +32,10 @@ impl CohereChat {
 }
 
 impl Dialect for CohereChat {
+    fn format(&self) -> WireFormat {
+        WireFormat::Cohere
+    }
+
     fn encode(&self, request: &ChatRequest, delivery: Delivery) -> Result<WireRequest> {
         encode::encode(request, delivery)
     }

@@ -19,7 +19,7 @@ mod tests;
 mod usage;
 
 use agentprovision_core::Result;
-use agentprovision_core::model::{ChatRequest, ChatResponse};
+use agentprovision_core::model::{ChatRequest, ChatResponse, WireFormat};
 use http::{HeaderMap, StatusCode};
 
 use super::{Delivery, Dialect, ProviderError, StreamDecoder, WireRequest};
@@ -62,6 +62,10 @@ impl GeminiGenerate {
 }
 
 impl Dialect for GeminiGenerate {
+    fn format(&self) -> WireFormat {
+        WireFormat::GenerateContent
+    }
+
     fn encode(&self, request: &ChatRequest, delivery: Delivery) -> Result<WireRequest> {
         encode::encode(request, delivery, self.host)
     }

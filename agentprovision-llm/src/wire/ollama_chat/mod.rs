@@ -11,7 +11,7 @@ mod encode;
 mod tests;
 
 use agentprovision_core::Result;
-use agentprovision_core::model::{ChatRequest, ChatResponse};
+use agentprovision_core::model::{ChatRequest, ChatResponse, WireFormat};
 use http::{HeaderMap, StatusCode};
 
 use super::{Delivery, Dialect, ProviderError, StreamDecoder, WireRequest};
@@ -28,6 +28,10 @@ impl OllamaChat {
 }
 
 impl Dialect for OllamaChat {
+    fn format(&self) -> WireFormat {
+        WireFormat::Ollama
+    }
+
     fn encode(&self, request: &ChatRequest, delivery: Delivery) -> Result<WireRequest> {
         encode::encode(request, delivery)
     }

@@ -20,7 +20,7 @@ pub(in crate::wire) mod usage;
 pub use options::{CallIdForm, DocumentForm, Lack, ReasoningField, SeedField, TokenLimitField};
 
 use agentprovision_core::Result;
-use agentprovision_core::model::{ChatRequest, ChatResponse};
+use agentprovision_core::model::{ChatRequest, ChatResponse, WireFormat};
 use http::{HeaderMap, StatusCode};
 
 use self::again::Again;
@@ -86,6 +86,10 @@ impl OpenAiChat {
 }
 
 impl Dialect for OpenAiChat {
+    fn format(&self) -> WireFormat {
+        WireFormat::ChatCompletions
+    }
+
     fn encode(&self, request: &ChatRequest, delivery: Delivery) -> Result<WireRequest> {
         encode::encode(request, delivery, self)
     }

@@ -15,7 +15,7 @@ mod tests;
 use std::sync::Arc;
 
 use agentprovision_core::Result;
-use agentprovision_core::model::{ChatRequest, ChatResponse};
+use agentprovision_core::model::{ChatRequest, ChatResponse, WireFormat};
 use http::{HeaderMap, StatusCode};
 
 use super::streamed::Streamed;
@@ -54,6 +54,10 @@ impl OpenAiResponses {
 }
 
 impl Dialect for OpenAiResponses {
+    fn format(&self) -> WireFormat {
+        WireFormat::Responses
+    }
+
     fn encode(&self, request: &ChatRequest, delivery: Delivery) -> Result<WireRequest> {
         encode::encode(request, delivery, self)
     }

@@ -1,45 +1,8 @@
 //! Fields of one format in a request to a model that speaks another.
 
-use agentprovision_core::Result;
+use agentprovision_core::model::WireFormat;
+use agentprovision_core::{Error, Result};
 use serde_json::{Map, Value, json};
-
-use super::fields::wrong;
-
-/// A wire format: one the gateway speaks, or one a model is asked in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WireFormat {
-    /// OpenAI's chat completions.
-    ChatCompletions,
-    /// OpenAI's responses.
-    Responses,
-    /// Anthropic's messages.
-    Messages,
-    /// Google's generateContent.
-    GenerateContent,
-    /// Amazon Bedrock's converse.
-    Converse,
-    /// Cohere's chat.
-    Cohere,
-    /// Ollama's chat.
-    Ollama,
-    /// One that is not known: no field of another format is passed on.
-    Unknown,
-}
-
-impl WireFormat {
-    /// The format of a provider of this name as this crate asks it; chat completions for a name of the host's own.
-    pub fn of_provider(provider: &str) -> Self {
-        match provider {
-            "anthropic" => Self::Messages,
-            "gemini" | "vertex" => Self::GenerateContent,
-            "bedrock" => Self::Converse,
-            "cohere" => Self::Cohere,
-            "ollama" => Self::Ollama,
-            _ => Self::ChatCompletions,
-        }
-    }
-}
 
 /// Fields that ask for nothing that changes an answer: they go to a model of the same format and nowhere else.
 const HINTS: [&str; 9] = [
@@ -54,16 +17,17 @@ const HINTS: [&str; 9] = [
     "include",
 ];
 
-/// The fields of a request that the vocabulary has no place for, as `extra` of a request in the format `to`.
+/// The fields of a request that the vocabulary has no place for, as `extra` of a request in the format `to`; as they are
+/// where nobody says which format they are in.
 ///
 /// # Errors
 /// `invalid_input`, naming the field that the other format has no word for.
-pub(super) fn fit(
-    from: WireFormat,
+pub(crate) fn fit(
+    from: Option<WireFormat>,
     to: WireFormat,
     fields: Map<String, Value>,
 ) -> Result<Map<String, Value>> {
-    if from == to {
+    if from.is_none_or(|from| from == to) {
         return Ok(fields);
     }
     let mut out = Map::new();
@@ -72,8 +36,8 @@ pub(super) fn fit(
             continue;
         }
         let Some((name, value)) = translated(to, &name, value) else {
-            let what = "the provider of this model has no such field";
-            return Err(wrong(&crate::clip(&name), what));
+            let name = crate::clip(&name);
+            return Err(Error::invalid(format!("`{name}`: the provider of this model has no such field")));
         };
         match out.get_mut(name) {
             Some(Value::Object(known)) => known.extend(value.as_object().cloned().unwrap_or_default()),
@@ -135,7 +99,7 @@ mod tests {
 
     fn fitted(from: WireFormat, to: WireFormat, fields: Value) -> Result<Value, String> {
         let fields = fields.as_object().unwrap().clone();
-        fit(from, to, fields).map(Value::Object).map_err(|error| error.message().to_owned())
+        fit(Some(from), to, fields).map(Value::Object).map_err(|error| error.message().to_owned())
     }
 
     #[test]
