@@ -29,6 +29,9 @@ const TURN: Duration = Duration::from_millis(1500);
 const MANY: usize = 32;
 /// How long each is warmed up.
 const WARM_UP: Duration = Duration::from_secs(5);
+/// This platform's with every layer, and without: what a router, keys and counted use cost alone.
+const OURS: &str = "ours";
+const BARE: &str = "ours_bare";
 /// What the gateway may add at the median, in microseconds.
 const AIM: f64 = 150.0;
 
@@ -156,19 +159,23 @@ fn every_layer(upstream: SocketAddr) -> Value {
 }
 
 /// This platform's, from the built example.
-fn ours(upstream: SocketAddr, folder: &Path) -> Result<Gateway, String> {
-    let config = folder.join("ours.json");
-    std::fs::write(&config, every_layer(upstream).to_string()).expect("a file");
+fn ours(upstream: SocketAddr, folder: &Path, name: &'static str) -> Result<Gateway, String> {
+    let file = folder.join(format!("{name}.json"));
+    let mut config = every_layer(upstream);
+    if name == BARE {
+        config["platform"]["layers"] = json!({});
+    }
+    std::fs::write(&file, config.to_string()).expect("a file");
     let mut program = Command::new(installed("GATEWAY")?);
-    program.arg("--config").arg(config).args(["--listen", "127.0.0.1:0", "--bootstrap"]);
-    let program = Running::start("ours", program.env("UPSTREAM_KEY", KEY), &folder.join("ours.log"));
+    program.arg("--config").arg(file).args(["--listen", "127.0.0.1:0", "--bootstrap"]);
+    let program = Running::start(name, program.env("UPSTREAM_KEY", KEY), &folder.join(format!("{name}.log")));
     let (key, at) = program.wait_for(|program| {
         let printed = program.printed();
         let said = |word: &str| printed.lines().find_map(|line| line.strip_prefix(word).map(str::to_owned));
         Some((said("key ")?, said("listening on http://")?.parse().ok()?))
     })?;
     let headers = vec![("authorization", format!("Bearer {key}"))];
-    Ok(Gateway { at, headers, version: "every layer on".to_owned(), program: Some(program) })
+    Ok(Gateway { at, headers, version: String::new(), program: Some(program) })
 }
 
 /// LiteLLM's proxy: one process, one model, one key to check, and what its documentation says for production.
@@ -243,8 +250,9 @@ async fn main() {
     std::fs::create_dir_all(&folder).expect("a folder");
     let direct = vec![("authorization", format!("Bearer {KEY}"))];
     let direct = Gateway { at: upstream, headers: direct, version: String::new(), program: None };
-    let ours = ours(upstream, &folder).unwrap_or_else(|why| panic!("this platform's gateway: {why}"));
-    let mut gateways = vec![("direct", direct), ("ours", ours)];
+    let ours =
+        |name| ours(upstream, &folder, name).unwrap_or_else(|why| panic!("this platform's gateway: {why}"));
+    let mut gateways = vec![("direct", direct), (OURS, ours(OURS)), (BARE, ours(BARE))];
     for (name, started) in [("litellm", litellm(upstream, &folder)), ("portkey", portkey(upstream, &folder))]
     {
         match started {
@@ -284,7 +292,7 @@ fn report(all: &[Measured]) {
     println!("p50 of the direct requests from {least:.0} to {greatest:.0} µs over the rounds");
     let per_second = |one: &Measured| median(one.per_second.iter().copied());
     println!(
-        "\n{:8} {:>9} {:>9} {:>10} {:>12} {:>12} {:>12} {:>12}",
+        "\n{:9} {:>9} {:>9} {:>10} {:>12} {:>12} {:>12} {:>12}",
         "", "p50 µs", "p99 µs", "added µs", "requests/s", "MiB at rest", "MiB after", "CPU s/1000"
     );
     for one in all {
@@ -309,7 +317,7 @@ fn report(all: &[Measured]) {
     );
     let ours = &all[1];
     println!("gateway adds {:.1} µs at p50, aim {AIM} µs", ours.alone.added(direct));
-    for peer in &all[2..] {
+    for peer in &all[3..] {
         let name = peer.alone.name;
         let ratio = |what: &str, value: f64| println!("ratio gateway_{what}_ours_vs_{name} {value:.4}");
         ratio("added_p50", ours.alone.added(direct) / peer.alone.added(direct));

@@ -32,7 +32,9 @@ impl Running {
     pub fn start(name: &'static str, program: &Command, log: &Path) -> Self {
         let out = File::create(log).expect("a file for what it prints");
         let mut shell = Command::new("sh");
-        shell.args(["-c", r#""$@" & read -r _; kill -9 0"#, name]).arg(program.get_program());
+        shell
+            .args(["-c", r#""$@" & read -r _; kill -9 $!; wait; kill -9 0"#, name])
+            .arg(program.get_program());
         shell
             .args(program.get_args())
             .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
