@@ -32,7 +32,7 @@ pub(crate) fn gateway(workspace: &Workspace, bench: &mut Command, steps: &mut St
             Ok(program) => {
                 bench.env(variable, program);
             }
-            Err(error) => println!("{variable} stays empty: {error}"),
+            Err(error) => println!("{variable} names nothing: {error}"),
         }
     }
     Ok(())

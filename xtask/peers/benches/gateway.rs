@@ -60,6 +60,14 @@ struct Measured {
     requests: usize,
 }
 
+impl Measured {
+    /// Seconds of processor time for a thousand requests.
+    fn seconds(&self) -> Option<f64> {
+        let used = self.gateway.used()?.seconds - self.at_rest?.seconds;
+        Some(used * 1000.0 / self.requests as f64)
+    }
+}
+
 /// The question of that number.
 fn body(number: usize) -> Bytes {
     // Only an answer without chance in it is cached.
@@ -133,6 +141,7 @@ fn every_layer(upstream: SocketAddr) -> Value {
     };
     json!({
         "platform": {
+            // Keeps what each request used, about 1 kB of it: part of the memory that is reported.
             "store": "memory://",
             "providers": [{"type": "openai", "base_url": format!("http://{upstream}/v1"), "key_env": "UPSTREAM_KEY"}],
             "routing": {"routes": {MODEL: {"targets": [format!("openai/{MODEL}"), "openai/gpt-4o"]}}},
@@ -238,9 +247,17 @@ fn installed(variable: &str) -> Result<PathBuf, String> {
     if path.is_file() { Ok(path) } else { Err(format!("{variable}: there is no file {}", path.display())) }
 }
 
-fn load() -> String {
+/// The load average of the last minute; says so where others work on the machine.
+fn load(when: &str) {
     let load = std::fs::read_to_string("/proc/loadavg").expect("Linux");
-    load.split(' ').take(3).collect::<Vec<_>>().join(" ")
+    let load: f64 = load.split(' ').next().and_then(|load| load.parse().ok()).expect("a number");
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    println!("load average {when} {load}, {processors} processors");
+    if when == "before" && load > processors as f64 / 2.0 {
+        println!(
+            "the machine is busy: times are too long, most of all of who computes most; go by the CPU time"
+        );
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -260,7 +277,7 @@ async fn main() {
             Err(why) => println!("{name} is left out: {why}"),
         }
     }
-    println!("load average before {}", load());
+    load("before");
 
     let numbers = AtomicUsize::new(0);
     let mut all = Vec::new();
@@ -282,7 +299,7 @@ async fn main() {
             assert_eq!(answered, asked, "{} does not ask the upstream once for each request", one.alone.name);
         }
     }
-    println!("load average after {}", load());
+    load("after");
     report(&all);
 }
 
@@ -307,14 +324,13 @@ fn report(all: &[Measured]) {
         );
         if let (Some(before), Some(after)) = (one.at_rest, one.gateway.used()) {
             let mib = |used: Used| used.resident as f64 / 1024.0 / 1024.0;
-            let seconds = (after.seconds - before.seconds) * 1000.0 / one.requests as f64;
+            let seconds = one.seconds().unwrap_or_default();
             print!(" {:12.1} {:12.1} {seconds:12.3}", mib(before), mib(after));
         }
         println!("  {}", one.gateway.version);
     }
-    println!(
-        "(p50, p99 and added with 1 client, requests/s with {MANY}; memory after {ROUNDS} rounds; ours/theirs below)\n"
-    );
+    println!("(p50, p99 and added with 1 client, requests/s with {MANY}; memory after {ROUNDS} rounds;");
+    println!(" ours keeps a record of each request in memory; the ratios are ours by theirs)\n");
     let ours = &all[1];
     println!("gateway adds {:.1} µs at p50, aim {AIM} µs", ours.alone.added(direct));
     for peer in &all[3..] {
@@ -324,6 +340,9 @@ fn report(all: &[Measured]) {
         ratio("rps", per_second(ours) / per_second(peer));
         if let (Some(ours), Some(theirs)) = (ours.gateway.used(), peer.gateway.used()) {
             ratio("rss", ours.resident as f64 / theirs.resident as f64);
+        }
+        if let (Some(ours), Some(theirs)) = (ours.seconds(), peer.seconds()) {
+            ratio("cpu", ours / theirs);
         }
     }
 }
