@@ -18,6 +18,7 @@ use agentprovision::llm::gateway::GatewayConfig;
 use agentprovision::prelude::*;
 use agentprovision::tenancy::identity::ApiKeyRequest;
 use agentprovision::{ErrorKind, PlatformConfig};
+use axum::serve::ListenerExt;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
@@ -100,6 +101,12 @@ async fn run() -> std::result::Result<(), Box<dyn StdError>> {
     let listener =
         tokio::net::TcpListener::bind(&listen).await.map_err(|error| format!("{listen}: {error}"))?;
     println!("listening on http://{}", listener.local_addr()?);
+    // The events of a stream are small, and each is to go out at once.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            eprintln!("llm_gateway: {error}");
+        }
+    });
     let serving = axum::serve(listener, app).with_graceful_shutdown(interrupted());
     let overdue = async {
         interrupted().await;

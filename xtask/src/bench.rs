@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::report::Ratio;
 use crate::run::{Result, Workspace, heading, shown, tee};
 use crate::suites::Steps;
-use crate::{node, python};
+use crate::{node, peers, python};
 
 /// A benchmark is a file of its own in a package's `benches` folder; `only` names those of one name.
 pub(crate) fn bench(workspace: &Workspace, only: Option<&str>) -> Result<()> {
@@ -80,6 +80,9 @@ impl Bench {
                 let mut command =
                     workspace.cargo(["bench", "--all-features", "--bench", &self.name, "--manifest-path"]);
                 command.arg(self.package.join("Cargo.toml"));
+                if self.name == "gateway" {
+                    peers::gateway(workspace, &mut command, &mut Steps::default())?;
+                }
                 Ok(command)
             }
             Kind::Python => python::benchmark(workspace, &script, &mut Steps::default()),

@@ -7,6 +7,7 @@ mod fresh;
 mod guard;
 mod node;
 mod packages;
+mod peers;
 mod postgres;
 mod python;
 mod report;

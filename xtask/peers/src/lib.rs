@@ -3,8 +3,12 @@
 //! Everybody sends the same question to the same upstream and reads the whole answer, one request at a time. Rounds take
 //! turns, and a figure is the median of its rounds, so that a busy machine changes the figures but hardly the ratios.
 
+pub mod process;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -61,6 +65,13 @@ pub enum Streams {
 
 /// Starts an upstream on a thread of its own; it ends with the process.
 pub fn upstream(streams: Streams) -> SocketAddr {
+    counting_upstream(streams).0
+}
+
+/// An upstream that counts what it answers, to see who answers for it or asks it twice.
+pub fn counting_upstream(streams: Streams) -> (SocketAddr, Arc<AtomicUsize>) {
+    let answered = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&answered);
     let (send, receive) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -71,12 +82,13 @@ pub fn upstream(streams: Streams) -> SocketAddr {
             loop {
                 let (stream, _) = listener.accept().await.expect("a connection");
                 stream.set_nodelay(true).expect("no delay");
-                let (whole, pieces) = (whole.clone(), pieces.clone());
+                let (whole, pieces, count) = (whole.clone(), pieces.clone(), Arc::clone(&count));
                 tokio::spawn(async move {
                     let service = hyper::service::service_fn(|request: Request<Incoming>| {
-                        let (whole, pieces) = (whole.clone(), pieces.clone());
+                        let (whole, pieces, count) = (whole.clone(), pieces.clone(), Arc::clone(&count));
                         async move {
                             let body = request.into_body().collect().await.expect("a body").to_bytes();
+                            count.fetch_add(1, Ordering::Relaxed);
                             let streamed = contains(&body, b"\"stream\":true");
                             Ok::<_, Infallible>(answer(streamed, whole, pieces, streams))
                         }
@@ -88,7 +100,7 @@ pub fn upstream(streams: Streams) -> SocketAddr {
             }
         });
     });
-    receive.recv().expect("the upstream starts")
+    (receive.recv().expect("the upstream starts"), answered)
 }
 
 fn contains(body: &[u8], words: &[u8]) -> bool {
@@ -135,9 +147,21 @@ impl Times {
     }
 
     fn median(&self, of: impl Fn(&(Duration, Duration)) -> Duration) -> f64 {
-        let mut values: Vec<_> = self.rounds.iter().map(of).collect();
-        values.sort_unstable();
-        values[values.len() / 2].as_secs_f64() * 1e6
+        median(self.rounds.iter().map(|round| of(round).as_secs_f64() * 1e6))
+    }
+
+    /// The median of how much longer the rounds' medians are than those of others in the same rounds, in microseconds.
+    pub fn added(&self, to: &Self) -> f64 {
+        let medians = |(ours, theirs): (&(Duration, Duration), &(Duration, Duration))| {
+            (ours.0.as_secs_f64() - theirs.0.as_secs_f64()) * 1e6
+        };
+        median(self.rounds.iter().zip(&to.rounds).map(medians))
+    }
+
+    /// The least and the greatest of the rounds' medians, in microseconds.
+    pub fn range(&self) -> (f64, f64) {
+        let medians = || self.rounds.iter().map(|round| round.0.as_secs_f64() * 1e6);
+        (medians().fold(f64::INFINITY, f64::min), medians().fold(0.0, f64::max))
     }
 
     /// The median of the rounds' medians, in microseconds.
@@ -149,6 +173,13 @@ impl Times {
     pub fn p99(&self) -> f64 {
         self.median(|round| round.1)
     }
+}
+
+/// The one in the middle.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// Runs `one` so many times and gives the time of each.
@@ -164,10 +195,15 @@ pub async fn times<F: Future<Output = ()>>(requests: usize, mut one: impl FnMut(
 
 /// The resident memory of this process, in bytes.
 pub fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("the memory");
-    let kib: u64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number");
-    kib * 1024
+    resident_of("self").expect("Linux")
+}
+
+/// The resident memory of a process, by its number, in bytes; nothing where there is none.
+fn resident_of(process: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
 }
 
 /// A context of nobody in particular.
@@ -193,8 +229,6 @@ pub fn request() -> agentprovision_core::model::ChatRequest {
 
 /// The upstream behind this platform's router.
 pub fn router(upstream: SocketAddr) -> agentprovision_llm::route::Router {
-    use std::sync::Arc;
-
     use agentprovision_core::http::{ReqwestOptions, ReqwestTransport};
     use agentprovision_llm::providers::OpenAi;
     let provider = OpenAi::at(&format!("http://{upstream}/v1"), KEY.to_owned().into()).expect("a provider");
