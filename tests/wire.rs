@@ -209,7 +209,7 @@ async fn errors_of_models_say_what_was_spent() {
             Err(error) => break said(&error),
         }
     };
-    assert_eq!(items[0], json!({"type": "text", "text": "The order "}));
+    assert_eq!(items[0], json!({"type": "text", "text": "The "}));
     let spent = items.last().unwrap();
     assert_eq!((&spent["type"], spent), (&json!("spent"), &error["spent"]));
     assert!(
