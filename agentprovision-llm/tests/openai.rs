@@ -384,12 +384,13 @@ fn names_resolve_in_the_documented_order() {
     assert_eq!(of("openai/gpt-4o-mini").unwrap(), "openai:gpt-4o-mini");
     assert_eq!(of("local/org/llama").unwrap(), "local:org/llama");
     assert_eq!(of("gpt-4o-2024-08-06").unwrap(), "openai:gpt-4o-2024-08-06");
-    let error = of("org/unknown`\n").unwrap_err();
+    let error = of("org/unknown`").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(
         error.to_string(),
-        "there is no model `org/unknown`\\n`; there are `gpt-4o-mini`, `local/…`, `openai/…`"
+        "there is no model `org/unknown``; there are `gpt-4o-mini`, `local/…`, `openai/…`"
     );
+    assert_eq!(of("org/unknown\n").unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(of("").unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(of("local/").unwrap_err().kind(), ErrorKind::InvalidInput);
     assert!(models.names().contains(&"openai/gpt-4o".into()));
