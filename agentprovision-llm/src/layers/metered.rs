@@ -183,15 +183,13 @@ impl Open {
     }
 
     fn actual(&self) -> (Amounts, Cost) {
-        let attempts = self.log.attempts();
-        let ours = attempts.get(self.earlier..).unwrap_or_default();
-        let (usage, cost) = if ours.is_empty() {
-            self.counted()
-        } else {
+        let attempted = self.log.read(|attempts| {
+            let ours = attempts.get(self.earlier..).filter(|ours| !ours.is_empty())?;
             let usage = ours.iter().filter_map(|attempt| attempt.usage).reduce(Usage::plus);
             let costs = ours.iter().map(|attempt| Cost::from(attempt.cost));
-            (usage.unwrap_or_default(), costs.fold(Cost::Known(NanoUsd::ZERO), Cost::plus))
-        };
+            Some((usage.unwrap_or_default(), costs.fold(Cost::Known(NanoUsd::ZERO), Cost::plus)))
+        });
+        let (usage, cost) = attempted.unwrap_or_else(|| self.counted());
         let amounts = Amounts {
             requests: 1,
             input_tokens: usage.input_tokens.unwrap_or(0),
@@ -296,8 +294,14 @@ impl Metered {
         input: u64,
         max_output: Option<u64>,
     ) -> Result<Open> {
-        let models = self.models(route);
-        let ticket = self.gate.enter(Ask { ctx, route, models: &models, input, max_output }).await?;
+        let several;
+        let models = if route.fallbacks.is_empty() {
+            std::slice::from_ref(self.inner.info())
+        } else {
+            several = self.models(route);
+            &several
+        };
+        let ticket = self.gate.enter(Ask { ctx, route, models, input, max_output }).await?;
         Ok(Open {
             ticket,
             inner: self.inner.clone(),
