@@ -3,7 +3,9 @@
 //! This is the only file of the workspace that touches `tokio::time`.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -295,6 +297,51 @@ impl Env {
     }
 }
 
+/// Waits for a time that may move on while it is waited for, such as the longest pause between two pieces of a stream.
+///
+/// A timer that was set is left as it is when the time moves on, and set anew only when it goes off: many waits that end
+/// in time cost one timer, and not one each. So a timer may stand while nobody waits.
+pub struct Alarm {
+    env: Env,
+    /// When it goes off, on the monotonic clock.
+    timer: Option<(Duration, Pin<Box<dyn Future<Output = ()> + Send>>)>,
+}
+
+impl fmt::Debug for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Alarm").field("timer", &self.timer.as_ref().map(|(at, _)| at)).finish_non_exhaustive()
+    }
+}
+
+impl Alarm {
+    /// An alarm by this clock.
+    pub fn new(env: Env) -> Self {
+        Self { env, timer: None }
+    }
+
+    /// Ready once [`Env::monotonic`] has reached `at`; otherwise the task is woken then, or earlier for nothing.
+    pub fn poll(&mut self, task: &mut Context<'_>, at: Duration) -> Poll<()> {
+        loop {
+            // A timer for later than that would be too late.
+            let (_, timer) = match &mut self.timer {
+                Some(timer) if timer.0 <= at => timer,
+                _ => {
+                    let env = self.env.clone();
+                    let sleep = async move { env.0.clock.sleep_until(at).await };
+                    self.timer.insert((at, Box::pin(sleep)))
+                }
+            };
+            if timer.as_mut().poll(task).is_pending() {
+                return Poll::Pending;
+            }
+            self.timer = None;
+            if self.env.monotonic() >= at {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -317,6 +364,30 @@ mod tests {
         assert_eq!(time.to_string(), "2023-11-14T22:13:20.000001Z");
         assert_eq!(time.to_string().parse::<Timestamp>().unwrap(), time);
         assert_eq!(Timestamp::from_micros(0).to_string(), "1970-01-01T00:00:00.000000Z");
+    }
+
+    #[tokio::test]
+    async fn an_alarm_goes_off_at_the_last_time_it_was_set_to() {
+        let clock = ManualClock::new(Timestamp::default());
+        let env = Env::new(Arc::new(clock.clone()), Arc::new(OsEntropy));
+        let mut alarm = Alarm::new(env);
+        let mut at = async |seconds| {
+            std::future::poll_fn(|task| Poll::Ready(alarm.poll(task, Duration::from_secs(seconds)))).await
+        };
+        assert!(at(10).await.is_pending());
+        clock.advance(Duration::from_secs(9));
+        assert!(at(19).await.is_pending());
+        assert_eq!(clock.waiters(), 1, "the timer is left as it is");
+        // Past the first time, and before the second.
+        clock.advance(Duration::from_secs(9));
+        assert!(at(19).await.is_pending());
+        clock.advance(Duration::from_secs(1));
+        assert!(at(19).await.is_ready());
+        // Earlier than before.
+        assert!(at(60).await.is_pending());
+        assert!(at(30).await.is_pending());
+        clock.advance(Duration::from_secs(11));
+        assert!(at(30).await.is_ready());
     }
 
     #[tokio::test]

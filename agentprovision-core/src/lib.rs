@@ -38,7 +38,7 @@ pub mod text;
 pub mod tool;
 pub mod usage;
 
-pub use clock::{Clock, Entropy, Env, Timestamp};
+pub use clock::{Alarm, Clock, Entropy, Env, Timestamp};
 pub use context::{Context, ContextIssuer, OperatorContext};
 pub use effect::Effects;
 pub use error::{Error, ErrorKind, Result, Retry};

@@ -22,6 +22,8 @@ pub struct Endpoint {
     query: Arc<str>,
     headers: HeaderMap,
     key: Option<SecretString>,
+    /// The key as it is sent.
+    bearer: Option<HeaderValue>,
     credential: Option<Arc<dyn Credential>>,
 }
 
@@ -70,6 +72,7 @@ impl Endpoint {
             query: "".into(),
             headers: HeaderMap::new(),
             key: None,
+            bearer: None,
             credential: None,
         })
     }
@@ -82,7 +85,7 @@ impl Endpoint {
         if key.expose_secret().trim().is_empty() {
             return Err(Error::invalid(format!("the key of provider `{}` is empty", self.provider)));
         }
-        bearer(&key)?;
+        self.bearer = Some(bearer(&key)?);
         self.key = Some(key);
         Ok(self)
     }
@@ -149,8 +152,8 @@ impl Endpoint {
             })?;
         *out.headers_mut() = wire.headers;
         out.headers_mut().extend(self.headers.clone());
-        if let Some(key) = &self.key {
-            out.headers_mut().insert(AUTHORIZATION, bearer(key)?);
+        if let Some(bearer) = &self.bearer {
+            out.headers_mut().insert(AUTHORIZATION, bearer.clone());
         }
         if let Some(credential) = &self.credential {
             credential.apply(&mut out).await?;

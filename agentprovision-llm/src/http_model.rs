@@ -1,7 +1,10 @@
 //! A chat model over HTTP: a dialect, an endpoint and a transport.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context as Task, Poll, ready};
 
 use agentprovision_core::context::Context;
 use agentprovision_core::http::{BodyStream, HttpTransport};
@@ -10,7 +13,7 @@ use agentprovision_core::model::{
 };
 use agentprovision_core::{Error, Result};
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt};
 use http::{HeaderMap, StatusCode};
 
 use crate::endpoint::Endpoint;
@@ -25,7 +28,7 @@ use crate::wire::{Delivery, Dialect, ProviderError, StreamDecoder, WireRequest};
 /// the exchange.
 #[derive(Clone, Debug)]
 pub struct HttpModel {
-    target: Target,
+    target: Arc<Target>,
     dialect: Arc<dyn Dialect>,
 }
 
@@ -37,7 +40,7 @@ impl HttpModel {
         dialect: Arc<dyn Dialect>,
         transport: Arc<dyn HttpTransport>,
     ) -> Self {
-        Self { target: Target::new(info, endpoint, transport), dialect }
+        Self { target: Arc::new(Target::new(info, endpoint, transport)), dialect }
     }
 
     fn encode(&self, mut request: ChatRequest, delivery: Delivery) -> Result<WireRequest> {
@@ -67,39 +70,38 @@ impl ChatModel for HttpModel {
         let wire = self.encode(request, Delivery::Streamed)?;
         let response = self.target.open(wire, &self.classify()).await?;
         let mut exchange = Exchange {
-            target: self.target.clone(),
+            target: Arc::clone(&self.target),
             decoder: self.dialect.decoder(),
             body: Some(response.into_body()),
             events: VecDeque::new(),
             usage: None,
+            decoded: Vec::new(),
             error: None,
         };
         // Until there is content, another model can still take over, so an error until then is an error of the call.
         while !exchange.committed() {
-            exchange.read().await;
+            poll_fn(|task| exchange.poll_read(task)).await;
         }
         if !exchange.has_content()
             && let Some(error) = exchange.error.take()
         {
             return Err(error);
         }
-        Ok(stream::unfold(exchange, |mut exchange| async {
-            let item = exchange.next().await?;
-            Some((item, exchange))
-        })
-        .boxed())
+        Ok(exchange.boxed())
     }
 }
 
 /// A streamed answer as it arrives.
 struct Exchange {
-    target: Target,
+    target: Arc<Target>,
     decoder: Box<dyn StreamDecoder>,
     /// `None` once it is over; dropping it closes the exchange.
     body: Option<BodyStream>,
     events: VecDeque<ChatEvent>,
     /// The counts so far.
     usage: Option<Usage>,
+    /// Kept for its room.
+    decoded: Vec<ChatEvent>,
     /// Comes after the events.
     error: Option<Error>,
 }
@@ -113,36 +115,23 @@ impl Exchange {
         self.body.is_none() || self.has_content()
     }
 
-    async fn next(&mut self) -> Option<Result<ChatEvent>> {
-        loop {
-            if let Some(event) = self.events.pop_front() {
-                return Some(Ok(event));
-            }
-            if let Some(error) = self.error.take() {
-                return Some(Err(error));
-            }
-            self.body.as_ref()?;
-            self.read().await;
-        }
-    }
-
     /// Reads one piece of the body and decodes it.
-    async fn read(&mut self) {
-        let Some(body) = &mut self.body else { return };
-        let mut out = Vec::new();
-        let (broken, outcome) = match body.next().await {
-            Some(Ok(piece)) => (None, self.decoder.push(&piece, &mut out)),
+    fn poll_read(&mut self, task: &mut Task<'_>) -> Poll<()> {
+        let Some(body) = &mut self.body else { return Poll::Ready(()) };
+        let out = &mut self.decoded;
+        let (broken, outcome) = match ready!(body.poll_next_unpin(task)) {
+            Some(Ok(piece)) => (None, self.decoder.push(&piece, out)),
             end => {
                 self.body = None;
-                (end.and_then(Result::err), self.decoder.finish(&mut out))
+                (end.and_then(Result::err), self.decoder.finish(out))
             }
         };
-        for event in &out {
-            if let ChatEvent::Usage(usage) = event {
+        for event in self.decoded.drain(..) {
+            if let ChatEvent::Usage(usage) = &event {
                 self.usage = Some(*usage);
             }
+            self.events.push_back(event);
         }
-        self.events.extend(out);
         // An answer that is complete stays so when its connection breaks afterwards.
         if let Err(mut error) = outcome {
             self.body = None;
@@ -152,6 +141,26 @@ impl Exchange {
                 Some(broken) => self.target.broken(broken, error.usage),
                 None => self.target.failed(error),
             });
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Stream for Exchange {
+    type Item = Result<ChatEvent>;
+
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Poll::Ready(Some(Ok(event)));
+            }
+            if let Some(error) = self.error.take() {
+                return Poll::Ready(Some(Err(error)));
+            }
+            if self.body.is_none() {
+                return Poll::Ready(None);
+            }
+            ready!(self.poll_read(task));
         }
     }
 }

@@ -112,12 +112,12 @@ impl HttpTransport for ReqwestTransport {
         let request = ::reqwest::Request::try_from(request).map_err(|error| {
             Error::invalid("the request has a URL that cannot be sent").with_source(error.without_url())
         })?;
-        let response = self.client.execute(request).await.map_err(failed)?;
-        let mut head = http::Response::builder().status(response.status()).version(response.version());
-        if let Some(headers) = head.headers_mut() {
-            headers.extend(response.headers().clone());
-        }
+        let mut response = self.client.execute(request).await.map_err(failed)?;
+        let mut head = http::Response::new(());
+        *head.status_mut() = response.status();
+        *head.version_mut() = response.version();
+        *head.headers_mut() = std::mem::take(response.headers_mut());
         let body: BodyStream = response.bytes_stream().map(|piece| piece.map_err(failed)).boxed();
-        head.body(body).map_err(|error| Error::internal("a response has no head").with_source(error))
+        Ok(head.map(|()| body))
     }
 }

@@ -168,6 +168,11 @@ impl CallLog {
         self.lock().attempts.clone()
     }
 
+    /// Looks at the attempts so far, in the order they ended. The log is locked meanwhile.
+    pub fn read<T>(&self, look: impl FnOnce(&[Attempt]) -> T) -> T {
+        look(&self.lock().attempts)
+    }
+
     /// How many attempts ended so far.
     pub fn len(&self) -> usize {
         self.lock().attempts.len()

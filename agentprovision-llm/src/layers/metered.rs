@@ -267,17 +267,21 @@ impl Open {
 
     /// What it came to, and how many attempts of it have no price.
     fn actual(&self) -> (Amounts, u32) {
-        let attempts = self.log.attempts();
         let (earlier, kept) = self.earlier;
-        let ours = attempts.get(earlier..).unwrap_or_default();
-        let (usage, costs) = if ours.is_empty() && self.log.kept() == kept {
-            let (usage, cost) = self.counted();
-            (usage, vec![cost])
-        } else {
+        let is_kept = self.log.kept() > kept;
+        let attempted = self.log.read(|attempts| {
+            let ours = attempts.get(earlier..).unwrap_or_default();
+            if ours.is_empty() && !is_kept {
+                return None;
+            }
             // Of a request that nobody was asked for there is none.
             let usage = ours.iter().filter_map(|attempt| attempt.usage).reduce(Usage::plus);
-            (usage.unwrap_or_default(), ours.iter().map(|attempt| attempt.cost).collect())
-        };
+            Some((usage.unwrap_or_default(), ours.iter().map(|attempt| attempt.cost).collect()))
+        });
+        let (usage, costs): (Usage, Vec<Option<NanoUsd>>) = attempted.unwrap_or_else(|| {
+            let (usage, cost) = self.counted();
+            (usage, vec![cost])
+        });
         let amounts = Amounts {
             requests: 1,
             input_tokens: usage.input_tokens.unwrap_or(0),

@@ -1,6 +1,8 @@
 //! Deadlines of an answer.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context as Task, Poll, ready};
 use std::time::Duration;
 
 use agentprovision_core::context::Context;
@@ -8,9 +10,9 @@ use agentprovision_core::model::{
     ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest, EmbedResponse, EmbeddingModel,
     ModelInfo, RouteHints,
 };
-use agentprovision_core::{Env, Error, ErrorKind, Result, Timestamp};
+use agentprovision_core::{Alarm, Env, Error, ErrorKind, Result, Timestamp};
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use tower::Layer;
 
@@ -115,21 +117,20 @@ fn earliest(limits: [Option<Limit>; 2]) -> Option<Limit> {
     limits.into_iter().flatten().min_by_key(|limit| limit.at)
 }
 
-impl TimeoutLayer {
-    /// So long from now.
-    fn after(&self, millis: Option<u64>, words: &'static str) -> Option<Limit> {
-        let at = |millis| self.env.monotonic().saturating_add(Duration::from_millis(millis));
-        millis.map(|millis| Limit { at: at(millis), words })
-    }
+/// So long from now.
+fn after(now: Duration, millis: Option<u64>, words: &'static str) -> Option<Limit> {
+    millis.map(|millis| Limit { at: now.saturating_add(Duration::from_millis(millis)), words })
+}
 
+impl TimeoutLayer {
     /// When the whole answer must be there.
-    fn whole(&self, ctx: &Context, deadline: Option<Timestamp>) -> Option<Limit> {
+    fn whole(&self, now: Duration, ctx: &Context, deadline: Option<Timestamp>) -> Option<Limit> {
         let asked = [ctx.deadline(), deadline].into_iter().flatten().min();
         let asked = asked.map(|deadline| Limit {
-            at: self.env.monotonic().saturating_add(deadline.since(self.env.now())),
+            at: now.saturating_add(deadline.since(self.env.now())),
             words: "the deadline of the request passed before the answer was complete",
         });
-        earliest([asked, self.after(self.config.total_ms, "the answer was not complete in time")])
+        earliest([asked, after(now, self.config.total_ms, "the answer was not complete in time")])
     }
 
     /// Waits for a future, which is dropped when the limit comes first.
@@ -152,27 +153,18 @@ impl ChatModel for Timed<dyn ChatModel> {
     }
 
     async fn complete(&self, ctx: &Context, request: ChatRequest) -> Result<ChatResponse> {
-        let limit = self.layer.whole(ctx, request.route.deadline);
+        let limit = self.layer.whole(self.layer.env.monotonic(), ctx, request.route.deadline);
         self.layer.within(limit, self.inner.complete(ctx, request)).await?
     }
 
     async fn stream(&self, ctx: &Context, request: ChatRequest) -> Result<ChatStream> {
-        let whole = self.layer.whole(ctx, request.route.deadline);
-        let config = &self.layer.config;
-        let first = self.layer.after(config.first_event_ms, "the answer did not begin in time");
+        let now = self.layer.env.monotonic();
+        let whole = self.layer.whole(now, ctx, request.route.deadline);
+        let first = after(now, self.layer.config.first_event_ms, "the answer did not begin in time");
         let opened = self.layer.within(earliest([whole, first]), self.inner.stream(ctx, request)).await?;
-        let timed = TimedStream {
-            inner: Some(opened?),
-            layer: self.layer.clone(),
-            whole,
-            next: first,
-            finished: false,
-        };
-        Ok(stream::unfold(timed, |mut timed| async {
-            let item = timed.next().await?;
-            Some((item, timed))
-        })
-        .boxed())
+        let (inner, alarm) = (Some(opened?), Alarm::new(self.layer.env.clone()));
+        let layer = self.layer.clone();
+        Ok(TimedStream { inner, layer, alarm, whole, next: first, finished: false }.boxed())
     }
 }
 
@@ -192,7 +184,7 @@ impl EmbeddingModel for Timed<dyn EmbeddingModel> {
     }
 
     async fn embed(&self, ctx: &Context, request: EmbedRequest) -> Result<EmbedResponse> {
-        let limit = self.layer.whole(ctx, request.route.deadline);
+        let limit = self.layer.whole(self.layer.env.monotonic(), ctx, request.route.deadline);
         self.layer.within(limit, self.inner.embed(ctx, request)).await?
     }
 }
@@ -201,6 +193,7 @@ struct TimedStream {
     /// `None` once it is over.
     inner: Option<ChatStream>,
     layer: TimeoutLayer,
+    alarm: Alarm,
     whole: Option<Limit>,
     /// For the next piece of the answer; runs only while somebody waits for it.
     next: Option<Limit>,
@@ -209,19 +202,30 @@ struct TimedStream {
 }
 
 impl TimedStream {
-    async fn next(&mut self) -> Option<Result<ChatEvent>> {
-        let inner = self.inner.as_mut()?;
+    fn poll_inner(&mut self, task: &mut Task<'_>) -> Poll<Result<Option<Result<ChatEvent>>, Limit>> {
+        let Some(inner) = &mut self.inner else { return Poll::Ready(Ok(None)) };
+        let now = self.layer.env.monotonic();
         if self.next.is_none() {
             let idle = "the answer stopped in the middle for too long";
-            self.next = self.layer.after(self.layer.config.idle_ms, idle);
+            self.next = after(now, self.layer.config.idle_ms, idle);
         }
-        let over = self.whole.filter(|whole| whole.at <= self.layer.env.monotonic());
-        let item = match over {
-            // Also when the rest of it is there: nobody was to wait for so long.
-            Some(whole) => Err(whole.error()),
-            None => self.layer.within(earliest([self.whole, self.next]), inner.next()).await,
-        };
-        match item {
+        // Also when the rest of it is there: nobody was to wait for so long.
+        if let Some(whole) = self.whole.filter(|whole| whole.at <= now) {
+            return Poll::Ready(Err(whole));
+        }
+        if let Poll::Ready(item) = inner.poll_next_unpin(task) {
+            return Poll::Ready(Ok(item));
+        }
+        let Some(limit) = earliest([self.whole, self.next]) else { return Poll::Pending };
+        self.alarm.poll(task, limit.at).map(|()| Err(limit))
+    }
+}
+
+impl Stream for TimedStream {
+    type Item = Result<ChatEvent>;
+
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(match ready!(self.poll_inner(task)) {
             Ok(Some(Ok(event))) => {
                 self.finished |= matches!(event, ChatEvent::Finished { .. });
                 if event.is_content() || self.finished {
@@ -233,11 +237,11 @@ impl TimedStream {
                 self.inner = None;
                 last
             }
-            Err(error) => {
+            Err(limit) => {
                 // Closes the exchange before anybody hears of it.
                 self.inner = None;
-                (!self.finished).then_some(Err(error))
+                (!self.finished).then(|| Err(limit.error()))
             }
-        }
+        })
     }
 }

@@ -418,6 +418,9 @@ impl Call {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
+        if !self.is_heard() {
+            return;
+        }
         let duration = match (outcome, self.answer.last) {
             // Whoever keeps a stream that is at its end does not make it longer.
             (Outcome::Answered, Some(last)) => last,
@@ -437,6 +440,15 @@ impl Call {
                 answer: &self.answer,
             });
         }
+    }
+
+    /// Whether anybody is told of it.
+    fn is_heard(&self) -> bool {
+        #[cfg(feature = "otel")]
+        if self.observed.is_some() {
+            return true;
+        }
+        !self.span.is_disabled()
     }
 
     /// Tells `tracing`.

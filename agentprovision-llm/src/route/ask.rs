@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentprovision_core::model::{CallLog, ModelInfo};
+use agentprovision_core::model::{Attempt, CallLog, ModelInfo};
 use agentprovision_core::{Env, Error, ErrorKind, Result, Retry};
 use async_trait::async_trait;
 
@@ -125,7 +125,7 @@ impl<M: Served + ?Sized> Call<'_, M> {
                             }
                             return Ok((answer, self.name(who)));
                         }
-                        None if self.pay_once && self.log.attempts().iter().any(|one| one.is_billed()) => {
+                        None if self.pay_once && self.log.read(|all| all.iter().any(Attempt::is_billed)) => {
                             tries.end();
                         }
                         None => {}

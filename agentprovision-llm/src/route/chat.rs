@@ -1,16 +1,18 @@
 //! Conversations through the router: whole answers, and streams that are committed with their first content.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context as Task, Poll, ready};
 use std::time::Duration;
 
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{
     ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, Content, Message, ModelInfo, RouteHints,
 };
-use agentprovision_core::{Env, Error, ErrorKind, Result, Retry};
+use agentprovision_core::{Alarm, Env, Error, ErrorKind, Result, Retry};
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 
 use super::ask::Ask;
 use super::estimate;
@@ -175,11 +177,19 @@ impl Ask for Streamed<'_> {
         };
         match self.env.timeout(limit, opening).await {
             Some(Ok((events, held))) => {
-                let (env, idle, deadline) = (self.env.clone(), self.idle, self.deadline);
                 let finished = held.iter().any(|event| matches!(event, ChatEvent::Finished { .. }));
-                let committed =
-                    Committed { events, held, recorder: Some(recorder), env, idle, deadline, finished };
-                Ok(committed.stream())
+                let committed = Committed {
+                    events,
+                    held,
+                    recorder: Some(recorder),
+                    alarm: Alarm::new(self.env.clone()),
+                    env: self.env.clone(),
+                    idle: self.idle,
+                    deadline: self.deadline,
+                    since: None,
+                    finished,
+                };
+                Ok(committed.boxed())
             }
             Some(Err(error)) => {
                 recorder.failed(&error);
@@ -213,38 +223,56 @@ struct Committed {
     /// `None` once the end is recorded.
     recorder: Option<Recorder>,
     env: Env,
+    alarm: Alarm,
     idle: Duration,
     deadline: Duration,
+    /// Since when the next piece is waited for.
+    since: Option<Duration>,
     finished: bool,
 }
 
+impl Stream for Committed {
+    type Item = Result<ChatEvent>;
+
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(event) = self.held.pop_front() {
+            return Poll::Ready(Some(Ok(event)));
+        }
+        if self.recorder.is_none() {
+            return Poll::Ready(None);
+        }
+        let event = match self.events.poll_next_unpin(task) {
+            Poll::Ready(event) => event,
+            // What may follow the end of the answer is only waited for.
+            Poll::Pending => match ready!(self.poll_silence(task)) {
+                Ok(()) => None,
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            },
+        };
+        self.since = None;
+        Poll::Ready(self.arrived(event))
+    }
+}
+
 impl Committed {
-    fn stream(self) -> ChatStream {
-        stream::unfold(self, |mut this| async {
-            let event = this.next().await?;
-            Some((event, this))
-        })
-        .boxed()
+    /// Ready when it was silent for too long, which is an error before its end.
+    fn poll_silence(&mut self, task: &mut Task<'_>) -> Poll<Result<()>> {
+        let env = &self.env;
+        let since = *self.since.get_or_insert_with(|| env.monotonic());
+        let (idle, left) = (self.idle, self.deadline.saturating_sub(since));
+        let limit = idle.min(left);
+        ready!(self.alarm.poll(task, since.saturating_add(limit)));
+        if self.finished {
+            return Poll::Ready(Ok(()));
+        }
+        self.stop();
+        let error = if left < idle { too_late() } else { silent() };
+        self.recorder.take().into_iter().for_each(|recorder| recorder.given_up(&error, limit, idle));
+        Poll::Ready(Err(error))
     }
 
-    async fn next(&mut self) -> Option<Result<ChatEvent>> {
-        if let Some(event) = self.held.pop_front() {
-            return Some(Ok(event));
-        }
-        self.recorder.as_ref()?;
-        let left = self.deadline.saturating_sub(self.env.monotonic());
-        let limit = self.idle.min(left);
-        let event = match self.env.timeout(limit, self.events.next()).await {
-            Some(event) => event,
-            None if self.finished => None,
-            None => {
-                self.stop();
-                let error = if left < self.idle { too_late() } else { silent() };
-                let recorder = self.recorder.take();
-                recorder.into_iter().for_each(|recorder| recorder.given_up(&error, limit, self.idle));
-                return Some(Err(error));
-            }
-        };
+    /// What becomes of the next piece, or of the end.
+    fn arrived(&mut self, event: Option<Result<ChatEvent>>) -> Option<Result<ChatEvent>> {
         match event {
             Some(Ok(event)) => {
                 self.finished |= matches!(event, ChatEvent::Finished { .. });

@@ -1,6 +1,7 @@
 //! Routes requests: what the router's faces share.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ pub(crate) struct Core {
     commons: Commons,
     /// Who answered the last request with an affinity key, and when. By a hash: the keys are of any length.
     warm: moka::sync::Cache<[u8; 32], (Arc<str>, Duration)>,
+    seeds: AtomicU64,
     env: Env,
 }
 
@@ -49,7 +51,9 @@ impl Core {
         let env = registry.env().clone();
         let commons = Commons::new(config.hedge.unwrap_or_default().per_cent);
         let warm = moka::sync::Cache::new(KEPT);
-        Self { registry, selectors, config: RwLock::new(Arc::new(config.canonical())), commons, warm, env }
+        let seeds = AtomicU64::new(u64::from_le_bytes(env.random()));
+        let config = RwLock::new(Arc::new(config.canonical()));
+        Self { registry, selectors, config, commons, warm, seeds, env }
     }
 
     pub(crate) fn config(&self) -> Arc<RoutingConfig> {
@@ -68,6 +72,16 @@ impl Core {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config.canonical());
     }
 
+    /// Random bits, from a generator that the platform's entropy was asked for once (SplitMix64): they decide who goes
+    /// first and keep no secret, and asking the operating system for each request is slow.
+    fn seed(&self) -> u64 {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut word = self.seeds.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
     fn request(&self, ctx: &Context, model: &str, hints: &RouteHints, needs: &Needs) -> RouteRequest {
         RouteRequest {
             model: model.to_owned(),
@@ -76,7 +90,7 @@ impl Core {
             affinity: hints.affinity.clone(),
             input_tokens: needs.input_tokens,
             output_tokens: needs.max_tokens.unwrap_or(needs.usual_output),
-            seed: u64::from_le_bytes(self.env.random()),
+            seed: self.seed(),
         }
     }
 

@@ -297,7 +297,8 @@ impl<M: Served + ?Sized> Ground<'_, M> {
         ordered: &mut Vec<Found<M>>,
         dropped: &mut Vec<Dropped>,
     ) {
-        let mut candidates: Vec<Candidate> = found.iter().map(|(candidate, ..)| candidate.clone()).collect();
+        let found = found.into_iter().map(|(candidate, target, info)| (candidate, (target, info)));
+        let (mut candidates, held): (Vec<Candidate>, Vec<_>) = found.unzip();
         match Strategy::from_name(name) {
             Some(known) => strategy::rank(known, request, self.config.quality_tolerance, &mut candidates),
             None => {
@@ -319,8 +320,9 @@ impl<M: Served + ?Sized> Ground<'_, M> {
             }
         }
         for candidate in candidates {
-            let held = found.iter().find(|(other, ..)| other.target == candidate.target);
-            ordered.extend(held.map(|(_, target, info)| (candidate, Arc::clone(target), Arc::clone(info))));
+            if let Some((target, info)) = held.iter().find(|(target, _)| *target.name == *candidate.target) {
+                ordered.push((candidate, Arc::clone(target), Arc::clone(info)));
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::cohere_chat::classify;
 use super::embed::{EmbedDialect, vector};
+use super::json::to_bytes;
 use super::{Category, ProviderError, WireRequest};
 use crate::clip;
 
@@ -58,8 +59,7 @@ impl EmbedDialect for CohereEmbed {
             }
             body.insert(name.clone(), value.clone());
         }
-        let body = serde_json::to_vec(&body)
-            .map_err(|error| Error::internal("the request cannot be written as JSON").with_source(error))?;
+        let body = to_bytes(&body);
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));

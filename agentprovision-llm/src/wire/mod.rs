@@ -40,6 +40,15 @@ pub mod gemini_embed;
 pub mod gemini_generate;
 #[allow(dead_code, reason = "only dialects look for hints, and none may be built")]
 mod hint;
+#[cfg(any(
+    feature = "anthropic",
+    feature = "bedrock",
+    feature = "cohere",
+    feature = "gemini",
+    feature = "ollama",
+    feature = "openai"
+))]
+mod json;
 #[cfg(any(feature = "gemini", feature = "ollama"))]
 mod json_stream;
 #[cfg(feature = "openai")]

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::embed::{EmbedDialect, vector};
+use super::json::to_bytes;
 use super::openai_chat::classify;
 use super::{Category, ProviderError, WireRequest};
 use crate::clip;
@@ -82,8 +83,7 @@ impl EmbedDialect for OpenAiEmbeddings {
             }
             body.insert(name.clone(), value.clone());
         }
-        let body = serde_json::to_vec(&body)
-            .map_err(|error| Error::internal("the request cannot be written as JSON").with_source(error))?;
+        let body = to_bytes(&body);
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));

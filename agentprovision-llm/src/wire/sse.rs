@@ -3,6 +3,8 @@
 //! Wider than the standard where providers are: an event without its final blank line counts at the end of the stream,
 //! and a line `error: …` is an event of its own. The end marker `[DONE]` is plain data here.
 
+use std::borrow::Cow;
+
 use super::error::{Category, ProviderError};
 
 /// One event.
@@ -61,9 +63,9 @@ impl SseParser {
             bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
             self.after_cr = false;
         }
-        while let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+        while let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) {
             let (line, rest) = bytes.split_at(end);
-            self.extend(line)?;
+            self.fits(line)?;
             bytes = match rest {
                 [b'\r', b'\n', rest @ ..] | [b'\n', rest @ ..] => rest,
                 [b'\r'] => {
@@ -73,9 +75,11 @@ impl SseParser {
                 [_, rest @ ..] => rest,
                 [] => &[],
             };
-            self.end_line(out)?;
+            self.end_line(line, out)?;
         }
-        self.extend(bytes)
+        self.fits(bytes)?;
+        self.line.extend_from_slice(bytes);
+        Ok(())
     }
 
     /// Says that no more bytes come: the event that was open counts, although its blank line is missing.
@@ -85,7 +89,7 @@ impl SseParser {
     pub fn finish(&mut self, out: &mut Vec<SseEvent>) -> Result<(), ProviderError> {
         if !self.line.is_empty() {
             let stray = self.stray;
-            self.end_line(out)?;
+            self.end_line(&[], out)?;
             // A line that was cut off says nothing about the format.
             self.stray = stray;
         }
@@ -93,7 +97,7 @@ impl SseParser {
         Ok(())
     }
 
-    fn extend(&mut self, bytes: &[u8]) -> Result<(), ProviderError> {
+    fn fits(&self, bytes: &[u8]) -> Result<(), ProviderError> {
         let held = self.line.len().saturating_add(self.data.as_ref().map_or(0, String::len));
         if held.saturating_add(bytes.len()) > self.limit {
             return Err(ProviderError::new(
@@ -101,20 +105,24 @@ impl SseParser {
                 "an event of the stream passes the limit",
             ));
         }
-        self.line.extend_from_slice(bytes);
         Ok(())
     }
 
-    fn end_line(&mut self, out: &mut Vec<SseEvent>) -> Result<(), ProviderError> {
-        let mut line = std::mem::take(&mut self.line);
-        let mut rest = line.as_slice();
+    /// Takes the line that ends with `end`.
+    fn end_line(&mut self, end: &[u8], out: &mut Vec<SseEvent>) -> Result<(), ProviderError> {
+        let mut held = std::mem::take(&mut self.line);
+        let mut rest = end;
+        if !held.is_empty() {
+            held.extend_from_slice(end);
+            rest = &held;
+        }
         if !std::mem::replace(&mut self.begun, true) {
             rest = rest.strip_prefix(b"\xef\xbb\xbf").unwrap_or(rest);
         }
         if rest.is_empty() {
             self.dispatch(out);
         } else {
-            let (field, value) = match rest.iter().position(|byte| *byte == b':') {
+            let (field, value) = match memchr::memchr(b':', rest) {
                 Some(colon) => {
                     let (field, value) = rest.split_at(colon);
                     let value = value.strip_prefix(b":").unwrap_or(value);
@@ -124,9 +132,9 @@ impl SseParser {
             };
             match field {
                 b"" | b"id" | b"retry" => {}
-                b"event" => self.event = Some(String::from_utf8_lossy(value).into_owned()),
+                b"event" => self.event = Some(text(value).into_owned()),
                 b"data" => {
-                    let value = String::from_utf8_lossy(value);
+                    let value = text(value);
                     match &mut self.data {
                         None => self.data = Some(value.into_owned()),
                         Some(data) => {
@@ -135,14 +143,14 @@ impl SseParser {
                         }
                     }
                 }
-                b"error" => out.push(SseEvent::ErrorField(String::from_utf8_lossy(value).into_owned())),
+                b"error" => out.push(SseEvent::ErrorField(text(value).into_owned())),
                 _ => self.stray = true,
             }
         }
         // The buffer is used again for the next line.
-        line.clear();
-        self.line = line;
-        self.extend(&[])
+        held.clear();
+        self.line = held;
+        self.fits(&[])
     }
 
     fn dispatch(&mut self, out: &mut Vec<SseEvent>) {
@@ -151,6 +159,11 @@ impl SseParser {
             out.push(SseEvent::Data { event, data });
         }
     }
+}
+
+/// Bytes as text. Checking is much faster than replacing, and there is hardly ever anything to replace.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 #[cfg(test)]

@@ -14,6 +14,12 @@ pub(super) trait Events: fmt::Debug + Send {
     /// Takes the data of the next event.
     fn data(&mut self, data: &Value, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError>;
 
+    /// Takes the data of an event of the usual form without a tree of values; false, and nothing done, where it is
+    /// anything else.
+    fn usual(&mut self, _data: &str, _out: &mut Vec<ChatEvent>) -> bool {
+        false
+    }
+
     /// Takes a whole answer, from a server that knows no streaming.
     fn document(&mut self, body: &Value, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError>;
 
@@ -44,6 +50,8 @@ pub(super) struct Streamed<E> {
     /// The end marker was seen.
     done: bool,
     any_data: bool,
+    /// Kept for its room.
+    parsed: Vec<SseEvent>,
 }
 
 impl<E: Events> StreamDecoder for Streamed<E> {
@@ -56,7 +64,7 @@ impl<E: Events> StreamDecoder for Streamed<E> {
                 Some(_) => Body::Events(SseParser::default()),
             };
         }
-        let mut events = Vec::new();
+        let mut events = std::mem::take(&mut self.parsed);
         let parsed = match &mut self.body {
             Body::Unknown => Ok(()),
             Body::Events(parser) => parser.push(bytes, &mut events),
@@ -68,9 +76,10 @@ impl<E: Events> StreamDecoder for Streamed<E> {
                 Ok(())
             }
         };
-        for event in events {
+        for event in events.drain(..) {
             self.event(event, out)?;
         }
+        self.parsed = events;
         parsed
     }
 
@@ -111,7 +120,7 @@ impl<E: Events> StreamDecoder for Streamed<E> {
 
 impl<E: Events> Streamed<E> {
     pub(super) fn new(events: E) -> Self {
-        Self { body: Body::Unknown, events, done: false, any_data: false }
+        Self { body: Body::Unknown, events, done: false, any_data: false, parsed: Vec::new() }
     }
 
     fn document(&mut self, document: &[u8], out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
@@ -141,6 +150,10 @@ impl<E: Events> Streamed<E> {
             SseEvent::Data { data, .. } if data.trim_ascii().is_empty() => Ok(()),
             SseEvent::Data { event, data } => {
                 let failed = event.as_deref() == Some("error");
+                if !failed && self.events.usual(&data, out) {
+                    self.any_data = true;
+                    return Ok(());
+                }
                 match serde_json::from_str::<Value>(&data) {
                     Ok(data) if failed => Err(self.events.error(&data)),
                     Ok(data) => {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::bedrock_converse::classify;
 use super::embed::{EmbedDialect, vector};
+use super::json::to_bytes;
 use super::{Category, ProviderError, WireRequest};
 use crate::clip;
 use crate::sigv4::encode as percent;
@@ -51,8 +52,7 @@ impl EmbedDialect for TitanEmbed {
             }
             body.insert(name.clone(), value.clone());
         }
-        let body = serde_json::to_vec(&body)
-            .map_err(|error| Error::internal("the request cannot be written as JSON").with_source(error))?;
+        let body = to_bytes(&body);
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));

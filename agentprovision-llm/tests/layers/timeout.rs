@@ -11,7 +11,7 @@ use agentprovision_core::testing::ManualClock;
 use agentprovision_core::{Clock, Env, ErrorKind, Result};
 use agentprovision_llm::layers::{TimeoutConfig, TimeoutLayer};
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use tower::Layer;
 
 use crate::kit::{ask, info, standing};
@@ -35,9 +35,16 @@ async fn waited_for(clock: &ManualClock) {
     within(waiting).await;
 }
 
-/// Reads on in a task, and gives the stream back with what came.
+/// Reads on, in a task where nothing is there yet, and gives the stream back with what came. Its time begins at once: a
+/// timer of an earlier wait may still stand, so that waiting for one would not tell.
 fn next(mut stream: ChatStream) -> tokio::task::JoinHandle<(Option<Result<ChatEvent>>, ChatStream)> {
-    tokio::spawn(async move { (within(stream.next()).await, stream) })
+    let there = stream.next().now_or_never();
+    tokio::spawn(async move {
+        match there {
+            Some(event) => (event, stream),
+            None => (within(stream.next()).await, stream),
+        }
+    })
 }
 
 #[tokio::test]

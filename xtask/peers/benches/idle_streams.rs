@@ -3,13 +3,13 @@
 
 use agentprovision_core::model::ModelResolver;
 use futures_util::StreamExt;
-use peers::{MODEL, Streams, bare, context, plain, request, resident, router, upstream};
+use peers::{MODEL, Streams, bare, context, models, plain, request, resident, router, upstream};
 
 const STREAMS: usize = 1000;
 
 async fn routed() -> u64 {
     let upstream = upstream(Streams::Stall);
-    let model = router(upstream).resolve(MODEL).expect("a model");
+    let model = router(models(upstream)).resolve(MODEL).expect("a model");
     let ctx = context();
     let mut held = Vec::with_capacity(STREAMS);
     let mut before = 0;
@@ -51,7 +51,8 @@ fn measured(which: &str) -> u64 {
 fn main() {
     if let Ok(which) = std::env::var("IDLE_STREAMS") {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let bytes = runtime.block_on(async { if which == "router" { routed().await } else { plainly().await } });
+        let bytes =
+            runtime.block_on(async { if which == "router" { routed().await } else { plainly().await } });
         println!("{bytes}");
         return;
     }

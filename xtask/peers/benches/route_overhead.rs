@@ -1,18 +1,26 @@
-//! What a whole answer costs over the bare HTTP client: through the router, and through other clients.
+//! What a whole answer costs over the bare HTTP client: through the router, through the router with all its layers, and
+//! through other clients.
+//!
+//! The bare client sends bytes that were made before; everybody else also makes them. With the layers each question is
+//! another one, so that the cache answers none.
 
 use std::sync::Arc;
 
-use agentprovision_core::model::ModelResolver;
+use agentprovision_core::model::{Message, ModelResolver};
 use async_openai::types::chat::{
     ChatCompletionRequestUserMessageArgs, CreateChatCompletionRequest, CreateChatCompletionRequestArgs,
 };
-use peers::{KEY, MODEL, Streams, Times, bare, context, plain, question, request, router, times, upstream};
+use peers::{
+    KEY, MODEL, Streams, Times, bare, context, layered, metered, models, plain, question, request, router,
+    times, upstream,
+};
 
 const ROUNDS: usize = 9;
 const REQUESTS: usize = 1500;
 
 fn their_request() -> CreateChatCompletionRequest {
-    let message = ChatCompletionRequestUserMessageArgs::default().content(question()).build().expect("a message");
+    let message =
+        ChatCompletionRequestUserMessageArgs::default().content(question()).build().expect("a message");
     CreateChatCompletionRequestArgs::default()
         .model(MODEL)
         .messages(vec![message.into()])
@@ -42,7 +50,9 @@ async fn main() {
     let upstream = upstream(Streams::AtOnce);
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     let body = plain(false);
-    let model = router(upstream).resolve(MODEL).expect("a model");
+    let model = router(models(upstream)).resolve(MODEL).expect("a model");
+    let layers = metered(layered(models(upstream)).resolve(MODEL).expect("a model"));
+    let asked = std::cell::Cell::new(0);
     let (ctx, request) = (context(), request());
     let config = async_openai::config::OpenAIConfig::new();
     let config = config.with_api_base(format!("http://{upstream}/v1")).with_api_key(KEY);
@@ -51,7 +61,7 @@ async fn main() {
     let genai = genai_client(upstream);
     let genai_request = genai::chat::ChatRequest::from_user(question());
 
-    let mut all = ["bare", "router", "async_openai", "genai"].map(Times::of);
+    let mut all = ["bare", "router", "router_layers", "async_openai", "genai"].map(Times::of);
     for round in 0..=ROUNDS {
         for turn in 0..all.len() {
             let which = (round + turn) % all.len();
@@ -72,6 +82,16 @@ async fn main() {
                     times(REQUESTS, one).await
                 }
                 2 => {
+                    let one = || async {
+                        let mut request = request.clone();
+                        asked.set(asked.get() + 1);
+                        request.messages.push(Message::user(asked.get().to_string()));
+                        let answer = layers.complete(&ctx, request).await.expect("an answer");
+                        assert!(!answer.text.is_empty());
+                    };
+                    times(REQUESTS, one).await
+                }
+                3 => {
                     let one = || async {
                         let answer = theirs.chat().create(their_request.clone()).await.expect("an answer");
                         assert!(answer.choices[0].message.content.is_some());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use agentprovision_core::model::{ChatEvent, ModelResolver};
 use futures_util::StreamExt;
-use peers::{EVENTS, MODEL, Streams, Times, bare, context, plain, request, router, times, upstream};
+use peers::{EVENTS, MODEL, Streams, Times, bare, context, models, plain, request, router, times, upstream};
 
 const ROUNDS: usize = 9;
 const REQUESTS: usize = 600;
@@ -15,7 +15,7 @@ async fn main() {
     let upstream = upstream(Streams::AtOnce);
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     let body = plain(true);
-    let model = router(upstream).resolve(MODEL).expect("a model");
+    let model = router(models(upstream)).resolve(MODEL).expect("a model");
     let (ctx, request) = (context(), request());
     let mut all = ["bare", "router"].map(Times::of);
     let mut first = ["bare first", "router first"].map(Times::of);

@@ -11,6 +11,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use agentprovision_core::Context;
+use agentprovision_core::effect::{EffectStore, Effects};
+use agentprovision_core::http::{ReqwestOptions, ReqwestTransport};
+use agentprovision_core::model::ChatModel;
+use agentprovision_llm::ModelRegistry;
+use agentprovision_llm::layers::{LayersConfig, TimeoutConfig, TimeoutLayer};
+use agentprovision_llm::limit::MemoryLedger;
+use agentprovision_llm::models::UsageWriter;
+use agentprovision_llm::providers::OpenAi;
+use agentprovision_llm::route::Router;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Request, Response};
@@ -207,7 +217,7 @@ fn resident_of(process: &str) -> Option<u64> {
 }
 
 /// A context of nobody in particular.
-pub fn context() -> agentprovision_core::Context {
+pub fn context() -> Context {
     use agentprovision_core::authz::PermissionSet;
     use agentprovision_core::context::{ContextIssuer, Identity, Principal, RequestInfo};
     let env = agentprovision_core::Env::default();
@@ -227,16 +237,54 @@ pub fn request() -> agentprovision_core::model::ChatRequest {
     ChatRequest::new(MODEL, vec![Message::user(question())])
 }
 
-/// The upstream behind this platform's router.
-pub fn router(upstream: SocketAddr) -> agentprovision_llm::route::Router {
-    use agentprovision_core::http::{ReqwestOptions, ReqwestTransport};
-    use agentprovision_llm::providers::OpenAi;
+/// The upstream behind this platform, without a router.
+pub fn models(upstream: SocketAddr) -> ModelRegistry {
     let provider = OpenAi::at(&format!("http://{upstream}/v1"), KEY.to_owned().into()).expect("a provider");
     let transport = ReqwestTransport::new(&ReqwestOptions::default()).expect("a transport");
-    let registry = agentprovision_llm::ModelRegistry::builder().provider(Arc::new(provider));
+    let registry = ModelRegistry::builder().provider(Arc::new(provider));
     let registry = registry.transport(Arc::new(transport.clone())).build().expect("models");
     registry.base_urls().iter().for_each(|url| transport.allow(url).expect("an address"));
-    agentprovision_llm::route::Router::builder(registry).build().expect("a router")
+    registry
+}
+
+/// These models behind the router alone.
+pub fn router(models: ModelRegistry) -> Router {
+    Router::builder(models).build().expect("a router")
+}
+
+/// These models behind the router with every layer there is: trace, guards, cache, validation, rate limits, budgets and
+/// deadlines.
+pub fn layered(models: ModelRegistry) -> Router {
+    let layers = serde_json::json!({
+        "guards": {"guards": [{"name": "personal data", "check": {"pii": {"kinds": ["email"]}}}]},
+        "cache": {"any_temperature": true},
+        "validate": {},
+        "rate_limits": {"limits": [{"of": {"scope": "tenant"}, "requests_per_minute": 1_000_000_000,
+            "tokens_per_minute": 1_000_000_000_000_u64}]},
+        "budgets": {"unknown_price": "allow", "limits": [{"of": {"scope": "tenant"}, "per": "day",
+            "requests": 1_000_000_000, "cost_usd": "1000000"}]},
+    });
+    let layers: LayersConfig = serde_json::from_value(layers).expect("a configuration");
+    let env = models.env().clone();
+    let ledger = Arc::new(MemoryLedger::new(env.clone()));
+    let deadlines = TimeoutLayer::new(TimeoutConfig::default(), env).expect("deadlines");
+    let router = layers.around(Router::builder(models), ledger).expect("layers").layer(deadlines);
+    router.build().expect("a router")
+}
+
+/// The meter around a model: what it used is written to a store that keeps nothing.
+pub fn metered(model: Arc<dyn ChatModel>) -> Arc<dyn ChatModel> {
+    #[derive(Debug)]
+    struct Nowhere;
+
+    #[async_trait::async_trait]
+    impl EffectStore for Nowhere {
+        async fn apply(&self, _: &Context, _: Effects) -> agentprovision_core::Result<()> {
+            Ok(())
+        }
+    }
+
+    UsageWriter::start(Arc::new(Nowhere), agentprovision_core::Env::default()).chat(model)
 }
 
 /// The request as everybody else sends it.

@@ -34,8 +34,10 @@ impl Answerer {
             return Some(Self { provider: info.provider.clone(), model: info.name.clone() });
         }
         let answered = |attempt: &Attempt| attempt.end == AttemptEnd::Answered;
-        let last = log.attempts().into_iter().skip(start).rfind(answered);
-        last.map(|attempt| Self { provider: attempt.provider, model: attempt.model })
+        log.read(|attempts| {
+            let last = attempts.iter().skip(start).rfind(|attempt| answered(attempt))?;
+            Some(Self { provider: last.provider.clone(), model: last.model.clone() })
+        })
     }
 
     /// Who was asked last since the log had `start` entries, or the model itself where it records no attempts.

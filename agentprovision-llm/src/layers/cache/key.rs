@@ -6,8 +6,10 @@ use agentprovision_core::id::TenantId;
 use agentprovision_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use super::plain;
+
 /// Part of every key: another number makes everything that was stored before unreachable.
-const SCHEMA: &[u8] = b"agentprovision.cache/1\0";
+const SCHEMA: &[u8] = b"agentprovision.cache/2\0";
 
 /// Who shares stored answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -46,9 +48,8 @@ fn id(tenant: Option<TenantId>) -> [u8; 16] {
     tenant.map_or([0; 16], |tenant| *tenant.uuid().as_bytes())
 }
 
-/// The canonical bytes of a request. Its fields are written in the order of their declaration and all maps within are
-/// sorted, so the same request always has the same bytes, and a new field is part of them by itself.
+/// The canonical bytes of a request. Its fields are written in the order of their declaration and maps in their own, so
+/// the same request always has the same bytes, and a new field is part of them by itself.
 pub(super) fn bytes<T: Serialize>(request: &T) -> Result<Vec<u8>> {
-    serde_json::to_vec(request)
-        .map_err(|error| Error::invalid("the request has no JSON form").with_source(error))
+    plain::bytes(request).map_err(|error| Error::invalid("the request cannot be written").with_source(error))
 }

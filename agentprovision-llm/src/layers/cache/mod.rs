@@ -10,6 +10,7 @@ mod chat;
 mod embed;
 mod flight;
 mod key;
+mod plain;
 #[cfg(feature = "cache-semantic")]
 mod semantic;
 mod store;
@@ -167,7 +168,7 @@ impl CacheLayer {
     /// Drops the answer to this request, for whoever finds that it must not be given again.
     ///
     /// # Errors
-    /// `invalid_input` when the request has no JSON form.
+    /// `invalid_input` when the request cannot be written.
     pub fn forget(&self, ctx: &Context, request: &ChatRequest) -> Result<()> {
         self.forget_key(&self.key_of(ctx, &mut request.clone())?);
         Ok(())

@@ -291,11 +291,14 @@ impl ChatModel for GuardedModel<dyn ChatModel> {
     async fn complete(&self, ctx: &Context, mut request: ChatRequest) -> Result<ChatResponse> {
         let asker = Asker::new(ctx, &request.route, &request.log);
         self.set.request(&asker, &mut request).await?;
-        let forget = self.forget(ctx, &mut request)?;
+        // A copy is cheaper than the keys, which are needed when something is found.
+        let asked = (!self.caches.is_empty()).then(|| request.clone());
         let mut response = self.inner.complete(ctx, request).await?;
         let looked = self.set.response(&asker, &mut response).await;
-        if !matches!(looked, Ok(false)) {
-            forget.now();
+        if let Some(mut asked) = asked
+            && !matches!(looked, Ok(false))
+        {
+            self.forget(ctx, &mut asked)?.now();
         }
         looked.map(|_| response)
     }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::AnthropicMessages;
 use super::messages::conversation;
 use crate::clip;
+use crate::wire::json::to_bytes;
 use crate::wire::{Delivery, WireRequest, strict_schema};
 
 /// Fields that `extra` may not set, because the rest of the platform relies on them or they have a field of their own.
@@ -69,8 +70,7 @@ pub(super) fn encode(request: &ChatRequest, delivery: Delivery, default_limit: u
         }
         body.insert(name, value);
     }
-    let body = serde_json::to_vec(&body)
-        .map_err(|error| Error::internal("the request cannot be written as JSON").with_source(error))?;
+    let body = to_bytes(&body);
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(VERSION, HeaderValue::from_static("2023-06-01"));

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::messages::{Conversation, conversation};
 use crate::clip;
 use crate::sigv4::encode as percent;
+use crate::wire::json::to_bytes;
 use crate::wire::{Delivery, WireRequest, strict_schema};
 
 /// Fields that `extra` may not set, because the rest of the platform relies on them or they have a field of their own.
@@ -58,8 +59,7 @@ pub(super) fn encode(request: &ChatRequest, delivery: Delivery, cache_points: bo
         }
         body.insert(name, value);
     }
-    let body = serde_json::to_vec(&body)
-        .map_err(|error| Error::internal("the request cannot be written as JSON").with_source(error))?;
+    let body = to_bytes(&body);
     let (operation, accept) = match delivery {
         Delivery::Whole => ("converse", "application/json"),
         Delivery::Streamed => ("converse-stream", "application/vnd.amazon.eventstream"),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{Host, contents};
 use crate::clip;
 use crate::endpoint::is_segment;
+use crate::wire::json::to_bytes;
 use crate::wire::schema::{Rules, reduce};
 use crate::wire::{Delivery, WireRequest};
 
@@ -73,8 +74,7 @@ pub(super) fn encode(request: &ChatRequest, delivery: Delivery, host: Host) -> R
         }
         body.insert(name.clone(), value.clone());
     }
-    let body = serde_json::to_vec(&body)
-        .map_err(|error| Error::internal("the request cannot be written as JSON").with_source(error))?;
+    let body = to_bytes(&body);
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(

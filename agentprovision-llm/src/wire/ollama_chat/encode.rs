@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::clip;
 use crate::wire::call_ids::CallIds;
 use crate::wire::functions::function;
+use crate::wire::json::to_bytes;
 use crate::wire::schema::{Rules, reduce};
 use crate::wire::{Delivery, WireRequest};
 
@@ -59,8 +60,7 @@ pub(super) fn encode(request: &ChatRequest, delivery: Delivery) -> Result<WireRe
             body.insert(name.clone(), value.clone());
         }
     }
-    let body = serde_json::to_vec(&body)
-        .map_err(|error| Error::internal("the request cannot be written as JSON").with_source(error))?;
+    let body = to_bytes(&body);
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(

@@ -5,9 +5,9 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use super::again::Again;
-use super::classify;
 use super::stream::{Calls, events_of};
 use super::usage::of_answer;
+use super::{classify, usual};
 use crate::wire::{Category, ProviderError};
 
 pub(super) fn decode(
@@ -21,13 +21,20 @@ pub(super) fn decode(
     }
     let malformed =
         |words: String| ProviderError::new(Category::Malformed, format!("HTTP {} {words}", status.as_u16()));
-    let body: Value = serde_json::from_slice(body)
-        .map_err(|error| malformed(format!("whose body is not JSON: {error}")))?;
+    // What a provider wants to see again is kept as it came.
+    let usual = if again.is_none() { usual::whole(body) } else { None };
+    let events = match usual {
+        Some(events) => events,
+        None => {
+            let body: Value = serde_json::from_slice(body)
+                .map_err(|error| malformed(format!("whose body is not JSON: {error}")))?;
+            whole(&body, again).map_err(|error| match error.category {
+                Category::Malformed => malformed(error.message),
+                _ => error,
+            })?
+        }
+    };
     let mut assembler = ChatAssembler::new();
-    let events = whole(&body, again).map_err(|error| match error.category {
-        Category::Malformed => malformed(error.message),
-        _ => error,
-    })?;
     for event in events {
         assembler.push(&event);
     }

@@ -10,6 +10,7 @@ use super::strict::is_strict;
 use super::{Lack, OpenAiChat, SeedField, TokenLimitField, messages};
 use crate::clip;
 use crate::wire::functions::function;
+use crate::wire::json::to_bytes;
 use crate::wire::{Delivery, WireRequest};
 
 /// Fields that `extra` may not set, because the rest of the platform relies on them: `n` bills answers nobody reads,
@@ -83,8 +84,7 @@ pub(super) fn encode(request: &ChatRequest, delivery: Delivery, dialect: &OpenAi
         }
         body.insert(name.clone(), value.clone());
     }
-    let body = serde_json::to_vec(&body)
-        .map_err(|error| Error::internal("the request cannot be written as JSON").with_source(error))?;
+    let body = to_bytes(&body);
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(

@@ -16,6 +16,7 @@ pub(in crate::wire) mod strict;
 #[cfg(test)]
 mod tests;
 pub(in crate::wire) mod usage;
+mod usual;
 
 pub use options::{CallIdForm, DocumentForm, Lack, ReasoningField, SeedField, TokenLimitField};
 

@@ -5,9 +5,12 @@ use serde_json::Value;
 
 use super::again::Again;
 use super::usage::{merge, of_answer, tier};
-use super::{classify, decode};
+use super::{classify, decode, usual};
 use crate::wire::ProviderError;
 use crate::wire::streamed::Events;
+
+/// How often the frame of an answer's texts may change until it is no longer looked for.
+const FRAMES: u32 = 16;
 
 /// The chunks of one answer.
 #[derive(Debug, Default)]
@@ -18,10 +21,35 @@ pub(super) struct Chunks {
     usage: Option<Usage>,
     tier: Option<ServiceTier>,
     again: Option<Again>,
+    /// What surrounded the last text, and how often that was something else.
+    frame: Option<usual::Frame>,
+    frames: u32,
     finished: bool,
 }
 
 impl Events for Chunks {
+    fn usual(&mut self, data: &str, out: &mut Vec<ChatEvent>) -> bool {
+        // Who answers is learned first; what a provider wants to see again is kept as it came.
+        if self.id.is_none() || self.model.is_none() || self.again.is_some() {
+            return false;
+        }
+        if let Some(event) = self.frame.as_ref().and_then(|frame| frame.event(data)) {
+            out.push(event);
+            return true;
+        }
+        let Some(usual) = usual::chunk(data) else { return false };
+        self.tier = usual.tier.and_then(ServiceTier::from_wire).or(self.tier);
+        // A server that changes its frame all the time has none.
+        if self.frames < FRAMES
+            && let Some(frame) = usual::Frame::of(data, &usual.said)
+        {
+            self.frame = Some(frame);
+            self.frames += 1;
+        }
+        usual.said.events(out);
+        true
+    }
+
     fn data(&mut self, chunk: &Value, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
         self.started(chunk, out);
         let choices = chunk.get("choices").and_then(Value::as_array).into_iter().flatten();

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::OpenAiResponses;
 use crate::clip;
 use crate::wire::call_ids::CallIds;
+use crate::wire::json::to_bytes;
 use crate::wire::openai_chat::strict::is_strict;
 use crate::wire::{Delivery, WireRequest, media};
 
@@ -71,8 +72,7 @@ pub(super) fn encode(
         body.insert("stream".into(), json!(true));
     }
     extra(request, dialect, &mut body)?;
-    let body = serde_json::to_vec(&body)
-        .map_err(|error| Error::internal("the request cannot be written as JSON").with_source(error))?;
+    let body = to_bytes(&body);
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(
