@@ -3,12 +3,12 @@
 //! This is the only file of the workspace that touches `tokio::time`.
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use futures_core::future::BoxFuture;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
@@ -304,7 +304,7 @@ impl Env {
 pub struct Alarm {
     env: Env,
     /// When it goes off, on the monotonic clock.
-    timer: Option<(Duration, Pin<Box<dyn Future<Output = ()> + Send>>)>,
+    timer: Option<(Duration, BoxFuture<'static, ()>)>,
 }
 
 impl fmt::Debug for Alarm {
