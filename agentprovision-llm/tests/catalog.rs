@@ -1,5 +1,7 @@
 //! Prices and limits of models: tables that are read, refused, replaced and looked up.
 
+#![allow(clippy::unwrap_used, reason = "these functions are called by tests only")]
+
 use agentprovision_core::id::TenantId;
 use agentprovision_core::model::{ServiceTier, Usage};
 use agentprovision_core::money::PicoUsd;
