@@ -63,6 +63,27 @@ fn a_table_of_ones_own_is_read_whole() {
 }
 
 #[test]
+fn what_a_table_leaves_open_is_as_it_was_known() {
+    let shipped = Catalog::shipped();
+    let known = shipped.get("openai", "gpt-4o").unwrap().clone();
+    let own = r#"{"format": 1, "unit": "usd_per_million_tokens", "providers": {"openai": {"models": {
+        "gpt-4o": {"price": {"input": "1", "output": "2"}},
+        "gpt-4o-mini": {"context_window": 1000, "lacks": ["images"]},
+        "text-embedding-3-small": {"price": {"input": "1", "output": "0"}}}}}}"#;
+    let catalog = shipped.clone().read(own).unwrap();
+    let priced = catalog.get("openai", "gpt-4o").unwrap();
+    assert_eq!(priced.price.as_ref().unwrap().base.input, PicoUsd(1_000_000));
+    assert!(priced.price.as_ref().unwrap().variants.is_empty(), "a price is one whole");
+    assert_eq!((priced.context_window, priced.capabilities), (known.context_window, known.capabilities));
+    assert_eq!(priced.source, None, "the source of another price");
+    let limited = catalog.get("openai", "gpt-4o-mini").unwrap();
+    assert_eq!((limited.context_window, limited.capabilities.images), (Some(1000), Some(false)));
+    assert_eq!(limited.price, shipped.get("openai", "gpt-4o-mini").unwrap().price);
+    assert_eq!(catalog.get("openai", "text-embedding-3-small").unwrap().mode, ModelMode::Embedding);
+    assert_eq!(Catalog::empty().read(own).unwrap().get("openai", "gpt-4o").unwrap().context_window, None);
+}
+
+#[test]
 fn a_price_table_that_is_half_broken_is_refused_whole_and_the_old_one_kept() {
     let live = LiveCatalog::new(Catalog::empty());
     let good = table(r#"{"m": {"price": {"input": "1", "output": "2"}}}"#);

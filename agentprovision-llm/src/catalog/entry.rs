@@ -96,6 +96,31 @@ impl CatalogEntry {
         self.valid_from.is_none_or(|from| from <= at) && self.valid_until.is_none_or(|until| at < until)
     }
 
+    /// Takes what is left open from what else is known of the model. When that was true does not matter.
+    pub(super) fn complete(&mut self, known: &Self) {
+        if self.mode == ModelMode::default() {
+            self.mode = known.mode;
+        }
+        self.context_window = self.context_window.or(known.context_window);
+        self.max_output_tokens = self.max_output_tokens.or(known.max_output_tokens);
+        let Capabilities { tools, images, documents, output_schema, reasoning, .. } = &mut self.capabilities;
+        for (own, known) in [
+            (tools, known.capabilities.tools),
+            (images, known.capabilities.images),
+            (documents, known.capabilities.documents),
+            (output_schema, known.capabilities.output_schema),
+            (reasoning, known.capabilities.reasoning),
+        ] {
+            *own = own.or(known);
+        }
+        if self.price.is_none() {
+            self.price.clone_from(&known.price);
+            self.source = self.source.take().or_else(|| known.source.clone());
+            self.checked = self.checked.take().or_else(|| known.checked.clone());
+        }
+        self.retires = self.retires.take().or_else(|| known.retires.clone());
+    }
+
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         let before = |one: &Self, two: &Self| {
             one.valid_until.zip(two.valid_from).is_some_and(|(end, start)| end <= start)

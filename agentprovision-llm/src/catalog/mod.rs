@@ -6,7 +6,8 @@
 //!
 //! # A table of your own
 //!
-//! [`Catalog::read`] puts a JSON text over a catalogue. What is wrong with it is reported all at once, each with its path
+//! [`Catalog::read`] puts a JSON text over a catalogue: what it says of a model holds, and what it leaves open is as it
+//! was known. What is wrong with it is reported all at once, each with its path
 //! and the nearest known name, and then nothing of it is used.
 //!
 //! ```
@@ -117,7 +118,8 @@ impl Catalog {
         Self { shipped: Some(Arc::new(Shipped::default())), ..Self::default() }
     }
 
-    /// This catalogue with these entries over its own. What was put over it before for the same model is replaced, its
+    /// This catalogue with these entries over its own. What an entry leaves open is as it was known for the model, so an
+    /// entry with a price alone changes the price alone. What was put over it before for the same model is replaced, its
     /// history included.
     ///
     /// # Errors
@@ -125,9 +127,12 @@ impl Catalog {
     /// negative price or one of more than a dollar per token, two entries about the same model at the same time, a name
     /// that means two models.
     pub fn with(mut self, entries: impl IntoIterator<Item = CatalogEntry>) -> Result<Self> {
-        let entries: Vec<CatalogEntry> = entries.into_iter().collect();
+        let mut entries: Vec<CatalogEntry> = entries.into_iter().collect();
         let mut problems = Problems::default();
-        for entry in &entries {
+        for entry in &mut entries {
+            if let Some(known) = self.get(&entry.provider, &entry.model) {
+                entry.complete(known);
+            }
             let path = format!("{}/{}", clip(&entry.provider), clip(&entry.model));
             entry.check(&path, &mut problems);
         }
