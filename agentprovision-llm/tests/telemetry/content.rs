@@ -144,6 +144,9 @@ impl Write for Written {
 
 #[tokio::test]
 async fn tracing_is_told_facts_and_never_content() {
+    // Other tests go on in other threads without a subscriber: whatever they reach first would count as not wanted by
+    // anybody.
+    drop(tracing::subscriber::set_global_default(tracing_subscriber::registry()));
     let world = World::new();
     let written = Written::default();
     let writer = written.clone();
