@@ -125,7 +125,7 @@ test('prices and budgets are settings', LIMIT, async (t) => {
   const entries = await platform.models.list(admin)
   assert.equal(entries.find(({ name }) => name === 'openai/gpt-4o').info.price.input, 7_000_000)
   await platform.models.complete(admin, 'm', 'Hello.')
-  await assert.rejects(platform.models.complete(admin, 'm', 'Hello.'), { kind: 'budget_exceeded' })
+  await assert.rejects(platform.models.complete(admin, 'm', 'Hello.'), { code: 'budget_exceeded' })
   await assert.rejects(Platform.open({ catalog: { ...table, provider: {} } }), /did you mean `providers`/)
 })
 
