@@ -19,25 +19,6 @@ use agentprovision_llm::catalog::ModelMode;
 use agentprovision_llm::catalog::litellm::{self, LiteLlmOptions};
 use agentprovision_llm::{Catalog, CatalogEntry};
 
-/// The providers the crate ships a table of.
-const PROVIDERS: [&str; 15] = [
-    "anthropic",
-    "azure",
-    "bedrock",
-    "cerebras",
-    "cohere",
-    "deepseek",
-    "fireworks",
-    "gemini",
-    "groq",
-    "mistral",
-    "openai",
-    "perplexity",
-    "together",
-    "vertex",
-    "xai",
-];
-
 /// Models that were retired before this day are left out.
 const SERVED_SINCE: &str = "2025-07-01";
 
@@ -74,7 +55,7 @@ fn run() -> Result<(), String> {
     for (field, rows) in &read.ignored {
         println!("not read: {field} in {rows} rows");
     }
-    for provider in PROVIDERS {
+    for provider in Catalog::shipped().providers() {
         let of = read.entries.iter().filter(|entry| entry.provider == provider && is_shipped(entry));
         let named = of.cloned().map(|mut entry| {
             entry.source = Some(format!("LiteLLM {version}, model_prices_and_context_window.json"));

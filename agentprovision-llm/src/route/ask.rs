@@ -4,12 +4,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentprovision_core::model::{Attempt, CallLog, ModelInfo};
+use agentprovision_core::model::{Attempt, CallLog, ModelInfo, Usage};
 use agentprovision_core::{Env, Error, ErrorKind, Result, Retry};
 use async_trait::async_trait;
 
 use super::bucket::Bucket;
-use super::chat::too_late;
+use super::chat::{too_late, too_slow};
 use super::health::{Blocked, Reason};
 use super::record::{Recorder, Subject};
 use super::target::{Served, Target};
@@ -38,9 +38,37 @@ pub(crate) trait Ask: Send + Sync {
     /// The longest an attempt may take until its answer begins, while others can be asked.
     fn limit(&self) -> Duration;
     /// Whether a slow attempt may get a second one beside it.
-    fn hedges(&self) -> bool;
+    fn hedges(&self) -> bool {
+        false
+    }
     /// Whether the answer shows as it is written.
-    fn streams(&self) -> bool;
+    fn streams(&self) -> bool {
+        false
+    }
+}
+
+/// One attempt at a whole answer, recorded: with its counts, and how many bytes it wrote.
+pub(super) async fn recorded<T>(
+    env: &Env,
+    recorder: Recorder,
+    limit: Duration,
+    usual: Duration,
+    asked: impl Future<Output = Result<(Option<Usage>, u64, T)>>,
+) -> Result<T> {
+    match env.timeout(limit, asked).await {
+        Some(Ok((usage, written, answer))) => {
+            recorder.answered(usage, written);
+            Ok(answer)
+        }
+        Some(Err(error)) => {
+            recorder.failed(&error);
+            Err(error)
+        }
+        None => {
+            recorder.given_up(&too_slow(), limit, usual);
+            Err(too_slow())
+        }
+    }
 }
 
 /// What all requests of a process share.

@@ -14,7 +14,7 @@ use agentprovision_core::{Alarm, Env, Error, ErrorKind, Result, Retry};
 use async_trait::async_trait;
 use futures_util::{Stream, StreamExt, stream};
 
-use super::ask::Ask;
+use super::ask::{Ask, recorded};
 use super::estimate;
 use super::plan::Needs;
 use super::record::Recorder;
@@ -105,35 +105,17 @@ impl Ask for Whole<'_> {
         recorder: Recorder,
         limit: Duration,
     ) -> Result<ChatResponse> {
-        let asked = model.complete(self.ctx, fitted(self.request, info));
-        match self.env.timeout(limit, asked).await {
-            Some(Ok(answer)) => {
-                let calls = answer.tool_calls.iter().map(|call| call.arguments.len() + call.name.len());
-                let written = answer.text.len() + answer.reasoning.len() + calls.sum::<usize>();
-                recorder.answered(answer.usage, written as u64);
-                Ok(answer)
-            }
-            Some(Err(error)) => {
-                recorder.failed(&error);
-                Err(error)
-            }
-            None => {
-                recorder.given_up(&too_slow(), limit, self.limit);
-                Err(too_slow())
-            }
-        }
+        let asked = async {
+            let answer = model.complete(self.ctx, fitted(self.request, info)).await?;
+            let calls = answer.tool_calls.iter().map(|call| call.arguments.len() + call.name.len());
+            let written = answer.text.len() + answer.reasoning.len() + calls.sum::<usize>();
+            Ok((answer.usage, written as u64, answer))
+        };
+        recorded(self.env, recorder, limit, self.limit, asked).await
     }
 
     fn limit(&self) -> Duration {
         self.limit
-    }
-
-    fn hedges(&self) -> bool {
-        false
-    }
-
-    fn streams(&self) -> bool {
-        false
     }
 }
 

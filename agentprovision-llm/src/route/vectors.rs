@@ -1,19 +1,17 @@
 //! Embedding and rerank through the router: the same rules as for conversations.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentprovision_core::context::Context;
 use agentprovision_core::model::{
     EmbedRequest, EmbedResponse, EmbeddingModel, ModelInfo, RerankModel, RerankRequest, RerankResponse,
-    RouteHints, Usage,
+    RouteHints,
 };
 use agentprovision_core::{Env, Result};
 use async_trait::async_trait;
 
-use super::ask::Ask;
-use super::chat::too_slow;
+use super::ask::{Ask, recorded};
 use super::plan::Needs;
 use super::record::Recorder;
 use crate::wire::{Category, ProviderError};
@@ -65,21 +63,13 @@ impl Ask for Embed<'_> {
                 error.usage = answer.usage.map(Box::new);
                 return Err(error.into());
             }
-            Ok((answer.usage, answer))
+            Ok((answer.usage, 0, answer))
         };
-        attempt(self.env, recorder, limit, self.limit, asked).await
+        recorded(self.env, recorder, limit, self.limit, asked).await
     }
 
     fn limit(&self) -> Duration {
         self.limit
-    }
-
-    fn hedges(&self) -> bool {
-        false
-    }
-
-    fn streams(&self) -> bool {
-        false
     }
 }
 
@@ -107,45 +97,13 @@ impl Ask for Rerank<'_> {
         request.model.clone_from(&info.name);
         let asked = async {
             let answer = model.rerank(self.ctx, request).await?;
-            Ok((answer.usage, answer))
+            Ok((answer.usage, 0, answer))
         };
-        attempt(self.env, recorder, limit, self.limit, asked).await
+        recorded(self.env, recorder, limit, self.limit, asked).await
     }
 
     fn limit(&self) -> Duration {
         self.limit
-    }
-
-    fn hedges(&self) -> bool {
-        false
-    }
-
-    fn streams(&self) -> bool {
-        false
-    }
-}
-
-/// One attempt, recorded.
-async fn attempt<T>(
-    env: &Env,
-    recorder: Recorder,
-    limit: Duration,
-    usual: Duration,
-    asked: impl Future<Output = Result<(Option<Usage>, T)>>,
-) -> Result<T> {
-    match env.timeout(limit, asked).await {
-        Some(Ok((usage, answer))) => {
-            recorder.answered(usage, 0);
-            Ok(answer)
-        }
-        Some(Err(error)) => {
-            recorder.failed(&error);
-            Err(error)
-        }
-        None => {
-            recorder.given_up(&too_slow(), limit, usual);
-            Err(too_slow())
-        }
     }
 }
 

@@ -42,8 +42,10 @@ use serde_json::json;
 use tower::Layer;
 
 mod budget;
+mod kit;
 mod ledger;
 mod rate;
+mod settle;
 mod store;
 
 const TTL: Duration = Duration::from_secs(60);
