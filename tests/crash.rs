@@ -108,7 +108,11 @@ async fn survive(case: &mut Case<'_>, faults: &[Fault]) -> (usize, usize, u64) {
     let in_turn = case.labels.iter().all(|label| label.starts_with("turn"));
     // Where tools run at the same time, one can end the process between a commit of another's end and its telling.
     let within = |fault: &Fault| matches!(fault, Fault::BeforeEffect(_) | Fault::AfterEffect(_));
-    let order = if !in_turn && faults.iter().any(within) { Order::Unknown } else { Order::Known };
+    let order = match (in_turn, faults.iter().any(within)) {
+        (true, _) => Order::Known,
+        (false, false) => Order::Untold,
+        (false, true) => Order::Unknown,
+    };
     for fault in faults.iter().chain([&Fault::Never]) {
         let (end, commits) = Life::begin(&case.scenario(fault.clone())).rest(case).await;
         match end {

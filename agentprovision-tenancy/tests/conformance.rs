@@ -25,7 +25,34 @@ struct Target {
     there: bool,
 }
 
-const TARGETS: [Target; 1] = [Target { name: "sqlite", open: sqlite, there: cfg!(feature = "store-sqlite") }];
+/// Names a PostgreSQL server for tests; `cargo xtask test` starts one.
+const POSTGRES: &str = "AGENTPROVISION_TEST_POSTGRES_URL";
+
+fn targets() -> [Target; 2] {
+    let server =
+        cfg!(all(feature = "store-postgres", feature = "testing")) && std::env::var_os(POSTGRES).is_some();
+    [
+        Target { name: "sqlite", open: sqlite, there: cfg!(feature = "store-sqlite") },
+        Target { name: "postgres", open: postgres, there: server },
+    ]
+}
+
+/// A new database, which goes with the subject.
+fn postgres() -> Opening {
+    Box::pin(async {
+        #[cfg(all(feature = "store-postgres", feature = "testing"))]
+        {
+            let server = std::env::var(POSTGRES).unwrap_or_default();
+            let database = store::postgres::TestDatabase::create(&server).await?;
+            let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
+            let env = Env::new(Arc::new(clock.clone()), Arc::new(OsEntropy));
+            let backend = store::connect(database.url(), env.clone()).await?;
+            Ok(Subject::new(backend, env, clock).keeping(database))
+        }
+        #[cfg(not(all(feature = "store-postgres", feature = "testing")))]
+        Err(agentprovision_core::Error::unsupported("this build has no PostgreSQL"))
+    })
+}
 
 /// A new file in a folder of its own, which goes with the subject.
 fn sqlite() -> Opening {
@@ -44,7 +71,8 @@ fn sqlite() -> Opening {
 fn run(target: Target, trial: Trial) -> Result<(), Failed> {
     let (done, outcome) = mpsc::channel();
     std::thread::spawn(move || {
-        let outcome = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).build() {
+        let outcome = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+        {
             Ok(runtime) => runtime.block_on(trial.run(&target.open)).map_err(Failed::from),
             Err(error) => Err(error.into()),
         };
@@ -59,7 +87,7 @@ fn run(target: Target, trial: Trial) -> Result<(), Failed> {
 
 fn main() -> ExitCode {
     let mut tests = Vec::new();
-    for target in TARGETS {
+    for target in targets() {
         for trial in conformance::trials() {
             let test = libtest_mimic::Trial::test(trial.to_string(), move || run(target, trial));
             tests.push(test.with_kind(target.name).with_ignored_flag(!target.there));

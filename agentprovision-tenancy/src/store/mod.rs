@@ -1,8 +1,11 @@
 //! Where everything is kept: [`connect`] opens a backend by URL.
 //!
-//! `memory://` is gone with the process, `sqlite://path` is one file for one process or a few on one machine.
+//! `memory://` is gone with the process, `sqlite://path` is one file for one process or a few on one machine,
+//! `postgres://user@host/database` is shared by any number of processes.
 
-#[cfg(feature = "store-sqlite")]
+#[cfg(feature = "store-postgres")]
+pub mod postgres;
+#[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 mod sql;
 
 use std::sync::Arc;
@@ -11,13 +14,14 @@ use agentprovision_core::backend::Backend;
 use agentprovision_core::memory_store::MemoryDb;
 use agentprovision_core::{Env, Error, Result};
 
-#[cfg(feature = "store-sqlite")]
+#[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 pub use sql::SqlBackend;
 
 /// The URL schemes and what stands behind them.
 pub const SCHEMES: &[(&str, &str)] = &[
     ("memory", "memory://, in the memory of the process"),
     ("sqlite", "sqlite://path/to/file.db, one file"),
+    ("postgres", "postgres://user:password@host/database, a database for many processes"),
 ];
 
 /// Opens the store at `url`; a file that is not there yet is made.
@@ -39,6 +43,9 @@ pub async fn connect(url: &str, env: Env) -> Result<Arc<dyn Backend>> {
     let (scheme, rest) = url.split_once("://").ok_or_else(|| {
         Error::invalid(format!("`{}` is not a store URL; known are {}", shown(url), known()))
     })?;
+    if matches!(scheme, "postgres" | "postgresql") {
+        return postgres(url, env).await;
+    }
     if let Some((_, query)) = rest.split_once('?') {
         let name = query.split(['=', '&']).next().unwrap_or(query);
         return Err(Error::invalid(format!("a store URL has no option `{}`", shown(name))));
@@ -47,10 +54,6 @@ pub async fn connect(url: &str, env: Env) -> Result<Arc<dyn Backend>> {
         "memory" if rest.is_empty() => Ok(Arc::new(MemoryDb::new(env))),
         "memory" => Err(Error::invalid(format!("`memory://` has no path, not `{}`", shown(rest)))),
         "sqlite" => sqlite(rest, env).await,
-        "postgres" | "postgresql" => Err(Error::unsupported(format!(
-            "there is no `{scheme}` store in this version; there is {}",
-            known()
-        ))),
         _ => Err(Error::invalid(format!("unknown store `{}`; known are {}", shown(scheme), known()))),
     }
 }
@@ -69,6 +72,17 @@ async fn sqlite(path: &str, env: Env) -> Result<Arc<dyn Backend>> {
 #[cfg(not(feature = "store-sqlite"))]
 async fn sqlite(_: &str, _: Env) -> Result<Arc<dyn Backend>> {
     Err(Error::unsupported("this build has no `sqlite` store: switch on the feature `store-sqlite`"))
+}
+
+#[cfg(feature = "store-postgres")]
+async fn postgres(url: &str, env: Env) -> Result<Arc<dyn Backend>> {
+    let settings = sql::postgres::settings::Settings::parse(url, env.clone())?;
+    Ok(Arc::new(SqlBackend::connect(settings, env).await?))
+}
+
+#[cfg(not(feature = "store-postgres"))]
+async fn postgres(_: &str, _: Env) -> Result<Arc<dyn Backend>> {
+    Err(Error::unsupported("this build has no `postgres` store: switch on the feature `store-postgres`"))
 }
 
 fn known() -> String {

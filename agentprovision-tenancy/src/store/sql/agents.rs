@@ -88,7 +88,7 @@ async fn insert(tx: &mut TenantTx<'_>, agent: AgentRecord, version: AgentVersion
 }
 
 async fn revision(tx: &mut TenantTx<'_>, id: AgentId, expected: Revision) -> Result<()> {
-    let sql = tenant_sql!("SELECT revision FROM agents WHERE tenant_id = $1 AND id = $2");
+    let sql = tenant_sql!(lock "SELECT revision FROM agents WHERE tenant_id = $1 AND id = $2");
     let revision: Revision = tx.row(sql, values![id]).await?.ok_or_else(missing)?.next()?;
     if revision == expected { Ok(()) } else { Err(changed()) }
 }
@@ -191,7 +191,7 @@ impl AgentStore for SqlStore {
         let sql = tenant_sql!(concat!(
             "SELECT ",
             columns!(),
-            " FROM agents WHERE tenant_id = $1 AND (created_at, id) > ($2, $3) AND ($5 IS NULL OR state = $5) \
+            " FROM agents WHERE tenant_id = $1 AND (created_at, id) > ($2, $3) AND (state = $5 OR $5 IS NULL) \
              ORDER BY created_at, id LIMIT $4"
         ));
         let agents = self.read_rows(ctx.tenant(), sql, values, read).await?;

@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::SqlStore;
-use super::conn::{SystemTx, TenantTx};
+use super::conn::{SystemTx, TenantTx, Turn};
 use super::multi::AUDIT_LOG;
-use super::value::{system_sql, tenant_sql, values};
+use super::value::{TenantSql, system_sql, tenant_sql, values};
 
 /// The log of the platform: no tenant has the nil UUID.
 pub(super) const PLATFORM_LOG: Uuid = Uuid::nil();
@@ -35,15 +35,19 @@ async fn pending(tx: &mut TenantTx<'_>) -> Result<bool> {
 
 /// Moves what is pending into the log; at most some thousand records. Says whether there may be more.
 pub(super) async fn sequence(tx: &mut TenantTx<'_>) -> Result<bool> {
+    tx.turn(Turn::Audit).await?;
+    tx.take_up("audit").await?;
     // What is there is taken out and put in one transaction: an order of commits that is not the order of positions
     // loses nothing.
-    let sql = tenant_sql!(
+    const TAKE: TenantSql = TenantSql::new(
         "DELETE FROM audit_pending WHERE log_id = $1 AND pos IN \
-         (SELECT pos FROM audit_pending WHERE log_id = $1 ORDER BY pos LIMIT 4096) RETURNING pos, bytes"
+         (SELECT pos FROM audit_pending WHERE log_id = $1 ORDER BY pos LIMIT 4096) RETURNING 0, pos, bytes",
+        "DELETE FROM audit_pending WHERE log_id = $1 AND (tx, pos) IN \
+         (SELECT tx, pos FROM audit_pending WHERE log_id = $1 ORDER BY tx, pos LIMIT 4096) RETURNING tx, pos, bytes",
     );
     let mut taken = Vec::new();
-    for mut row in tx.rows(sql, vec![]).await? {
-        taken.push((row.next::<i64>()?, row.next::<Vec<u8>>()?));
+    for mut row in tx.rows(TAKE, vec![]).await? {
+        taken.push(((row.next::<i64>()?, row.next::<i64>()?), row.next::<Vec<u8>>()?));
     }
     if taken.is_empty() {
         return Ok(false);
@@ -67,7 +71,15 @@ pub(super) async fn sequence(tx: &mut TenantTx<'_>) -> Result<bool> {
 
 /// Moves what is pending into every log.
 pub(super) async fn sequence_all(tx: &mut SystemTx<'_>) -> Result<()> {
-    let logs = tx.rows(system_sql!("SELECT DISTINCT log_id FROM audit_pending"), vec![]).await?;
+    let logs = tx
+        .rows(
+            system_sql!(
+                "SELECT DISTINCT log_id FROM audit_pending",
+                "SELECT DISTINCT tenant_id FROM due WHERE kind = 'audit'"
+            ),
+            vec![],
+        )
+        .await?;
     for mut log in logs {
         let log: Uuid = log.next()?;
         while sequence(&mut tx.log(log)).await? {}

@@ -2,100 +2,258 @@
 
 use agentprovision_core::id::TenantId;
 use agentprovision_core::{Env, Error, Result};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
+use sqlx::Connection as _;
 use uuid::Uuid;
 
 use super::multi::Multi;
-use super::sqlite;
-use super::value::{Row, SystemSql, TenantSql, Value};
+#[cfg(feature = "store-postgres")]
+use super::postgres::{self, Session};
+use super::value::{Dialect, Row, SystemSql, TenantSql, Value};
 
 /// A connection to the database.
 pub(super) struct Conn {
-    raw: SqliteConnection,
+    raw: Raw,
     /// The error that ended the transaction that was open, or must end it.
-    lost: Option<Error>,
+    lost: Option<Lost>,
+}
+
+/// A connection of one driver.
+enum Raw {
+    #[cfg(feature = "store-sqlite")]
+    Sqlite(sqlx::sqlite::SqliteConnection),
+    #[cfg(feature = "store-postgres")]
+    Postgres(Box<Session>),
+}
+
+/// An error of the database, and what it means for the transaction it happened in.
+#[derive(Clone, Debug)]
+pub(super) struct Lost {
+    /// The error, as one of ours.
+    pub(super) error: Error,
+    /// What becomes of the transaction.
+    pub(super) fate: Fate,
+}
+
+/// What becomes of a transaction in which a statement failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It goes on without the statement.
+    Open,
+    /// It has to be given up.
+    Over,
+    /// It has to be given up, and may go well when it is tried again: others were in its way, or the connection broke.
+    Again,
+}
+
+/// What a transaction is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// It only reads; each statement sees what is committed when it begins.
+    Read,
+    /// It writes.
+    Write,
+}
+
+/// What concurrent transactions of a tenant take turns at. Where there is one writer nobody has to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Moving records into the audit log.
+    Audit,
+    /// Giving events their numbers.
+    Events,
+    /// Deciding who is an admin.
+    Admins,
+    /// Bringing budgets in and out of being.
+    Budgets,
+}
+
+macro_rules! each {
+    ($raw:expr, $conn:ident => $sqlite:expr, $session:ident => $postgres:expr) => {
+        match $raw {
+            #[cfg(feature = "store-sqlite")]
+            Raw::Sqlite($conn) => $sqlite,
+            #[cfg(feature = "store-postgres")]
+            Raw::Postgres($session) => $postgres,
+        }
+    };
 }
 
 impl Conn {
-    pub(super) async fn open(options: &SqliteConnectOptions) -> Result<Self> {
-        let raw = options.connect().await.map_err(|error| sqlite::error(error).0)?;
-        Ok(Self { raw, lost: None })
+    #[cfg(feature = "store-sqlite")]
+    pub(super) async fn open(options: &sqlx::sqlite::SqliteConnectOptions) -> Result<Self> {
+        use sqlx::ConnectOptions as _;
+        let raw = options.connect().await.map_err(|error| super::sqlite::error(error).error)?;
+        Ok(Self { raw: Raw::Sqlite(raw), lost: None })
+    }
+
+    #[cfg(feature = "store-postgres")]
+    pub(super) fn of_session(session: Session) -> Self {
+        Self { raw: Raw::Postgres(Box::new(session)), lost: None }
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        each!(&self.raw, _raw => Dialect::Sqlite, _raw => Dialect::Postgres)
     }
 
     /// Why the open transaction has to be given up, if it has to; asking clears it.
     pub(super) fn take_lost(&mut self) -> Option<Error> {
+        self.take_fate().map(|lost| lost.error)
+    }
+
+    /// As [`Conn::take_lost`], with what may be done about it.
+    pub(super) fn take_fate(&mut self) -> Option<Lost> {
         self.lost.take()
     }
 
-    fn note(&mut self, (error, lost): (Error, bool)) -> Error {
-        if lost && self.lost.is_none() {
-            self.lost = Some(error.clone());
+    fn note(&mut self, lost: Lost) -> Error {
+        let error = lost.error.clone();
+        if lost.fate != Fate::Open && self.lost.is_none() {
+            self.lost = Some(lost);
         }
         error
     }
 
     /// Statements without values: transactions, pragmas, migrations.
+    #[cfg(feature = "store-sqlite")]
     pub(super) async fn script(&mut self, sql: &'static str) -> Result<()> {
-        let result = self.raw.execute(sqlx::raw_sql(sql)).await;
-        result.map(drop).map_err(|error| self.note(sqlite::error(error)))
+        let result =
+            each!(&mut self.raw, raw => super::sqlite::script(raw, sql).await, raw => raw.script(sql).await);
+        result.map_err(|lost| self.note(lost))
+    }
+
+    /// Begins a transaction.
+    pub(super) async fn begin(&mut self, mode: Mode) -> Result<()> {
+        let result = each!(
+            &mut self.raw,
+            raw => super::sqlite::execute(raw, if mode == Mode::Write { "BEGIN IMMEDIATE" } else { "BEGIN" }, vec![])
+                .await
+                .map(drop),
+            // It begins with its first statement, in one message.
+            raw => { raw.begin(mode); Ok(()) }
+        );
+        result.map_err(|lost| self.note(lost))
+    }
+
+    /// Commits the open transaction.
+    pub(super) async fn commit(&mut self) -> Result<()> {
+        let result = each!(
+            &mut self.raw,
+            raw => super::sqlite::execute(raw, "COMMIT", vec![]).await.map(drop),
+            raw => raw.commit().await
+        );
+        result.map_err(|lost| self.note(lost))
+    }
+
+    /// Gives the open transaction up. Often the database has done so already.
+    pub(super) async fn rollback(&mut self) -> Result<()> {
+        let result = each!(
+            &mut self.raw,
+            raw => super::sqlite::execute(raw, "ROLLBACK", vec![]).await.map(drop),
+            raw => raw.rollback().await
+        );
+        result.map_err(|lost| self.note(lost))
     }
 
     pub(super) async fn rows(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
-        let result = async {
-            let rows = sqlx::query_with(sql, sqlite::arguments(values)?).fetch_all(&mut self.raw).await?;
-            rows.iter().map(sqlite::row).collect::<Result<Vec<_>, _>>()
-        };
-        let result = result.await;
-        result.map_err(|error| self.note(sqlite::error(error)))
+        let result = each!(
+            &mut self.raw,
+            raw => super::sqlite::rows(raw, sql, values).await,
+            raw => raw.rows(sql, values).await
+        );
+        result.map_err(|lost| self.note(lost))
     }
 
     pub(super) async fn execute(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
-        let result =
-            async { sqlx::query_with(sql, sqlite::arguments(values)?).execute(&mut self.raw).await }.await;
-        result.map(|done| done.rows_affected()).map_err(|error| self.note(sqlite::error(error)))
+        let result = each!(
+            &mut self.raw,
+            raw => super::sqlite::execute(raw, sql, values).await,
+            raw => raw.execute(sql, values).await
+        );
+        result.map_err(|lost| self.note(lost))
+    }
+
+    /// Makes what follows the work of a tenant, where the database asks whose it is.
+    async fn enter(&mut self, tenant: Option<Uuid>) -> Result<()> {
+        let result: Result<(), Lost> = each!(
+            &mut self.raw,
+            _raw => { let _ = tenant; Ok(()) },
+            raw => raw.enter(tenant).await
+        );
+        result.map_err(|lost| self.note(lost))
     }
 
     /// A statement of a tool. Its text is the host's, with everything that ends a transaction refused before.
-    pub(super) async fn tool_rows(&mut self, sql: String, values: Vec<Value>) -> Result<Vec<Vec<Value>>> {
-        let result = async {
-            let query = sqlx::query_with(AssertSqlSafe(sql), sqlite::arguments(values)?).persistent(false);
-            let rows = query.fetch_all(&mut self.raw).await?;
-            rows.iter().map(|row| sqlite::row(row).map(Row::into_values)).collect::<Result<_, _>>()
-        };
-        let result = result.await;
-        result.map_err(|error| self.note(sqlite::tool_error(error)))
+    pub(super) async fn tool_rows(
+        &mut self,
+        tenant: Uuid,
+        sql: String,
+        values: Vec<Value>,
+    ) -> Result<Vec<Vec<Value>>> {
+        self.enter(Some(tenant)).await?;
+        let result = each!(
+            &mut self.raw,
+            raw => super::sqlite::tool_rows(raw, sql, values).await,
+            raw => raw.tool_rows(sql, values).await
+        );
+        result.map_err(|lost| self.note(lost))
     }
 
     /// As [`Conn::tool_rows`], for a change; returns the number of rows changed.
-    pub(super) async fn tool_execute(&mut self, sql: String, values: Vec<Value>) -> Result<u64> {
-        let result = async {
-            let query = sqlx::query_with(AssertSqlSafe(sql), sqlite::arguments(values)?).persistent(false);
-            query.execute(&mut self.raw).await
-        };
-        let result = result.await;
-        result.map(|done| done.rows_affected()).map_err(|error| self.note(sqlite::tool_error(error)))
+    pub(super) async fn tool_execute(
+        &mut self,
+        tenant: Uuid,
+        sql: String,
+        values: Vec<Value>,
+    ) -> Result<u64> {
+        self.enter(Some(tenant)).await?;
+        let result = each!(
+            &mut self.raw,
+            raw => super::sqlite::tool_execute(raw, sql, values).await,
+            raw => raw.tool_execute(sql, values).await
+        );
+        result.map_err(|lost| self.note(lost))
     }
 
-    /// Interrupts the statements of this connection as soon as `stop` says so; `None` ends that.
-    pub(super) async fn interrupt_on(&mut self, stop: Option<std::sync::Arc<std::sync::atomic::AtomicBool>>) {
-        let Ok(mut handle) = self.raw.lock_handle().await else { return };
-        match stop {
-            Some(stop) => {
-                handle.set_progress_handler(1000, move || !stop.load(std::sync::atomic::Ordering::Relaxed));
-            }
-            None => handle.remove_progress_handler(),
+    /// Whether the transaction outlived a statement of a tool that failed.
+    pub(super) async fn outlived(&mut self) -> bool {
+        if self.take_fate().is_some() {
+            return false;
         }
+        each!(
+            &mut self.raw,
+            // Some conflict clauses end the whole transaction. Inside one another cannot begin.
+            raw => super::sqlite::execute(raw, "BEGIN", vec![]).await.is_err(),
+            _raw => true
+        )
+    }
+
+    /// Interrupts the statements of this connection as soon as `stop` says so, where that can be done from here; `None`
+    /// ends that.
+    pub(super) async fn interrupt_on(&mut self, stop: Option<std::sync::Arc<std::sync::atomic::AtomicBool>>) {
+        each!(&mut self.raw, raw => super::sqlite::interrupt_on(raw, stop).await, _raw => drop(stop));
+    }
+
+    /// Whether nothing is open, so that somebody else may have the connection.
+    #[cfg(feature = "store-postgres")]
+    pub(super) fn is_idle(&self) -> bool {
+        each!(&self.raw, _raw => true, raw => raw.is_idle())
     }
 
     pub(super) async fn close(self) -> Result<()> {
-        self.raw.close().await.map_err(|error| sqlite::error(error).0)
+        each!(
+            self.raw,
+            raw => raw.close().await.map_err(|error| super::sqlite::error(error).error),
+            raw => raw.close().await.map_err(|error| postgres::error(error).error)
+        )
     }
 }
 
 impl std::fmt::Debug for Conn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Conn").field("lost", &self.lost).finish_non_exhaustive()
+        f.debug_struct("Conn")
+            .field("dialect", &self.dialect())
+            .field("lost", &self.lost)
+            .finish_non_exhaustive()
     }
 }
 
@@ -120,7 +278,9 @@ impl<'c> SystemTx<'c> {
     }
 
     pub(super) async fn rows(&mut self, sql: SystemSql, values: Vec<Value>) -> Result<Vec<Row>> {
-        self.conn.rows(sql.text(), values).await
+        self.conn.enter(None).await?;
+        let text = sql.text(self.conn.dialect());
+        self.conn.rows(text, values).await
     }
 }
 
@@ -132,14 +292,16 @@ pub(super) struct TenantTx<'c> {
 }
 
 impl TenantTx<'_> {
-    fn bound(&self, mut values: Vec<Value>) -> Vec<Value> {
+    /// Enters the tenant; gives the text and the values to run there.
+    async fn bound(&mut self, sql: TenantSql, mut values: Vec<Value>) -> Result<(&'static str, Vec<Value>)> {
+        self.conn.enter(Some(self.tenant)).await?;
         values.insert(0, self.tenant.into());
-        values
+        Ok((sql.text(self.conn.dialect()), values))
     }
 
     pub(super) async fn rows(&mut self, sql: TenantSql, values: Vec<Value>) -> Result<Vec<Row>> {
-        let values = self.bound(values);
-        self.conn.rows(sql.text(), values).await
+        let (text, values) = self.bound(sql, values).await?;
+        self.conn.rows(text, values).await
     }
 
     /// The first row.
@@ -153,12 +315,63 @@ impl TenantTx<'_> {
     }
 
     pub(super) async fn execute(&mut self, sql: TenantSql, values: Vec<Value>) -> Result<u64> {
-        let values = self.bound(values);
-        self.conn.execute(sql.text(), values).await
+        let (text, values) = self.bound(sql, values).await?;
+        self.conn.execute(text, values).await
+    }
+
+    /// Clears the pointers of a kind to this tenant: what they point at is taken up by this transaction. A store whose
+    /// waiting rows can be seen from above tenants has none.
+    pub(super) async fn take_up(&mut self, kind: &'static str) -> Result<()> {
+        if self.conn.dialect() == Dialect::Postgres {
+            let sql = super::value::tenant_sql!("DELETE FROM due WHERE tenant_id = $1 AND kind = $2");
+            self.execute(sql, super::value::values![kind]).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for this transaction's turn, which it has until it ends. Statements that follow see what those before it
+    /// have done.
+    pub(super) async fn turn(&mut self, turn: Turn) -> Result<()> {
+        match self.conn.dialect() {
+            Dialect::Sqlite => Ok(()),
+            Dialect::Postgres => self.advisory("SELECT pg_advisory_xact_lock($1)", Some(turn)).await,
+        }
+    }
+
+    /// As [`TenantTx::turn`], for a turn that many may have at once, but not beside one who waited for it alone.
+    pub(super) async fn shared_turn(&mut self, turn: Turn) -> Result<()> {
+        match self.conn.dialect() {
+            Dialect::Sqlite => Ok(()),
+            Dialect::Postgres => self.advisory("SELECT pg_advisory_xact_lock_shared($1)", Some(turn)).await,
+        }
+    }
+
+    /// Keeps every other writer out of this tenant until the transaction ends; comes before anything else in it.
+    pub(super) async fn alone(&mut self) -> Result<()> {
+        match self.conn.dialect() {
+            Dialect::Sqlite => Ok(()),
+            Dialect::Postgres => self.advisory("SELECT pg_advisory_xact_lock($1)", None).await,
+        }
+    }
+
+    async fn advisory(&mut self, sql: &'static str, turn: Option<Turn>) -> Result<()> {
+        #[cfg(feature = "store-postgres")]
+        if let Raw::Postgres(session) = &mut self.conn.raw {
+            session.alone |= turn.is_none();
+            self.conn.enter(Some(self.tenant)).await?;
+            let key = postgres::lock_key(self.tenant, turn);
+            return self.conn.rows(sql, super::value::values![key]).await.map(drop);
+        }
+        let _ = (sql, turn);
+        Ok(())
     }
 
     /// Runs a statement over many rows. The values are those of its rows without the first column, which is bound here.
     pub(super) async fn multi(&mut self, statement: &'static Multi, values: Vec<Value>) -> Result<()> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        self.conn.enter(Some(self.tenant)).await?;
         let mut rows = Vec::with_capacity(values.len() + values.len() / (statement.width() - 1).max(1));
         for (place, value) in values.into_iter().enumerate() {
             if place % (statement.width() - 1) == 0 {

@@ -9,9 +9,9 @@ use agentprovision_core::{Error, Result};
 use async_trait::async_trait;
 
 use super::SqlStore;
-use super::conn::{SystemTx, TenantTx};
+use super::conn::{SystemTx, TenantTx, Turn};
 use super::multi::EVENTS;
-use super::value::{Row, system_sql, tenant_sql, values};
+use super::value::{Row, TenantSql, system_sql, tenant_sql, values};
 
 fn read(row: &mut Row) -> Result<NumberedEvent> {
     let seq = row.next()?;
@@ -22,13 +22,17 @@ fn read(row: &mut Row) -> Result<NumberedEvent> {
 
 /// Numbers what is in the transaction's outbox; at most some thousand events. Says whether there may be more.
 pub(super) async fn number(tx: &mut TenantTx<'_>) -> Result<bool> {
-    let sql = tenant_sql!(
+    tx.turn(Turn::Events).await?;
+    tx.take_up("outbox").await?;
+    const TAKE: TenantSql = TenantSql::new(
         "DELETE FROM outbox WHERE tenant_id = $1 AND pos IN \
-         (SELECT pos FROM outbox WHERE tenant_id = $1 ORDER BY pos LIMIT 4096) RETURNING pos, bytes"
+         (SELECT pos FROM outbox WHERE tenant_id = $1 ORDER BY pos LIMIT 4096) RETURNING 0, pos, bytes",
+        "DELETE FROM outbox WHERE tenant_id = $1 AND (tx, pos) IN \
+         (SELECT tx, pos FROM outbox WHERE tenant_id = $1 ORDER BY tx, pos LIMIT 4096) RETURNING tx, pos, bytes",
     );
     let mut taken = Vec::new();
-    for mut row in tx.rows(sql, vec![]).await? {
-        taken.push((row.next::<i64>()?, row.next::<Vec<u8>>()?));
+    for mut row in tx.rows(TAKE, vec![]).await? {
+        taken.push(((row.next::<i64>()?, row.next::<i64>()?), row.next::<Vec<u8>>()?));
     }
     if taken.is_empty() {
         return Ok(false);
@@ -52,32 +56,58 @@ pub(super) async fn number(tx: &mut TenantTx<'_>) -> Result<bool> {
 }
 
 async fn number_all(tx: &mut SystemTx<'_>) -> Result<()> {
-    for mut row in tx.rows(system_sql!("SELECT DISTINCT tenant_id FROM outbox"), vec![]).await? {
+    for mut row in tx
+        .rows(
+            system_sql!(
+                "SELECT DISTINCT tenant_id FROM outbox",
+                "SELECT DISTINCT tenant_id FROM due WHERE kind = 'outbox'"
+            ),
+            vec![],
+        )
+        .await?
+    {
         let tenant: TenantId = row.next()?;
         while number(&mut tx.tenant(tenant)).await? {}
     }
     Ok(())
 }
 
-/// Events that no relay has confirmed, by (tenant, number). Above tenants only their places are read.
+/// Events that no relay has confirmed, by (tenant, number). Above tenants only whose they are is read.
 async fn unpublished(tx: &mut SystemTx<'_>, limit: u32) -> Result<Vec<NumberedEvent>> {
-    let sql =
-        system_sql!("SELECT tenant_id, seq FROM events WHERE published = 0 ORDER BY tenant_id, seq LIMIT $1");
-    let mut places: BTreeMap<TenantId, (u64, u64)> = BTreeMap::new();
-    for mut row in tx.rows(sql, values![limit]).await? {
-        let (tenant, seq) = (row.next()?, row.next()?);
-        places.entry(tenant).or_insert((seq, seq)).1 = seq;
-    }
+    let sql = system_sql!(
+        "SELECT DISTINCT tenant_id FROM events WHERE published = 0 ORDER BY tenant_id",
+        "SELECT DISTINCT tenant_id FROM due WHERE kind = 'event' ORDER BY tenant_id"
+    );
     let mut found = Vec::new();
-    for (tenant, (first, last)) in places {
+    for mut row in tx.rows(sql, vec![]).await? {
+        let tenant: TenantId = row.next()?;
+        let left = u64::from(limit).saturating_sub(found.len() as u64);
+        if left == 0 {
+            break;
+        }
         let sql = tenant_sql!(
-            "SELECT seq, bytes FROM events WHERE tenant_id = $1 AND seq >= $2 AND seq <= $3 AND published = 0 ORDER BY seq"
+            "SELECT seq, bytes FROM events WHERE tenant_id = $1 AND published = 0 ORDER BY seq LIMIT $2"
         );
-        for mut row in tx.tenant(tenant).rows(sql, values![first, last]).await? {
+        for mut row in tx.tenant(tenant).rows(sql, values![left]).await? {
             found.push(read(&mut row)?);
         }
     }
     Ok(found)
+}
+
+/// Confirms events of one tenant.
+async fn confirm(tx: &mut TenantTx<'_>, numbers: &[u64]) -> Result<()> {
+    // Whoever counts by itself may confirm an event before anybody has read it.
+    while number(tx).await? {}
+    for seq in numbers {
+        let sql = tenant_sql!("UPDATE events SET published = 1 WHERE tenant_id = $1 AND seq = $2");
+        tx.execute(sql, values![*seq]).await?;
+    }
+    let open = tenant_sql!("SELECT 1 FROM events WHERE tenant_id = $1 AND published = 0 LIMIT 1");
+    if !tx.exists(open, vec![]).await? {
+        tx.take_up("event").await?;
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -104,7 +134,16 @@ impl EventLog for SqlStore {
     async fn unpublished(&self, limit: u32) -> Result<Vec<NumberedEvent>> {
         let waiting = self
             .read_system(|mut tx| {
-                Box::pin(async move { tx.rows(system_sql!("SELECT 1 FROM outbox LIMIT 1"), vec![]).await })
+                Box::pin(async move {
+                    tx.rows(
+                        system_sql!(
+                            "SELECT 1 FROM outbox LIMIT 1",
+                            "SELECT 1 FROM due WHERE kind = 'outbox' LIMIT 1"
+                        ),
+                        vec![],
+                    )
+                    .await
+                })
             })
             .await?;
         if !waiting.is_empty() {
@@ -114,19 +153,17 @@ impl EventLog for SqlStore {
     }
 
     async fn published(&self, events: &[NumberedEvent]) -> Result<()> {
-        let events: Vec<(TenantId, u64)> =
-            events.iter().map(|event| (event.event.tenantid, event.seq)).collect();
-        if events.is_empty() {
+        let mut confirmed: BTreeMap<TenantId, Vec<u64>> = BTreeMap::new();
+        for event in events {
+            confirmed.entry(event.event.tenantid).or_default().push(event.seq);
+        }
+        if confirmed.is_empty() {
             return self.check_open();
         }
         self.write_system(|mut tx| {
             Box::pin(async move {
-                // Whoever counts by itself may confirm an event before anybody has read it.
-                number_all(&mut tx).await?;
-                for (tenant, seq) in events {
-                    let sql =
-                        tenant_sql!("UPDATE events SET published = 1 WHERE tenant_id = $1 AND seq = $2");
-                    tx.tenant(tenant).execute(sql, values![seq]).await?;
+                for (tenant, numbers) in confirmed {
+                    confirm(&mut tx.tenant(tenant), &numbers).await?;
                 }
                 Ok(())
             })

@@ -9,7 +9,7 @@ use agentprovision_core::tenant::Revision;
 use agentprovision_core::{Error, Result, Timestamp};
 use async_trait::async_trait;
 
-use super::conn::TenantTx;
+use super::conn::{TenantTx, Turn};
 use super::value::{Row, from_json, tenant_sql, to_json, values};
 use super::{SqlStore, effects, start};
 
@@ -92,6 +92,7 @@ async fn has_admin(tx: &mut TenantTx<'_>) -> Result<bool> {
 
 /// The condition of `Guard::AdminRemains`.
 pub(super) async fn check_admin_remains(tx: &mut TenantTx<'_>, user: UserId) -> Result<()> {
+    tx.turn(Turn::Admins).await?;
     let sql = tenant_sql!("SELECT id, roles FROM users WHERE tenant_id = $1 AND active = 1");
     let mut admins = Vec::new();
     for mut row in tx.rows(sql, vec![]).await? {
@@ -107,7 +108,7 @@ pub(super) async fn check_admin_remains(tx: &mut TenantTx<'_>, user: UserId) -> 
 }
 
 async fn replace_user(tx: &mut TenantTx<'_>, user: User, expected: Revision) -> Result<()> {
-    let sql = tenant_sql!("SELECT revision FROM users WHERE tenant_id = $1 AND id = $2");
+    let sql = tenant_sql!(lock "SELECT revision FROM users WHERE tenant_id = $1 AND id = $2");
     let revision: Revision = tx.row(sql, values![user.id]).await?.ok_or_else(no_user)?.next()?;
     if revision != expected {
         return Err(Error::conflict("the user was changed since it was read"));
@@ -171,6 +172,7 @@ impl UserStore for SqlStore {
             Box::pin(async move {
                 let mut tx = system.tenant(tenant);
                 effects::guard(&mut tx, &all.tenant).await?;
+                tx.turn(Turn::Admins).await?;
                 if has_admin(&mut tx).await? {
                     return Err(Error::conflict("the tenant has an admin"));
                 }

@@ -136,7 +136,7 @@ async fn signal(tx: &mut TenantTx<'_>, run: RunId, id: SignalId, signal: Signal,
         return Ok(());
     }
     effects::guard(tx, &all).await?;
-    let sql = tenant_sql!("SELECT status FROM runs WHERE tenant_id = $1 AND id = $2");
+    let sql = tenant_sql!(lock "SELECT status FROM runs WHERE tenant_id = $1 AND id = $2");
     if status(&mut tx.row(sql, values![run]).await?.ok_or_else(missing)?)?.is_terminal() {
         return Err(runs::over());
     }
@@ -173,15 +173,15 @@ impl RunIndex for SqlStore {
                     "SELECT ",
                     columns!(),
                     " FROM runs WHERE tenant_id = $1 AND idem_key = $7 AND (created_at, id) > ($2, $3) \
-                     AND ($5 IS NULL OR agent_id = $5) AND ($6 IS NULL OR status = $6) \
-                     AND ($8 IS NULL OR session_id = $8) ORDER BY created_at, id LIMIT $4"
+                     AND (agent_id = $5 OR $5 IS NULL) AND (status = $6 OR $6 IS NULL) \
+                     AND (session_id = $8 OR $8 IS NULL) ORDER BY created_at, id LIMIT $4"
                 ))
             }
             (None, None) => tenant_sql!(concat!(
                 "SELECT ",
                 columns!(),
-                " FROM runs WHERE tenant_id = $1 AND (created_at, id) > ($2, $3) AND ($5 IS NULL OR agent_id = $5) \
-                 AND ($6 IS NULL OR status = $6) ORDER BY created_at, id LIMIT $4"
+                " FROM runs WHERE tenant_id = $1 AND (created_at, id) > ($2, $3) AND (agent_id = $5 OR $5 IS NULL) \
+                 AND (status = $6 OR $6 IS NULL) ORDER BY created_at, id LIMIT $4"
             )),
             (Some(session), None) => {
                 values.push(session.into());
@@ -189,7 +189,7 @@ impl RunIndex for SqlStore {
                     "SELECT ",
                     columns!(),
                     " FROM runs WHERE tenant_id = $1 AND session_id = $7 AND (created_at, id) > ($2, $3) \
-                     AND ($5 IS NULL OR agent_id = $5) AND ($6 IS NULL OR status = $6) ORDER BY created_at, id LIMIT $4"
+                     AND (agent_id = $5 OR $5 IS NULL) AND (status = $6 OR $6 IS NULL) ORDER BY created_at, id LIMIT $4"
                 ))
             }
         };

@@ -1,7 +1,8 @@
-//! The SQL backend: one writer, a few readers, and one file per family of tables.
+//! The SQL backends, one file per family of tables.
 //!
 //! All SQL of the workspace is below this module. Statements on tenants' tables go through [`conn::TenantTx`], which
-//! binds the tenant; their texts are constants.
+//! binds the tenant; their texts are constants, mostly the same for every database. On SQLite one task writes and a few
+//! connections read beside it; on PostgreSQL every request is a transaction of its own.
 
 mod agents;
 mod audit;
@@ -10,24 +11,34 @@ mod effects;
 mod events;
 mod identity;
 mod index;
+#[cfg(feature = "store-sqlite")]
+mod lanes;
+#[cfg(feature = "store-sqlite")]
 mod merge;
+#[cfg(feature = "store-sqlite")]
 mod migrate;
 mod multi;
+#[cfg(feature = "store-postgres")]
+pub(in crate::store) mod postgres;
 mod quota;
+#[cfg(feature = "store-sqlite")]
 mod readers;
 mod run_tx;
 mod runs;
 mod sessions;
+#[cfg(feature = "store-sqlite")]
 mod sqlite;
 mod statement;
 mod tenants;
-#[cfg(test)]
+#[cfg(all(test, feature = "store-sqlite"))]
 mod tests;
 mod usage;
 mod value;
+#[cfg(feature = "store-sqlite")]
 mod writer;
 
 use std::fmt;
+#[cfg(feature = "store-sqlite")]
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,34 +47,34 @@ use agentprovision_core::backend::{Backend, Stores};
 use agentprovision_core::effect::Effects;
 use agentprovision_core::id::TenantId;
 use agentprovision_core::page::PageRequest;
-use agentprovision_core::run::{Fence, JournalBatch};
-use agentprovision_core::{Env, Error, ErrorKind, Result};
+use agentprovision_core::{Env, Error, Result};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use conn::{Conn, SystemTx, TenantTx};
-use merge::Commit;
-use readers::Readers;
-use sqlite::Access;
+use conn::{SystemTx, TenantTx};
 use value::{Row, TenantSql, Value};
-use writer::{Call, Queue, Request, Work};
 
-/// A backend over one SQLite file.
+/// A backend over one SQLite file or one PostgreSQL database.
 ///
-/// One task writes; it lives on the runtime [`SqlBackend::open`] was called on. Several processes may use the same file.
+/// It lives on the runtime it was opened on. Several processes may use the same file or database.
 #[derive(Clone)]
 pub struct SqlBackend(Arc<SqlStore>);
 
 /// The stores of a [`SqlBackend`].
 struct SqlStore {
-    /// Absent where the file cannot be written.
-    writer: Option<Queue>,
-    readers: Readers,
+    engine: Engine,
     env: Env,
     closed: AtomicBool,
+}
+
+/// How transactions are run.
+#[derive(Debug)]
+enum Engine {
+    #[cfg(feature = "store-sqlite")]
+    Sqlite(lanes::Lanes),
+    #[cfg(feature = "store-postgres")]
+    Postgres(postgres::pool::Pool),
 }
 
 /// The error after the backend was closed.
@@ -82,54 +93,27 @@ impl SqlBackend {
     ///
     /// # Errors
     /// As [`connect`](crate::store::connect).
+    #[cfg(feature = "store-sqlite")]
     pub async fn open(path: &Path, env: Env) -> Result<Self> {
-        // SQLite takes a few bytes of anything for an empty database, and writes over them.
-        if std::fs::metadata(path).is_ok_and(|file| file.is_file() && (1..512).contains(&file.len())) {
-            return Err(Error::corrupt("the file is not a database"));
-        }
-        let (writer, access) = if writable(path) {
-            let options = sqlite::options(path, Access::Write);
-            let mut conn = Conn::open(&options).await?;
-            migrate::run(&mut conn, &env, migrate::MIGRATIONS).await?;
-            conn.script("PRAGMA journal_mode = WAL").await?;
-            (Some(writer::start(conn, options, env.clone())), Access::Read)
-        } else {
-            (None, readable(path).await?)
-        };
-        let readers = Readers::new(sqlite::options(path, access));
-        Ok(Self(Arc::new(SqlStore { writer, readers, env, closed: AtomicBool::new(false) })))
+        let lanes = lanes::Lanes::open(path, &env).await?;
+        Ok(Self::over(Engine::Sqlite(lanes), env))
     }
-}
 
-/// Whether the file, if there is one, can be written. SQLite itself would quietly open it for reading.
-fn writable(path: &Path) -> bool {
-    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-    match std::fs::OpenOptions::new().append(true).open(path) {
-        Err(error) => !matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem),
-        Ok(_) => true,
+    /// Connects to a prepared database, after checking that it keeps tenants apart.
+    ///
+    /// # Errors
+    /// As [`connect`](crate::store::connect).
+    #[cfg(feature = "store-postgres")]
+    pub(in crate::store) async fn connect(settings: postgres::settings::Settings, env: Env) -> Result<Self> {
+        let pool = postgres::pool::Pool::new(settings);
+        let mut lent = pool.lend().await?;
+        postgres::check::check(&mut lent.conn, &env).await?;
+        lent.give_back();
+        Ok(Self::over(Engine::Postgres(pool), env))
     }
-}
 
-/// How a file that cannot be written can be read.
-async fn readable(path: &Path) -> Result<Access> {
-    let attempt = async |access| {
-        let mut conn = Conn::open(&sqlite::options(path, access)).await?;
-        migrate::check(&mut conn).await?;
-        conn.close().await.map(|()| access)
-    };
-    let result = attempt(Access::Read).await;
-    // Reading beside a log takes an index that is written next to the file. Where that cannot be, the file can be read
-    // as one that never changes, unless there is a log that belongs to it.
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    match &result {
-        Err(error)
-            if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::ReadOnly)
-                && !std::fs::metadata(log).is_ok_and(|log| log.len() > 0) =>
-        {
-            attempt(Access::Immutable).await
-        }
-        _ => result,
+    fn over(engine: Engine, env: Env) -> Self {
+        Self(Arc::new(SqlStore { engine, env, closed: AtomicBool::new(false) }))
     }
 }
 
@@ -141,7 +125,7 @@ impl fmt::Debug for SqlBackend {
 
 impl fmt::Debug for SqlStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqlBackend").field("readers", &self.readers).finish_non_exhaustive()
+        f.debug_struct("SqlBackend").field("engine", &self.engine).finish_non_exhaustive()
     }
 }
 
@@ -169,11 +153,15 @@ impl Backend for SqlBackend {
         if self.0.closed.swap(true, Ordering::SeqCst) {
             return Err(closed());
         }
-        self.0.readers.close().await;
-        let Some(writer) = &self.0.writer else { return Ok(()) };
-        let (reply, answer) = oneshot::channel();
-        writer.send(Request::Close(reply)).await.map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
+        match &self.0.engine {
+            #[cfg(feature = "store-sqlite")]
+            Engine::Sqlite(lanes) => lanes.close().await,
+            #[cfg(feature = "store-postgres")]
+            Engine::Postgres(pool) => {
+                pool.close().await;
+                Ok(())
+            }
+        }
     }
 }
 
@@ -182,35 +170,25 @@ impl SqlStore {
         if self.closed.load(Ordering::SeqCst) { Err(closed()) } else { Ok(()) }
     }
 
-    /// Gives the writer a request and waits for its answer. Once the request is in the queue it is carried out, whether
-    /// somebody waits or not.
-    async fn ask<T>(&self, request: Request, answer: oneshot::Receiver<Result<T>>) -> Result<T> {
-        self.check_open()?;
-        let writer = self.writer.as_ref().ok_or_else(read_only)?;
-        // While there is room in the queue the request is in it after the first poll, in the order of the calls.
-        match writer.try_send(request) {
-            Ok(()) => {}
-            Err(TrySendError::Full(request)) => writer.send(request).await.map_err(|_| closed())?,
-            Err(TrySendError::Closed(_)) => return Err(closed()),
-        }
-        answer.await.map_err(|_| closed())?
-    }
-
-    /// Writes above tenants.
+    /// Writes above tenants. Work that others were in the way of is done again, from the beginning.
     async fn write_system<T, F>(&self, work: F) -> Result<T>
     where
-        F: for<'t> FnOnce(SystemTx<'t>) -> BoxFuture<'t, Result<T>> + Send + 'static,
+        F: for<'t> FnOnce(SystemTx<'t>) -> BoxFuture<'t, Result<T>> + Clone + Send + 'static,
         T: Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let call: Box<dyn Call> = Box::new(Work::new(work, reply));
-        self.ask(Request::Call(call), answer).await
+        self.check_open()?;
+        match &self.engine {
+            #[cfg(feature = "store-sqlite")]
+            Engine::Sqlite(lanes) => lanes.write(work).await,
+            #[cfg(feature = "store-postgres")]
+            Engine::Postgres(pool) => postgres::work::write(pool, &self.env, work).await,
+        }
     }
 
     /// Writes within a tenant.
     async fn write<T, F>(&self, tenant: TenantId, work: F) -> Result<T>
     where
-        F: for<'t> FnOnce(TenantTx<'t>) -> BoxFuture<'t, Result<T>> + Send + 'static,
+        F: for<'t> FnOnce(TenantTx<'t>) -> BoxFuture<'t, Result<T>> + Clone + Send + 'static,
         T: Send + 'static,
     {
         self.write_system(move |tx| work(tx.into_tenant(tenant))).await
@@ -219,7 +197,7 @@ impl SqlStore {
     /// Makes a change within a tenant: the guards, the change, the other effects.
     async fn change<T, F>(&self, tenant: TenantId, all: Effects, work: F) -> Result<T>
     where
-        F: for<'t, 'c> FnOnce(&'t mut TenantTx<'c>) -> BoxFuture<'t, Result<T>> + Send + 'static,
+        F: for<'t, 'c> FnOnce(&'t mut TenantTx<'c>) -> BoxFuture<'t, Result<T>> + Clone + Send + 'static,
         T: Send + 'static,
     {
         self.write(tenant, move |mut tx| {
@@ -233,30 +211,24 @@ impl SqlStore {
         .await
     }
 
-    /// Commits rows together with those of other runs.
-    async fn merge(&self, fence: Fence, batch: JournalBatch, effects: Effects) -> Result<u64> {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Request::Commit(Commit { fence, batch, effects }, reply), answer).await
-    }
-
     /// Reads above tenants.
     async fn read_system<T, F>(&self, work: F) -> Result<T>
     where
-        F: for<'t> FnOnce(SystemTx<'t>) -> BoxFuture<'t, Result<T>> + Send,
+        F: for<'t> FnOnce(SystemTx<'t>) -> BoxFuture<'t, Result<T>> + Clone + Send,
     {
         self.check_open()?;
-        let mut lent = self.readers.lend().await?;
-        let result = work(SystemTx { conn: &mut lent.conn, env: &self.env }).await;
-        if lent.conn.take_lost().is_none() {
-            lent.give_back();
+        match &self.engine {
+            #[cfg(feature = "store-sqlite")]
+            Engine::Sqlite(lanes) => lanes.read(&self.env, work).await,
+            #[cfg(feature = "store-postgres")]
+            Engine::Postgres(pool) => postgres::work::read(pool, &self.env, work).await,
         }
-        result
     }
 
     /// Reads within a tenant.
     async fn read<T, F>(&self, tenant: TenantId, work: F) -> Result<T>
     where
-        F: for<'t> FnOnce(TenantTx<'t>) -> BoxFuture<'t, Result<T>> + Send,
+        F: for<'t> FnOnce(TenantTx<'t>) -> BoxFuture<'t, Result<T>> + Clone + Send,
     {
         self.read_system(move |tx| work(tx.into_tenant(tenant))).await
     }
@@ -273,8 +245,4 @@ impl SqlStore {
             self.read(tenant, move |mut tx| Box::pin(async move { tx.rows(sql, values).await })).await?;
         rows.into_iter().map(read).collect()
     }
-}
-
-fn read_only() -> Error {
-    Error::new(ErrorKind::ReadOnly, "the database can be read but not written")
 }

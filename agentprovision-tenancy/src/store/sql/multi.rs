@@ -5,26 +5,26 @@ use std::sync::OnceLock;
 use agentprovision_core::Result;
 
 use super::conn::Conn;
-use super::value::{Row, Value};
+use super::value::{Dialect, Row, Value};
 
 /// Sizes of one statement, as powers of two: up to 256 rows.
 const SIZES: usize = 9;
 
 /// A statement around a list of rows. Its text is made once for each power of two of rows, so that few texts are
-/// prepared; the places of values carry no numbers, because the database looks a number up by going through all of them.
+/// prepared; for SQLite the places of values carry no numbers, because it looks a number up by going through all of them.
 #[derive(Debug)]
 pub(super) struct Multi {
     head: &'static str,
     width: usize,
     tail: &'static str,
-    texts: [OnceLock<String>; SIZES],
+    texts: [[OnceLock<String>; SIZES]; 2],
 }
 
 impl Multi {
     /// The text before the rows, the number of columns, the text behind them. The first column of a row is its tenant's
     /// id, or its log's.
     pub(super) const fn new(head: &'static str, width: usize, tail: &'static str) -> Self {
-        Self { head, width, tail, texts: [const { OnceLock::new() }; SIZES] }
+        Self { head, width, tail, texts: [const { [const { OnceLock::new() }; SIZES] }; 2] }
     }
 
     pub(super) const fn width(&self) -> usize {
@@ -32,22 +32,33 @@ impl Multi {
     }
 
     /// The text for two to the power of `power` rows.
-    pub(super) fn text(&'static self, power: usize) -> Option<&'static str> {
-        let text = self.texts.get(power)?.get_or_init(|| {
-            let row = format!("({})", vec!["?"; self.width].join(","));
-            format!("{}{}{}", self.head, vec![row; 1 << power].join(","), self.tail)
+    pub(super) fn text(&'static self, dialect: Dialect, power: usize) -> Option<&'static str> {
+        let [sqlite, postgres] = &self.texts;
+        let texts = match dialect {
+            Dialect::Sqlite => sqlite,
+            Dialect::Postgres => postgres,
+        };
+        let text = texts.get(power)?.get_or_init(|| {
+            let mut number = 0;
+            let mut place = || {
+                number += 1;
+                if dialect == Dialect::Sqlite { "?".to_owned() } else { format!("${number}") }
+            };
+            let mut row = || format!("({})", (0..self.width).map(|_| place()).collect::<Vec<_>>().join(","));
+            let rows: Vec<String> = (0..1 << power).map(|_| row()).collect();
+            format!("{}{}{}", self.head, rows.join(","), self.tail)
         });
         Some(text)
     }
 
     /// The parts the rows are cut into: a text and its values.
-    fn parts(&'static self, values: Vec<Value>) -> Vec<(&'static str, Vec<Value>)> {
+    fn parts(&'static self, dialect: Dialect, values: Vec<Value>) -> Vec<(&'static str, Vec<Value>)> {
         let mut rows = values.len() / self.width;
         let mut values = values.into_iter();
         let mut parts = Vec::new();
         while let Some(power) = rows.checked_ilog2() {
             let power = (power as usize).min(SIZES - 1);
-            let Some(text) = self.text(power) else { break };
+            let Some(text) = self.text(dialect, power) else { break };
             parts.push((text, values.by_ref().take(self.width << power).collect()));
             rows -= 1 << power;
         }
@@ -57,7 +68,7 @@ impl Multi {
     /// Runs the statement over the rows whose values stand one after the other.
     pub(super) async fn execute(&'static self, conn: &mut Conn, values: Vec<Value>) -> Result<u64> {
         let mut changed = 0;
-        for (text, values) in self.parts(values) {
+        for (text, values) in self.parts(conn.dialect(), values) {
             changed += conn.execute(text, values).await?;
         }
         Ok(changed)
@@ -65,7 +76,7 @@ impl Multi {
 
     pub(super) async fn rows(&'static self, conn: &mut Conn, values: Vec<Value>) -> Result<Vec<Row>> {
         let mut found = Vec::new();
-        for (text, values) in self.parts(values) {
+        for (text, values) in self.parts(conn.dialect(), values) {
             found.extend(conn.rows(text, values).await?);
         }
         Ok(found)
@@ -106,7 +117,7 @@ mod tests {
     #[test]
     fn rows_are_cut_into_powers_of_two() {
         for rows in [0, 1, 2, 3, 7, 255, 256, 257, 1023] {
-            let parts = JOURNAL.parts(vec![Value::Null; rows * 5]);
+            let parts = JOURNAL.parts(Dialect::Sqlite, vec![Value::Null; rows * 5]);
             assert_eq!(parts.iter().map(|(_, values)| values.len()).sum::<usize>(), rows * 5);
             for (text, values) in parts {
                 assert_eq!(text.matches('?').count(), values.len());

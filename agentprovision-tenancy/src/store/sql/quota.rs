@@ -8,8 +8,8 @@ use agentprovision_core::{Error, ErrorKind, Result};
 use async_trait::async_trait;
 
 use super::SqlStore;
-use super::conn::TenantTx;
-use super::value::{tenant_sql, to_json, values};
+use super::conn::{TenantTx, Turn};
+use super::value::{TenantSql, tenant_sql, to_json, values};
 
 /// Applies one operation.
 pub(super) async fn apply(tx: &mut TenantTx<'_>, op: QuotaOp) -> Result<()> {
@@ -20,10 +20,14 @@ pub(super) async fn apply(tx: &mut TenantTx<'_>, op: QuotaOp) -> Result<()> {
     }
 }
 
-async fn state(tx: &mut TenantTx<'_>, key: &BudgetKey) -> Result<Option<BudgetState>> {
-    let sql = tenant_sql!(
+macro_rules! select {
+    () => {
         "SELECT cap, spent, reserved, overrun FROM budgets WHERE tenant_id = $1 AND scope = $2 AND dimension = $3"
-    );
+    };
+}
+
+/// A budget as it is, or, to be changed, as it stays until the transaction ends.
+async fn state(tx: &mut TenantTx<'_>, key: &BudgetKey, sql: TenantSql) -> Result<Option<BudgetState>> {
     let Some(mut row) = tx.row(sql, values![&*key.scope, key.dimension.name()]).await? else {
         return Ok(None);
     };
@@ -34,6 +38,9 @@ async fn state(tx: &mut TenantTx<'_>, key: &BudgetKey) -> Result<Option<BudgetSt
         overrun: row.next()?,
     }))
 }
+
+const READ: TenantSql = tenant_sql!(select!());
+const CHANGE: TenantSql = tenant_sql!(lock select!());
 
 async fn store(tx: &mut TenantTx<'_>, key: &BudgetKey, state: BudgetState) -> Result<()> {
     let sql = tenant_sql!(
@@ -52,11 +59,13 @@ fn clamp(sum: i128) -> i64 {
 }
 
 async fn define(tx: &mut TenantTx<'_>, key: &BudgetKey, cap: Option<i64>) -> Result<()> {
+    // What is held without a limit is counted by going through the reservations, so none may come meanwhile.
+    tx.turn(Turn::Budgets).await?;
     let Some(cap) = cap else {
         let sql = tenant_sql!("DELETE FROM budgets WHERE tenant_id = $1 AND scope = $2 AND dimension = $3");
         return tx.execute(sql, values![&*key.scope, key.dimension.name()]).await.map(drop);
     };
-    let old = match state(tx, key).await? {
+    let old = match state(tx, key, CHANGE).await? {
         Some(old) => old,
         // What is held counts from now on, also where it was held before there was a limit.
         None => BudgetState { reserved: held(tx, key).await?, ..BudgetState::default() },
@@ -91,6 +100,7 @@ fn not_negative(demand: &Demand) -> Result<()> {
 
 async fn reserve(tx: &mut TenantTx<'_>, id: ReservationId, demand: &Demand) -> Result<()> {
     not_negative(demand)?;
+    tx.shared_turn(Turn::Budgets).await?;
     let sql = tenant_sql!(
         "INSERT INTO reservations (tenant_id, id, demand) VALUES ($1, $2, $3) ON CONFLICT (tenant_id, id) DO NOTHING"
     );
@@ -98,7 +108,7 @@ async fn reserve(tx: &mut TenantTx<'_>, id: ReservationId, demand: &Demand) -> R
         return Ok(());
     }
     for (key, amount) in demand {
-        let Some(budget) = state(tx, key).await? else { continue };
+        let Some(budget) = state(tx, key, CHANGE).await? else { continue };
         let sum = i128::from(budget.spent) + i128::from(budget.reserved) + i128::from(*amount);
         if sum > i128::from(budget.cap) {
             let dimension = key.dimension.name();
@@ -114,16 +124,17 @@ async fn reserve(tx: &mut TenantTx<'_>, id: ReservationId, demand: &Demand) -> R
 
 async fn settle(tx: &mut TenantTx<'_>, id: ReservationId, actual: &Demand) -> Result<()> {
     not_negative(actual)?;
+    tx.shared_turn(Turn::Budgets).await?;
     let sql = tenant_sql!("DELETE FROM reservations WHERE tenant_id = $1 AND id = $2 RETURNING demand");
     let Some(mut row) = tx.row(sql, values![id]).await? else { return Ok(()) };
     for (key, held) in row.json::<Demand>()? {
-        if let Some(budget) = state(tx, &key).await? {
+        if let Some(budget) = state(tx, &key, CHANGE).await? {
             let reserved = budget.reserved.saturating_sub(held);
             store(tx, &key, BudgetState { reserved, ..budget }).await?;
         }
     }
     for (key, used) in actual {
-        if let Some(budget) = state(tx, key).await? {
+        if let Some(budget) = state(tx, key, CHANGE).await? {
             let spent = budget.spent.saturating_add(*used);
             let beyond = i128::from(spent) + i128::from(budget.reserved) - i128::from(budget.cap);
             let overrun = budget.overrun.max(clamp(beyond));
@@ -153,6 +164,6 @@ impl QuotaGate for SqlStore {
 
     async fn state(&self, ctx: &Context, key: &BudgetKey) -> Result<Option<BudgetState>> {
         let key = key.clone();
-        self.read(ctx.tenant(), |mut tx| Box::pin(async move { state(&mut tx, &key).await })).await
+        self.read(ctx.tenant(), |mut tx| Box::pin(async move { state(&mut tx, &key, READ).await })).await
     }
 }

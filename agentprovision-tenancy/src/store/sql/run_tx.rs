@@ -1,7 +1,7 @@
 //! The transaction of a transactional step.
 //!
-//! It is the writer's own transaction: while it is open nothing else is written, so it ends after [`LIMIT`] at the
-//! latest. A statement that fails is undone alone and the transaction goes on; where the database gave the whole
+//! On SQLite it is the writer's own transaction: while it is open nothing else is written, so it ends after [`LIMIT`] at
+//! the latest. A statement that fails is undone alone and the transaction goes on; where the database gave the whole
 //! transaction up, everything behind it is `closed`.
 
 use std::convert::Infallible;
@@ -18,10 +18,11 @@ use agentprovision_core::{Env, Error, Result};
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
-use super::conn::{Conn, SystemTx};
+use super::conn::{Conn, Mode, SystemTx};
 use super::value::Value;
+#[cfg(feature = "store-sqlite")]
 use super::writer::Request;
-use super::{SqlStore, runs, statement};
+use super::{Engine, SqlStore, runs, statement};
 
 /// The longest a step may hold the writer.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);
@@ -47,7 +48,22 @@ fn ended() -> Error {
 /// Begins a transaction for the holder of a run.
 pub(super) async fn begin(store: &SqlStore, fence: Fence) -> Result<SqlRunTx> {
     let (reply, answer) = oneshot::channel();
-    let commands = store.ask(Request::Begin(Begin { fence, reply }), answer).await?;
+    store.check_open()?;
+    let begin = Begin { fence, reply };
+    let commands = match &store.engine {
+        #[cfg(feature = "store-sqlite")]
+        Engine::Sqlite(lanes) => lanes.ask(Request::Begin(begin), answer).await?,
+        #[cfg(feature = "store-postgres")]
+        Engine::Postgres(pool) => {
+            let mut lent = pool.lend().await?;
+            let env = store.env.clone();
+            pool.runtime().spawn(async move {
+                drive(&mut lent.conn, &env, begin).await;
+                lent.give_back();
+            });
+            answer.await.map_err(|_| ended())??
+        }
+    };
     Ok(SqlRunTx(Arc::new(Link { fence, commands: Mutex::new(Some(commands)) })))
 }
 
@@ -158,11 +174,11 @@ impl Drop for SqlRunTx {
 pub(super) async fn drive(conn: &mut Conn, env: &Env, begin: Begin) {
     let Begin { fence, reply } = begin;
     let opened = async {
-        conn.execute("BEGIN IMMEDIATE", vec![]).await?;
+        conn.begin(Mode::Write).await?;
         runs::held(&mut SystemTx { conn, env }.tenant(fence.tenant), &fence).await
     };
     if let Err(error) = opened.await {
-        let _ = conn.execute("ROLLBACK", vec![]).await;
+        let _ = conn.rollback().await;
         let _ = reply.send(Err(error));
         return;
     }
@@ -175,17 +191,17 @@ pub(super) async fn drive(conn: &mut Conn, env: &Env, begin: Begin) {
         match reply {
             Some(End::Commit(done, reply)) => {
                 let done = match done {
-                    Ok(seq) => conn.execute("COMMIT", vec![]).await.map(|_| seq),
+                    Ok(seq) => conn.commit().await.map(|()| seq),
                     refused => refused,
                 };
                 if done.is_err() {
-                    let _ = conn.execute("ROLLBACK", vec![]).await;
+                    let _ = conn.rollback().await;
                 }
                 let _ = reply.send(done);
                 return;
             }
             Some(End::Rollback(reply)) => {
-                let done = conn.execute("ROLLBACK", vec![]).await.map(drop);
+                let done = conn.rollback().await;
                 let _ = reply.send(done);
                 return;
             }
@@ -193,7 +209,7 @@ pub(super) async fn drive(conn: &mut Conn, env: &Env, begin: Begin) {
         }
     }
     // It may be gone already.
-    let _ = conn.execute("ROLLBACK", vec![]).await;
+    let _ = conn.rollback().await;
 }
 
 /// How the transaction was ended, and who waits for it.
@@ -244,11 +260,11 @@ enum Obeyed {
 async fn obey(conn: &mut Conn, env: &Env, fence: Fence, command: Command) -> Obeyed {
     let still_open = match command {
         Command::Execute(sql, values, reply) => {
-            let result = conn.tool_execute(sql, values).await;
+            let result = conn.tool_execute(fence.tenant.uuid(), sql, values).await;
             answered(conn, result, reply).await
         }
         Command::Query(sql, values, reply) => {
-            let result = conn.tool_rows(sql, values).await;
+            let result = conn.tool_rows(fence.tenant.uuid(), sql, values).await;
             answered(conn, result, reply).await
         }
         Command::Commit(work, reply) => {
@@ -266,8 +282,7 @@ async fn obey(conn: &mut Conn, env: &Env, fence: Fence, command: Command) -> Obe
 async fn answered<T>(conn: &mut Conn, result: Result<T>, reply: oneshot::Sender<Result<T>>) -> bool {
     let open = match &result {
         Ok(_) => true,
-        // Some conflict clauses end the whole transaction. Inside one another cannot begin.
-        Err(_) => conn.take_lost().is_none() && conn.execute("BEGIN", vec![]).await.is_err(),
+        Err(_) => conn.outlived().await,
     };
     let _ = reply.send(result);
     open

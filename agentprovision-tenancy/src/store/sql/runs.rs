@@ -12,8 +12,10 @@ use async_trait::async_trait;
 
 use super::conn::{SystemTx, TenantTx};
 use super::multi::{JOURNAL, PAYLOADS};
-use super::value::{Row, Value, system_sql, tenant_sql, to_json, values};
-use super::{SqlStore, agents, effects, index, merge, run_tx, sessions};
+use super::value::{Row, TenantSql, Value, system_sql, tenant_sql, to_json, values};
+#[cfg(feature = "store-sqlite")]
+use super::{Engine, merge};
+use super::{SqlStore, agents, effects, index, run_tx, sessions};
 
 pub(super) fn fenced() -> Error {
     Error::fenced("the run is not held by this worker any more")
@@ -52,16 +54,22 @@ struct Standing {
 
 /// The run, if the fence's worker may write to it.
 async fn writable(tx: &mut TenantTx<'_>, fence: &Fence) -> Result<Standing> {
+    // Both rows stay as they are, so that nobody takes the run over meanwhile, and each sees where the last one ended.
     let sql = tenant_sql!(
-        "SELECT r.status, l.epoch, l.lease_until, r.salt, r.seq, r.head, r.session_id FROM runs r \
-         LEFT JOIN run_leases l ON l.tenant_id = r.tenant_id AND l.run_id = r.id WHERE r.tenant_id = $1 AND r.id = $2"
+        lock "SELECT r.status, l.epoch, l.lease_until, r.salt, r.seq, r.head, r.session_id FROM runs r \
+         JOIN run_leases l ON l.tenant_id = r.tenant_id AND l.run_id = r.id WHERE r.tenant_id = $1 AND r.id = $2"
     );
-    let mut row = tx.row(sql, values![fence.run]).await?.ok_or_else(fenced)?;
+    let Some(mut row) = tx.row(sql, values![fence.run]).await? else {
+        // The lease of a run goes with its end.
+        let sql = tenant_sql!("SELECT status FROM runs WHERE tenant_id = $1 AND id = $2");
+        let Some(mut row) = tx.row(sql, values![fence.run]).await? else { return Err(fenced()) };
+        return Err(if index::status(&mut row)?.is_terminal() { over() } else { fenced() });
+    };
     if index::status(&mut row)?.is_terminal() {
         return Err(over());
     }
-    let (epoch, until): (Option<u64>, Option<Timestamp>) = (row.next()?, row.next()?);
-    if epoch != Some(fence.epoch) || until.is_none() {
+    let (epoch, until): (u64, Option<Timestamp>) = (row.next()?, row.next()?);
+    if epoch != fence.epoch || until.is_none() {
         return Err(fenced());
     }
     Ok(Standing { salt: row.next()?, seq: row.next()?, head: row.next()?, session: row.next()? })
@@ -164,7 +172,7 @@ async fn check_new_run(tx: &mut TenantTx<'_>, run: &RunRecord) -> Result<()> {
         return Err(agents::missing());
     }
     if let Some(id) = run.session_id {
-        let session = sessions::get(tx, id).await?;
+        let session = sessions::locked(tx, id).await?;
         if session.agent != run.agent {
             return Err(sessions::missing());
         }
@@ -218,6 +226,15 @@ async fn ready(tx: &mut SystemTx<'_>, limit: usize, state_version: u32) -> Resul
     tx.rows(sql, values![tx.env.now(), state_version, limit]).await
 }
 
+/// Whether a run that was found is still free; if so nobody else takes it until the transaction ends. Workers do not
+/// wait for each other: who comes second goes on to the next run.
+async fn free(tx: &mut TenantTx<'_>, run: RunId, epoch: u64) -> Result<bool> {
+    const SQL: &str = "SELECT 1 FROM run_leases WHERE tenant_id = $1 AND run_id = $2 AND epoch = $3";
+    const LOCKED: &str =
+        "SELECT 1 FROM run_leases WHERE tenant_id = $1 AND run_id = $2 AND epoch = $3 FOR UPDATE SKIP LOCKED";
+    tx.exists(const { TenantSql::new(SQL, LOCKED) }, values![run, epoch]).await
+}
+
 async fn claim(
     tx: &mut SystemTx<'_>,
     worker: WorkerId,
@@ -230,6 +247,9 @@ async fn claim(
         let (tenant, run): (TenantId, RunId) = (row.next()?, row.next()?);
         let epoch = row.next::<u64>()? + 1;
         let mut tx = tx.tenant(tenant);
+        if !free(&mut tx, run, epoch - 1).await? {
+            continue;
+        }
         let sql = tenant_sql!(
             "UPDATE run_leases SET epoch = $3, lease_until = $4, worker_id = $5 WHERE tenant_id = $1 AND run_id = $2"
         );
@@ -241,9 +261,13 @@ async fn claim(
 }
 
 async fn renew(tx: &mut TenantTx<'_>, fence: Fence, until: Timestamp) -> Result<Vec<(SignalId, Signal)>> {
-    held(tx, &fence).await?;
-    let sql = tenant_sql!("UPDATE run_leases SET lease_until = $3 WHERE tenant_id = $1 AND run_id = $2");
-    tx.execute(sql, values![fence.run, until]).await?;
+    let sql = tenant_sql!(
+        "UPDATE run_leases SET lease_until = $3 WHERE tenant_id = $1 AND run_id = $2 AND epoch = $4 \
+         AND lease_until IS NOT NULL"
+    );
+    if tx.execute(sql, values![fence.run, until, fence.epoch]).await? == 0 {
+        return Err(fenced());
+    }
     let sql = tenant_sql!("SELECT id, body FROM signals WHERE tenant_id = $1 AND run_id = $2 ORDER BY pos");
     let rows = tx.rows(sql, values![fence.run]).await?;
     rows.into_iter().map(|mut row| Ok((row.next()?, row.json()?))).collect()
@@ -287,8 +311,12 @@ impl RunStore for SqlStore {
 
     async fn commit(&self, fence: &Fence, batch: JournalBatch, all: Effects) -> Result<u64> {
         let fence = *fence;
-        if merge::mergeable(&batch, &all) {
-            return self.merge(fence, batch, all).await;
+        #[cfg(feature = "store-sqlite")]
+        if let Engine::Sqlite(lanes) = &self.engine
+            && merge::mergeable(&batch, &all)
+        {
+            self.check_open()?;
+            return lanes.merge(fence, batch, all).await;
         }
         self.write(fence.tenant, move |mut tx| {
             Box::pin(async move { commit(&mut tx, fence, batch, all).await })

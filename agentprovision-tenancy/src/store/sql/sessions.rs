@@ -38,6 +38,13 @@ pub(super) async fn get(tx: &mut TenantTx<'_>, id: SessionId) -> Result<SessionR
     read(tx.row(sql, values![id]).await?.ok_or_else(missing)?)
 }
 
+/// As [`get`], and the session stays as it is until the transaction ends.
+pub(super) async fn locked(tx: &mut TenantTx<'_>, id: SessionId) -> Result<SessionRecord> {
+    let sql =
+        tenant_sql!(lock concat!("SELECT ", columns!(), " FROM sessions WHERE tenant_id = $1 AND id = $2"));
+    read(tx.row(sql, values![id]).await?.ok_or_else(missing)?)
+}
+
 async fn open(tx: &mut TenantTx<'_>, session: SessionRecord) -> Result<()> {
     let taken = tenant_sql!("SELECT 1 FROM sessions WHERE tenant_id = $1 AND id = $2");
     if tx.exists(taken, values![session.id]).await? {

@@ -5,9 +5,15 @@ use std::time::Duration;
 
 use agentprovision_core::error::Retry;
 use agentprovision_core::{Error, ErrorKind};
-use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{Arguments as _, ConnectOptions as _, Decode as _, Row as _, TypeInfo as _, ValueRef as _};
+use sqlx::sqlite::{
+    Sqlite, SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{
+    Arguments as _, AssertSqlSafe, ConnectOptions as _, Decode, Executor as _, Row as _, TypeInfo as _,
+    ValueRef as _,
+};
 
+use super::conn::{Fate, Lost};
 use super::run_tx;
 use super::value::{Row, Value};
 
@@ -47,8 +53,73 @@ pub(super) fn options(path: &Path, access: Access) -> SqliteConnectOptions {
     }
 }
 
+pub(super) async fn script(conn: &mut SqliteConnection, sql: &'static str) -> Result<(), Lost> {
+    conn.execute(sqlx::raw_sql(sql)).await.map(drop).map_err(error)
+}
+
+pub(super) async fn rows(
+    conn: &mut SqliteConnection,
+    sql: &'static str,
+    values: Vec<Value>,
+) -> Result<Vec<Row>, Lost> {
+    let result = async {
+        let rows = sqlx::query_with(sql, arguments(values)?).fetch_all(conn).await?;
+        rows.iter().map(row).collect::<Result<Vec<_>, _>>()
+    };
+    result.await.map_err(error)
+}
+
+pub(super) async fn execute(
+    conn: &mut SqliteConnection,
+    sql: &'static str,
+    values: Vec<Value>,
+) -> Result<u64, Lost> {
+    let result = async { sqlx::query_with(sql, arguments(values)?).execute(conn).await };
+    result.await.map(|done| done.rows_affected()).map_err(error)
+}
+
+/// A statement of a tool, checked before.
+pub(super) async fn tool_rows(
+    conn: &mut SqliteConnection,
+    sql: String,
+    values: Vec<Value>,
+) -> Result<Vec<Vec<Value>>, Lost> {
+    let result = async {
+        let query = sqlx::query_with(AssertSqlSafe(sql), arguments(values)?).persistent(false);
+        let rows = query.fetch_all(conn).await?;
+        rows.iter().map(|found| row(found).map(Row::into_values)).collect::<Result<_, _>>()
+    };
+    result.await.map_err(tool_error)
+}
+
+/// As [`tool_rows`], for a change.
+pub(super) async fn tool_execute(
+    conn: &mut SqliteConnection,
+    sql: String,
+    values: Vec<Value>,
+) -> Result<u64, Lost> {
+    let result = async {
+        sqlx::query_with(AssertSqlSafe(sql), arguments(values)?).persistent(false).execute(conn).await
+    };
+    result.await.map(|done| done.rows_affected()).map_err(tool_error)
+}
+
+/// Interrupts statements as soon as `stop` says so; `None` ends that.
+pub(super) async fn interrupt_on(
+    conn: &mut SqliteConnection,
+    stop: Option<std::sync::Arc<std::sync::atomic::AtomicBool>>,
+) {
+    let Ok(mut handle) = conn.lock_handle().await else { return };
+    match stop {
+        Some(stop) => {
+            handle.set_progress_handler(1000, move || !stop.load(std::sync::atomic::Ordering::Relaxed));
+        }
+        None => handle.remove_progress_handler(),
+    }
+}
+
 /// The values in the order of their numbers.
-pub(super) fn arguments(values: Vec<Value>) -> Result<SqliteArguments, sqlx::Error> {
+fn arguments(values: Vec<Value>) -> Result<SqliteArguments, sqlx::Error> {
     let mut arguments = SqliteArguments::default();
     arguments.reserve(values.len(), 0);
     for value in values {
@@ -65,7 +136,7 @@ pub(super) fn arguments(values: Vec<Value>) -> Result<SqliteArguments, sqlx::Err
 }
 
 /// The values of a row.
-pub(super) fn row(row: &SqliteRow) -> Result<Row, sqlx::Error> {
+fn row(row: &SqliteRow) -> Result<Row, sqlx::Error> {
     let value = |column| -> Result<Value, sqlx::Error> {
         let raw = row.try_get_raw(column)?;
         if raw.is_null() {
@@ -73,18 +144,18 @@ pub(super) fn row(row: &SqliteRow) -> Result<Row, sqlx::Error> {
         }
         let kind = raw.type_info();
         match kind.name() {
-            "INTEGER" => i64::decode(raw).map(Value::Int),
-            "REAL" => f64::decode(raw).map(Value::Real),
-            "TEXT" => String::decode(raw).map(Value::Text),
-            _ => Vec::decode(raw).map(Value::Bytes),
+            "INTEGER" => <i64 as Decode<Sqlite>>::decode(raw).map(Value::Int),
+            "REAL" => <f64 as Decode<Sqlite>>::decode(raw).map(Value::Real),
+            "TEXT" => <String as Decode<Sqlite>>::decode(raw).map(Value::Text),
+            _ => <Vec<u8> as Decode<Sqlite>>::decode(raw).map(Value::Bytes),
         }
         .map_err(sqlx::Error::Decode)
     };
     (0..row.len()).map(value).collect::<Result<_, _>>().map(Row::new)
 }
 
-/// An error of the database as one of ours, and whether its transaction has to be given up.
-pub(super) fn error(error: sqlx::Error) -> (Error, bool) {
+/// An error of the database as one of ours, and what it means for its transaction.
+pub(super) fn error(error: sqlx::Error) -> Lost {
     let unavailable = |message| {
         Error::new(ErrorKind::Unavailable, message).with_retry(Retry::After(Duration::from_secs(1)))
     };
@@ -101,14 +172,15 @@ pub(super) fn error(error: sqlx::Error) -> (Error, bool) {
         Some(_) => (Error::internal("the database refused a statement"), false),
         None => (unavailable("the connection to the database was lost"), true),
     };
-    (mapped.with_source(error), lost)
+    Lost { error: mapped.with_source(error), fate: if lost { Fate::Over } else { Fate::Open } }
 }
 
 /// An error of a statement that the platform did not write.
-pub(super) fn tool_error(source: sqlx::Error) -> (Error, bool) {
+fn tool_error(source: sqlx::Error) -> Lost {
     match (&source, code(&source).map(|code| code & 0xff)) {
         (sqlx::Error::Database(_), Some(1 | 19 | 20 | 21 | 23 | 25)) | (sqlx::Error::Protocol(_), _) => {
-            (Error::invalid("the database refused the statement").with_source(source), false)
+            let error = Error::invalid("the database refused the statement").with_source(source);
+            Lost { error, fate: Fate::Open }
         }
         _ => error(source),
     }

@@ -130,6 +130,7 @@ impl TenantStore for SqlStore {
         self.write_system(|mut system| {
             Box::pin(async move {
                 let mut tx = system.tenant(tenant.id);
+                tx.alone().await?;
                 effects::guard(&mut tx, &all.tenant).await?;
                 create(&mut tx, tenant).await?;
                 effects::apply(&mut tx, all.tenant).await?;
@@ -174,6 +175,7 @@ impl TenantStore for SqlStore {
         self.write_system(move |mut system| {
             Box::pin(async move {
                 let mut tx = system.tenant(tenant.id);
+                tx.alone().await?;
                 effects::guard(&mut tx, &all.tenant).await?;
                 replace(&mut tx, tenant, expected).await?;
                 effects::apply(&mut tx, all.tenant).await?;

@@ -164,7 +164,10 @@ async fn the_statements_of_the_journal_look_runs_up() {
     migrate::run(&mut conn, &Env::default(), migrate::MIGRATIONS).await.unwrap();
     for statement in [&merge::STANDING, &merge::MOVE] {
         for power in [0, 8] {
-            let text = format!("EXPLAIN QUERY PLAN {}", statement.text(power).unwrap());
+            let text = format!(
+                "EXPLAIN QUERY PLAN {}",
+                statement.text(super::value::Dialect::Sqlite, power).unwrap()
+            );
             let mut found = 0;
             for row in conn.rows(text.leak(), vec![]).await.unwrap() {
                 let Some(Value::Text(step)) = row.into_values().pop() else { panic!("a plan has no text") };

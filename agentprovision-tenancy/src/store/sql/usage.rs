@@ -42,10 +42,10 @@ fn unsigned(sum: i128) -> u64 {
 impl UsageReader for SqlStore {
     async fn summary(&self, ctx: &Context, period: Period) -> Result<UsageSummary> {
         let sql = tenant_sql!(
-            "SELECT meter, sum((quantity >> 32) & 4294967295), sum(quantity & 4294967295), \
-             sum(coalesce(cost, 0) >> 32), sum(coalesce(cost, 0) & 4294967295), \
-             sum(CASE WHEN cost IS NULL THEN (quantity >> 32) & 4294967295 ELSE 0 END), \
-             sum(CASE WHEN cost IS NULL THEN quantity & 4294967295 ELSE 0 END) \
+            "SELECT meter, CAST(sum((quantity >> 32) & 4294967295) AS bigint), CAST(sum(quantity & 4294967295) AS bigint), \
+             CAST(sum(coalesce(cost, 0) >> 32) AS bigint), CAST(sum(coalesce(cost, 0) & 4294967295) AS bigint), \
+             CAST(sum(CASE WHEN cost IS NULL THEN (quantity >> 32) & 4294967295 ELSE 0 END) AS bigint), \
+             CAST(sum(CASE WHEN cost IS NULL THEN quantity & 4294967295 ELSE 0 END) AS bigint) \
              FROM usage_events WHERE tenant_id = $1 AND at >= $2 AND at < $3 GROUP BY meter"
         );
         let read = |mut row: Row| {

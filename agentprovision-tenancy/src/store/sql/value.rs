@@ -18,37 +18,60 @@ pub(super) enum Value {
     Bytes(Vec<u8>),
 }
 
+/// The database a statement is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// A text for each database; mostly the same.
+#[derive(Clone, Copy, Debug)]
+struct Texts {
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+impl Texts {
+    const fn of(self, dialect: Dialect) -> &'static str {
+        match dialect {
+            Dialect::Sqlite => self.sqlite,
+            Dialect::Postgres => self.postgres,
+        }
+    }
+}
+
 /// A statement on the tables of one tenant: `$1` is always that tenant's id (or its log's).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TenantSql(&'static str);
+pub(super) struct TenantSql(Texts);
 
 impl TenantSql {
     /// Refuses, when the crate is compiled, a text that does not name the tenant and `$1`.
-    pub(super) const fn new(text: &'static str) -> Self {
-        assert!(
-            contains(text, "tenant_id") || contains(text, "log_id"),
-            "a tenant statement names its tenant"
-        );
-        assert!(contains(text, "$1"), "a tenant statement binds its tenant as $1");
-        Self(text)
+    pub(super) const fn new(sqlite: &'static str, postgres: &'static str) -> Self {
+        assert!(names_tenant(sqlite) && names_tenant(postgres), "a tenant statement names its tenant as $1");
+        Self(Texts { sqlite, postgres })
     }
 
-    pub(super) const fn text(self) -> &'static str {
-        self.0
+    pub(super) const fn text(self, dialect: Dialect) -> &'static str {
+        self.0.of(dialect)
     }
+}
+
+const fn names_tenant(text: &str) -> bool {
+    (contains(text, "tenant_id") || contains(text, "log_id")) && contains(text, "$1")
 }
 
 /// A statement on system tables.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SystemSql(&'static str);
+pub(super) struct SystemSql(Texts);
 
 impl SystemSql {
-    pub(super) const fn new(text: &'static str) -> Self {
-        Self(text)
+    pub(super) const fn new(sqlite: &'static str, postgres: &'static str) -> Self {
+        Self(Texts { sqlite, postgres })
     }
 
-    pub(super) const fn text(self) -> &'static str {
-        self.0
+    pub(super) const fn text(self, dialect: Dialect) -> &'static str {
+        self.0.of(dialect)
     }
 }
 
@@ -75,17 +98,26 @@ const fn starts_with(mut text: &[u8], mut part: &[u8]) -> bool {
     true
 }
 
-/// A statement on the tables of one tenant, checked when the crate is compiled.
+/// A statement on the tables of one tenant, checked when the crate is compiled. With `lock` before it the rows it reads
+/// stay as they are until the transaction ends.
 macro_rules! tenant_sql {
+    (lock $($text:tt)+) => {
+        const {
+            $crate::store::sql::value::TenantSql::new(concat!($($text)+), concat!($($text)+, " FOR UPDATE"))
+        }
+    };
     ($text:expr) => {
-        const { $crate::store::sql::value::TenantSql::new($text) }
+        const { $crate::store::sql::value::TenantSql::new($text, $text) }
     };
 }
 
-/// A statement on system tables.
+/// A statement on system tables; with two texts, the first is SQLite's and the second PostgreSQL's.
 macro_rules! system_sql {
+    ($sqlite:expr, $postgres:expr) => {
+        const { $crate::store::sql::value::SystemSql::new($sqlite, $postgres) }
+    };
     ($text:expr) => {
-        const { $crate::store::sql::value::SystemSql::new($text) }
+        const { $crate::store::sql::value::SystemSql::new($text, $text) }
     };
 }
 

@@ -1,0 +1,304 @@
+-- The tables of `migrations/sqlite/0001_init.sql`, with the types of PostgreSQL; what differs is said beside it. Times are
+-- whole microseconds since 1970, flags 0 and 1, hashes 32 bytes. The tenant comes first in every primary, unique and
+-- foreign key. Everything is in the schema `agentprovision`, which is the first of the search path here.
+CREATE TABLE tenants (
+    tenant_id uuid NOT NULL PRIMARY KEY,
+    name text COLLATE "C" NOT NULL,
+    domain text COLLATE "C" UNIQUE,
+    state text NOT NULL CHECK (state IN ('active', 'suspended', 'deleted')),
+    plan text,
+    region text,
+    settings text NOT NULL,
+    created_at bigint NOT NULL,
+    updated_at bigint NOT NULL,
+    revision bigint NOT NULL,
+    CHECK (state <> 'deleted' OR domain IS NULL)
+);
+CREATE INDEX tenants_by_age ON tenants (created_at, tenant_id);
+
+CREATE TABLE users (
+    tenant_id uuid NOT NULL,
+    id uuid NOT NULL,
+    email text COLLATE "C" NOT NULL,
+    name text COLLATE "C",
+    roles text NOT NULL,
+    active bigint NOT NULL CHECK (active IN (0, 1)),
+    created_at bigint NOT NULL,
+    updated_at bigint NOT NULL,
+    revision bigint NOT NULL,
+    PRIMARY KEY (tenant_id, id),
+    UNIQUE (tenant_id, email)
+);
+CREATE INDEX users_by_age ON users (tenant_id, created_at, id);
+
+CREATE TABLE api_keys (
+    tenant_id uuid NOT NULL,
+    id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    digest bytea NOT NULL CHECK (octet_length(digest) = 32),
+    scopes text,
+    expires_at bigint,
+    revoked_at bigint,
+    created_at bigint NOT NULL,
+    PRIMARY KEY (tenant_id, id),
+    FOREIGN KEY (tenant_id, user_id) REFERENCES users (tenant_id, id)
+);
+CREATE INDEX api_keys_by_age ON api_keys (tenant_id, created_at, id);
+CREATE INDEX api_keys_by_user ON api_keys (tenant_id, user_id);
+
+CREATE TABLE agents (
+    tenant_id uuid NOT NULL,
+    id uuid NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    state text NOT NULL CHECK (state IN ('draft', 'validated', 'deployed', 'running', 'paused', 'retired')),
+    latest bytea NOT NULL CHECK (octet_length(latest) = 32),
+    aliases text NOT NULL,
+    project_id uuid,
+    created_by uuid NOT NULL,
+    created_at bigint NOT NULL,
+    updated_at bigint NOT NULL,
+    revision bigint NOT NULL,
+    PRIMARY KEY (tenant_id, id),
+    UNIQUE (tenant_id, name)
+);
+CREATE INDEX agents_by_age ON agents (tenant_id, created_at, id);
+
+CREATE TABLE agent_versions (
+    tenant_id uuid NOT NULL,
+    agent_id uuid NOT NULL,
+    hash bytea NOT NULL CHECK (octet_length(hash) = 32),
+    canonical text NOT NULL,
+    created_at bigint NOT NULL,
+    PRIMARY KEY (tenant_id, agent_id, hash),
+    FOREIGN KEY (tenant_id, agent_id) REFERENCES agents (tenant_id, id)
+);
+
+CREATE TABLE sessions (
+    tenant_id uuid NOT NULL,
+    id uuid NOT NULL,
+    agent_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    active_run uuid,
+    created_at bigint NOT NULL,
+    PRIMARY KEY (tenant_id, id),
+    FOREIGN KEY (tenant_id, agent_id) REFERENCES agents (tenant_id, id)
+);
+CREATE INDEX sessions_by_age ON sessions (tenant_id, created_at, id);
+CREATE INDEX sessions_by_agent ON sessions (tenant_id, agent_id);
+
+CREATE TABLE runs (
+    tenant_id uuid NOT NULL,
+    id uuid NOT NULL,
+    agent_id uuid NOT NULL,
+    version bytea NOT NULL CHECK (octet_length(version) = 32),
+    user_id uuid NOT NULL,
+    project_id uuid,
+    session_id uuid,
+    parent_run uuid,
+    idem_key text COLLATE "C",
+    idem_hash bytea CHECK (octet_length(idem_hash) = 32),
+    on_behalf_of text,
+    region text,
+    status text NOT NULL CHECK (status IN ('running', 'waiting', 'parked', 'completed', 'failed', 'cancelled')),
+    state_version bigint NOT NULL,
+    salt bytea NOT NULL CHECK (octet_length(salt) = 16),
+    seq bigint NOT NULL CHECK (seq >= 0),
+    head bytea NOT NULL CHECK (octet_length(head) = 32),
+    deadline bigint NOT NULL,
+    totals text NOT NULL,
+    output bytea CHECK (octet_length(output) = 32),
+    error text,
+    created_at bigint NOT NULL,
+    updated_at bigint NOT NULL,
+    finished_at bigint,
+    PRIMARY KEY (tenant_id, id),
+    UNIQUE (tenant_id, agent_id, idem_key),
+    FOREIGN KEY (tenant_id, agent_id) REFERENCES agents (tenant_id, id),
+    FOREIGN KEY (tenant_id, session_id) REFERENCES sessions (tenant_id, id)
+);
+CREATE INDEX runs_by_age ON runs (tenant_id, created_at, id);
+CREATE INDEX runs_by_session ON runs (tenant_id, session_id, created_at, id) WHERE session_id IS NOT NULL;
+
+-- `ready_at` is when a run may be taken up: its deadline while it waits for a signal. `lease_until` is absent once its
+-- worker has given it up. A row goes with the end of its run.
+CREATE TABLE run_leases (
+    tenant_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    ready_at bigint,
+    lease_until bigint,
+    epoch bigint NOT NULL CHECK (epoch > 0),
+    state_version bigint NOT NULL,
+    worker_id uuid NOT NULL,
+    PRIMARY KEY (tenant_id, run_id)
+);
+CREATE INDEX run_leases_ready ON run_leases (ready_at, run_id, tenant_id) WHERE ready_at IS NOT NULL;
+
+CREATE TABLE journal (
+    tenant_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    seq bigint NOT NULL CHECK (seq > 0),
+    body bytea NOT NULL,
+    hash bytea NOT NULL CHECK (octet_length(hash) = 32),
+    PRIMARY KEY (tenant_id, run_id, seq),
+    FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id)
+);
+
+-- `key_id` names the key the bytes are sealed with; absent for bytes as they are.
+CREATE TABLE payloads (
+    tenant_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    hash bytea NOT NULL CHECK (octet_length(hash) = 32),
+    bytes bytea NOT NULL,
+    key_id text,
+    PRIMARY KEY (tenant_id, run_id, hash),
+    FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id)
+);
+
+CREATE TABLE signals (
+    tenant_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    id uuid NOT NULL,
+    pos bigint NOT NULL,
+    body text NOT NULL,
+    PRIMARY KEY (tenant_id, run_id, id),
+    FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id)
+);
+
+CREATE TABLE usage_events (
+    tenant_id uuid NOT NULL,
+    id uuid NOT NULL,
+    meter text COLLATE "C" NOT NULL,
+    quantity bigint NOT NULL,
+    at bigint NOT NULL,
+    user_id uuid,
+    agent_id uuid,
+    run_id uuid,
+    model text,
+    cost bigint,
+    PRIMARY KEY (tenant_id, id)
+);
+
+CREATE TABLE budgets (
+    tenant_id uuid NOT NULL,
+    scope text COLLATE "C" NOT NULL,
+    dimension text COLLATE "C" NOT NULL CHECK (dimension IN ('steps', 'tool_calls', 'tokens', 'cost')),
+    cap bigint NOT NULL,
+    spent bigint NOT NULL,
+    reserved bigint NOT NULL,
+    overrun bigint NOT NULL CHECK (overrun >= 0),
+    PRIMARY KEY (tenant_id, scope, dimension),
+    CHECK (spent + reserved <= cap + overrun)
+);
+
+CREATE TABLE reservations (
+    tenant_id uuid NOT NULL,
+    id uuid NOT NULL,
+    demand text NOT NULL,
+    PRIMARY KEY (tenant_id, id)
+);
+
+-- A log is a tenant's, by its id, or the platform's, by a reserved one. What waits for a place is put in order by the transaction that wrote it, and within one by position.
+CREATE TABLE audit_pending (
+    log_id uuid NOT NULL,
+    tx bigint NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
+    pos bigint GENERATED ALWAYS AS IDENTITY,
+    bytes bytea NOT NULL,
+    PRIMARY KEY (log_id, tx, pos)
+);
+
+CREATE TABLE audit_log (
+    log_id uuid NOT NULL,
+    seq bigint NOT NULL CHECK (seq >= 0),
+    leaf bytea NOT NULL CHECK (octet_length(leaf) = 32),
+    bytes bytea NOT NULL,
+    PRIMARY KEY (log_id, seq)
+);
+
+CREATE TABLE audit_heads (
+    log_id uuid NOT NULL PRIMARY KEY,
+    head bytea NOT NULL
+);
+
+CREATE TABLE outbox (
+    tenant_id uuid NOT NULL,
+    tx bigint NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
+    pos bigint GENERATED ALWAYS AS IDENTITY,
+    bytes bytea NOT NULL,
+    PRIMARY KEY (tenant_id, tx, pos)
+);
+
+CREATE TABLE events (
+    tenant_id uuid NOT NULL,
+    seq bigint NOT NULL CHECK (seq > 0),
+    bytes bytea NOT NULL,
+    published bigint NOT NULL CHECK (published IN (0, 1)),
+    PRIMARY KEY (tenant_id, seq)
+);
+CREATE INDEX events_unpublished ON events (tenant_id, seq) WHERE published = 0;
+
+CREATE TABLE event_heads (
+    tenant_id uuid NOT NULL PRIMARY KEY,
+    seq bigint NOT NULL
+);
+
+-- What waits above tenants: a pointer for everything in `audit_pending` and `outbox`, and for tenants that have events
+-- nobody has confirmed. It is written with what it points at, and says no more than whose it is.
+CREATE TABLE due (
+    tenant_id uuid NOT NULL,
+    kind text COLLATE "C" NOT NULL CHECK (kind IN ('audit', 'outbox', 'event')),
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    PRIMARY KEY (tenant_id, kind, id)
+);
+CREATE INDEX due_by_kind ON due (kind, tenant_id);
+
+CREATE FUNCTION note_due() RETURNS trigger LANGUAGE plpgsql SET search_path = agentprovision, pg_temp AS $$
+BEGIN
+    -- Policies let nobody write rows of more than one tenant at once. Unconfirmed events need one pointer, not many.
+    INSERT INTO due (tenant_id, kind)
+    SELECT nullif(current_setting('app.current_tenant_id', true), '')::uuid, TG_ARGV[0]
+    WHERE EXISTS (SELECT 1 FROM added)
+        AND (TG_ARGV[0] <> 'event' OR NOT EXISTS (SELECT 1 FROM due d WHERE d.kind = 'event' AND d.tenant_id =
+            nullif(current_setting('app.current_tenant_id', true), '')::uuid));
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER audit_pending_due AFTER INSERT ON audit_pending
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION note_due('audit');
+CREATE TRIGGER outbox_due AFTER INSERT ON outbox
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION note_due('outbox');
+CREATE TRIGGER events_due AFTER INSERT ON events
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION note_due('event');
+
+-- Row security, for the owner too. One restrictive policy that nothing can loosen, and one that permits what it leaves.
+-- The setting is read once per statement, and an empty one is nobody. The closed list of system tables (tenants,
+-- run_leases, due) is read above tenants, and written within one.
+DO $$
+DECLARE
+    t record;
+    own text;
+BEGIN
+    FOR t IN SELECT c.relname AS name, a.attname AS key FROM pg_class c
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname IN ('tenant_id', 'log_id')
+        WHERE c.relnamespace = 'agentprovision'::regnamespace AND c.relkind = 'r' ORDER BY c.relname
+    LOOP
+        own := format('(%I = (SELECT nullif(current_setting(''app.current_tenant_id'', true), '''')::uuid))', t.key);
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', t.name);
+        EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', t.name);
+        IF t.name IN ('tenants', 'run_leases', 'due') THEN
+            EXECUTE format('CREATE POLICY read_above ON %I FOR SELECT USING (true)', t.name);
+            EXECUTE format('CREATE POLICY tenant_insert ON %I FOR INSERT WITH CHECK %s', t.name, own);
+            EXECUTE format('CREATE POLICY tenant_update ON %I FOR UPDATE USING %s WITH CHECK %s', t.name, own, own);
+            EXECUTE format('CREATE POLICY tenant_delete ON %I FOR DELETE USING %s', t.name, own);
+        ELSE
+            EXECUTE format('CREATE POLICY tenant_isolation ON %I AS RESTRICTIVE USING %s WITH CHECK %s', t.name, own, own);
+            EXECUTE format('CREATE POLICY tenant_access ON %I USING %s WITH CHECK %s', t.name, own, own);
+        END IF;
+        -- No tenant has the nil UUID; the platform's own log has.
+        IF t.key = 'tenant_id' AND t.name <> 'due' THEN
+            EXECUTE format('ALTER TABLE %I ADD CONSTRAINT %I CHECK (tenant_id <> ''00000000-0000-0000-0000-000000000000'')',
+                t.name, t.name || '_tenant');
+        END IF;
+    END LOOP;
+END
+$$;

@@ -1,0 +1,223 @@
+//! What has to hold before the platform starts on a database: who it is, what the tables are protected by, and that one
+//! tenant does not see another.
+//!
+//! The closed list of system tables is `tenants`, `run_leases` and `due`: they are read above tenants and written within
+//! one. `schema_version` belongs to nobody. Every other table of the schema keeps tenants apart.
+
+use agentprovision_core::{Env, Error, ErrorKind, Result};
+use uuid::Uuid;
+
+use super::prepare::MIGRATIONS;
+use crate::store::sql::conn::{Conn, Mode, SystemTx};
+use crate::store::sql::value::{Row, SystemSql, system_sql, tenant_sql, values};
+
+/// What the policies of a tenant's table compare its key with, as the database prints it, without spaces.
+const POLICY: &str =
+    "(SELECT(NULLIF(current_setting('app.current_tenant_id'::text,true),''::text))::uuidAS\"nullif\")";
+
+pub(in crate::store::sql) fn too_new(found: usize) -> Error {
+    Error::new(
+        ErrorKind::SchemaTooNew,
+        format!(
+            "the database has schema version {found}, and this version of the platform knows {}",
+            MIGRATIONS.len()
+        ),
+    )
+}
+
+/// Refuses to start.
+fn unsafe_to_start(what: String) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("the platform does not start on this database: {what}"))
+}
+
+/// One thing that must not be there: each row of the statement is a complaint.
+struct Rule {
+    sql: SystemSql,
+    fix: &'static str,
+}
+
+const PREPARE: &str =
+    "`cargo run --example migrate` prepares the database and makes a login for the platform";
+
+macro_rules! rule {
+    ($sql:expr, $fix:expr) => {
+        Rule { sql: system_sql!($sql), fix: $fix }
+    };
+}
+
+/// Row security says nothing to such users, so they must not be the platform's.
+const LOGIN: &[Rule] = &[
+    rule!(
+        "SELECT 'the user ' || rolname || ' is a superuser' FROM pg_roles WHERE rolname IN (current_user, session_user) AND rolsuper",
+        PREPARE
+    ),
+    rule!(
+        "SELECT 'the user ' || rolname || ' has BYPASSRLS' FROM pg_roles WHERE rolname IN (current_user, session_user) AND rolbypassrls",
+        PREPARE
+    ),
+    rule!(
+        "SELECT DISTINCT 'the user ' || r.rolname || ' owns tables of the platform, or may act as their owner' FROM pg_class c \
+         CROSS JOIN pg_roles r WHERE c.relnamespace = 'agentprovision'::regnamespace AND r.rolname IN (current_user, session_user) \
+         AND pg_has_role(r.oid, c.relowner, 'MEMBER')",
+        PREPARE
+    ),
+    rule!(
+        "SELECT DISTINCT 'the user ' || current_user || ' may act as ' || r.rolname || ', which sees past row security' \
+         FROM pg_roles r WHERE (r.rolsuper OR r.rolbypassrls) AND pg_has_role(current_user, r.oid, 'MEMBER')",
+        "revoke that role from the platform's user"
+    ),
+    rule!(
+        "SELECT 'the user ' || current_user || ' may ' || p.name || ' the table ' || c.relname FROM pg_class c \
+         CROSS JOIN (VALUES ('TRUNCATE'), ('REFERENCES'), ('TRIGGER')) p (name) \
+         WHERE c.relnamespace = 'agentprovision'::regnamespace AND c.relkind IN ('r', 'p') AND has_table_privilege(c.oid, p.name)",
+        "revoke that right"
+    ),
+];
+
+/// What the schema must not have.
+const SCHEMA: &[Rule] = &[
+    rule!(
+        "SELECT 'the table ' || relname || ' has no forced row security' FROM pg_class \
+         WHERE relnamespace = 'agentprovision'::regnamespace AND relkind IN ('r', 'p') AND relname <> 'schema_version' \
+         AND NOT (relrowsecurity AND relforcerowsecurity)",
+        "`ALTER TABLE … ENABLE ROW LEVEL SECURITY` and `… FORCE ROW LEVEL SECURITY`, with the policies of the other tables"
+    ),
+    rule!(
+        "SELECT 'the table ' || c.relname || ' does not keep tenants apart by the policy tenant_isolation' FROM pg_class c \
+         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname IN ('tenant_id', 'log_id') \
+         WHERE c.relnamespace = 'agentprovision'::regnamespace AND c.relkind IN ('r', 'p') \
+         AND c.relname NOT IN ('tenants', 'run_leases', 'due') AND NOT EXISTS (SELECT 1 FROM pg_policies p \
+         WHERE p.schemaname = 'agentprovision' AND p.tablename = c.relname AND p.policyname = 'tenant_isolation' \
+         AND p.permissive = 'RESTRICTIVE' AND p.cmd = 'ALL' AND p.roles = '{public}' \
+         AND regexp_replace(p.qual, '\\s', '', 'g') = '(' || a.attname || '=' || $1::text || ')' AND p.with_check = p.qual)",
+        "make the policy as `migrations/postgres` does"
+    ),
+    rule!(
+        "SELECT 'the table ' || c.relname || ' has no tenant' FROM pg_class c \
+         WHERE c.relnamespace = 'agentprovision'::regnamespace AND c.relkind IN ('r', 'p', 'f') AND c.relname <> 'schema_version' \
+         AND NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname IN ('tenant_id', 'log_id'))",
+        "move it to another schema"
+    ),
+    rule!(
+        "SELECT 'writing the system table ' || c.relname || ' is not limited to one tenant' FROM pg_class c \
+         WHERE c.relnamespace = 'agentprovision'::regnamespace AND c.relname IN ('tenants', 'run_leases', 'due') \
+         AND (EXISTS (SELECT 1 FROM pg_policies p WHERE p.schemaname = 'agentprovision' AND p.tablename = c.relname \
+         AND p.permissive = 'PERMISSIVE' AND p.cmd <> 'SELECT' AND (regexp_replace(coalesce(p.qual, p.with_check), '\\s', '', 'g') <> '(tenant_id=' || $1::text || ')' \
+         OR regexp_replace(coalesce(p.with_check, p.qual), '\\s', '', 'g') <> '(tenant_id=' || $1::text || ')')))",
+        "make the policies as `migrations/postgres` does"
+    ),
+    rule!(
+        "SELECT 'a key of the table ' || c.relname || ' does not begin with the tenant: ' || i.relname FROM pg_index x \
+         JOIN pg_class c ON c.oid = x.indrelid JOIN pg_class i ON i.oid = x.indexrelid \
+         LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = x.indkey[0] \
+         WHERE c.relnamespace = 'agentprovision'::regnamespace AND x.indisunique AND c.relname NOT IN ('schema_version', 'tenants') \
+         AND coalesce(a.attname, '') NOT IN ('tenant_id', 'log_id')",
+        "its violation would tell one tenant what another has; put the tenant first"
+    ),
+    rule!(
+        "SELECT 'a foreign key of the table ' || c.relname || ' does not begin with the tenant: ' || k.conname FROM pg_constraint k \
+         JOIN pg_class c ON c.oid = k.conrelid LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.conkey[1] \
+         LEFT JOIN pg_attribute f ON f.attrelid = k.confrelid AND f.attnum = k.confkey[1] \
+         WHERE c.relnamespace = 'agentprovision'::regnamespace AND k.contype = 'f' \
+         AND (coalesce(a.attname, '') <> 'tenant_id' OR coalesce(f.attname, '') <> 'tenant_id')",
+        "its check sees past row security; put the tenant first"
+    ),
+    rule!(
+        "SELECT DISTINCT CASE v.relkind WHEN 'm' THEN 'the materialized view ' ELSE 'the view ' END || v.relnamespace::regnamespace || '.' \
+         || v.relname || ' shows tables of the platform with the rights of its owner' FROM pg_depend d \
+         JOIN pg_rewrite w ON w.oid = d.objid AND d.classid = 'pg_rewrite'::regclass JOIN pg_class v ON v.oid = w.ev_class \
+         JOIN pg_class c ON c.oid = d.refobjid AND d.refclassid = 'pg_class'::regclass \
+         WHERE c.relnamespace = 'agentprovision'::regnamespace AND v.oid <> c.oid AND (v.relkind = 'm' OR (v.relkind = 'v' \
+         AND NOT coalesce(v.reloptions @> ARRAY['security_invoker=true'] OR v.reloptions @> ARRAY['security_invoker=on'] \
+         OR v.reloptions @> ARRAY['security_invoker=1'], false)))",
+        "drop it, or for a view `ALTER VIEW … SET (security_invoker = true)`"
+    ),
+    rule!(
+        "SELECT 'the function ' || p.proname || ' runs with the rights of its owner' FROM pg_proc p \
+         WHERE p.pronamespace = 'agentprovision'::regnamespace AND p.prosecdef",
+        "`ALTER FUNCTION … SECURITY INVOKER`"
+    ),
+];
+
+/// Checks everything.
+///
+/// # Errors
+/// `schema_too_new`; `unavailable`, with what is wrong and what to do.
+pub(in crate::store::sql) async fn check(conn: &mut Conn, env: &Env) -> Result<()> {
+    conn.begin(Mode::Read).await?;
+    let checked = inspect(&mut SystemTx { conn, env }).await;
+    conn.rollback().await?;
+    checked?;
+    conn.begin(Mode::Write).await?;
+    let alone = canary(&mut SystemTx { conn, env }).await;
+    conn.rollback().await?;
+    alone
+}
+
+async fn inspect(tx: &mut SystemTx<'_>) -> Result<()> {
+    let there = system_sql!(
+        "SELECT to_regclass('agentprovision.schema_version') IS NOT NULL \
+        AND has_schema_privilege('agentprovision', 'USAGE')"
+    );
+    let there = async {
+        match tx.rows(there, vec![]).await?.pop() {
+            Some(mut row) => row.next::<bool>(),
+            None => Ok(false),
+        }
+    };
+    // Without the schema the question itself fails.
+    if !there.await.unwrap_or(false) {
+        return Err(unsafe_to_start(format!("it has no tables of the platform for this user; {PREPARE}")));
+    }
+    complain(tx, LOGIN).await?;
+    let sql = system_sql!("SELECT version, oldest FROM schema_version ORDER BY version DESC LIMIT 1");
+    let (version, oldest) = match tx.rows(sql, vec![]).await?.pop() {
+        Some(mut row) => (row.next::<i64>()?, row.next::<i64>()?),
+        None => (0, 0),
+    };
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if version < known {
+        let message = format!("it has schema version {version}, and this version needs {known}; {PREPARE}");
+        return Err(unsafe_to_start(message));
+    }
+    // A newer schema may say that the programs of this version can go on with it.
+    if oldest > known {
+        return Err(too_new(usize::try_from(version).unwrap_or(usize::MAX)));
+    }
+    complain(tx, SCHEMA).await
+}
+
+async fn complain(tx: &mut SystemTx<'_>, rules: &[Rule]) -> Result<()> {
+    let mut found = Vec::new();
+    for rule in rules {
+        let needs_policy = rule.sql.text(crate::store::sql::value::Dialect::Postgres).contains("$1");
+        let values = if needs_policy { values![POLICY] } else { vec![] };
+        for mut row in tx.rows(rule.sql, values).await? {
+            found.push(format!("{} ({})", row.next::<String>()?, rule.fix));
+        }
+    }
+    if found.is_empty() { Ok(()) } else { Err(unsafe_to_start(found.join("; "))) }
+}
+
+/// Two tenants that are nobody's: what one writes the other does not see, and without a tenant nobody sees anything.
+async fn canary(tx: &mut SystemTx<'_>) -> Result<()> {
+    let (ours, theirs): (Uuid, Uuid) = (
+        tx.env.id::<agentprovision_core::id::TenantId>().uuid(),
+        tx.env.id::<agentprovision_core::id::TenantId>().uuid(),
+    );
+    let seen = |rows: Vec<Row>| rows.len();
+    let all = system_sql!("SELECT seq FROM event_heads");
+    let before = seen(tx.rows(all, vec![]).await?);
+    let write = tenant_sql!("INSERT INTO event_heads (tenant_id, seq) VALUES ($1, 1)");
+    tx.log(ours).execute(write, vec![]).await?;
+    let own = seen(tx.rows(all, vec![]).await?);
+    // Entering the other one is a statement of its own tenant.
+    tx.log(theirs).exists(tenant_sql!("SELECT 1 FROM event_heads WHERE tenant_id = $1"), vec![]).await?;
+    let foreign = seen(tx.rows(all, vec![]).await?);
+    if (before, own, foreign) == (0, 1, 0) {
+        return Ok(());
+    }
+    Err(unsafe_to_start(format!(
+        "row security does not hold: {before} rows are seen by nobody, {own} by their tenant (of 1) and {foreign} by another"
+    )))
+}

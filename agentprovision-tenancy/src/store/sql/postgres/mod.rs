@@ -1,0 +1,452 @@
+//! The PostgreSQL dialect: sessions, values, rows, and errors told apart.
+
+pub(super) mod check;
+pub(super) mod pool;
+pub(in crate::store) mod prepare;
+pub(in crate::store) mod settings;
+#[cfg(feature = "testing")]
+pub(in crate::store) mod testing;
+pub(super) mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentprovision_core::error::Retry;
+use agentprovision_core::{Error, ErrorKind, Result};
+use sqlx::postgres::types::Oid;
+use sqlx::postgres::{PgArguments, PgConnection, PgRow, PgTypeInfo, PgValueRef, Postgres};
+use sqlx::{
+    Arguments as _, AssertSqlSafe, ConnectOptions as _, Connection as _, Decode, Encode, Executor as _,
+    Row as _, Type, TypeInfo as _, ValueRef as _,
+};
+use uuid::Uuid;
+
+use super::conn::{Fate, Lost, Mode, Turn};
+use super::value::{Row, Value};
+use settings::Settings;
+
+/// The schema of every table of the platform.
+pub(super) const SCHEMA: &str = "agentprovision";
+
+/// A connection, and where its transaction stands.
+pub(super) struct Session {
+    raw: PgConnection,
+    settings: Arc<Settings>,
+    state: State,
+    /// The tenant the open transaction is in.
+    tenant: Option<Uuid>,
+    /// The number of the open transaction, where it writes: how it ended can be asked for later.
+    xid: Option<i64>,
+    /// Whether the transaction waits for its tenant alone, and not among other writers.
+    pub(super) alone: bool,
+}
+
+/// Where a transaction stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// There is none.
+    Idle,
+    /// It begins with the first statement.
+    Due(Mode),
+    /// It is open.
+    Open(Mode),
+}
+
+impl Session {
+    /// Connects, once.
+    pub(super) async fn open(settings: Arc<Settings>) -> Result<Self, Lost> {
+        let raw = settings.options.connect().await.map_err(error)?;
+        Ok(Self { raw, settings, state: State::Idle, tenant: None, xid: None, alone: false })
+    }
+
+    /// Statements that are not part of a transaction of a tenant.
+    pub(super) async fn script(&mut self, sql: &'static str) -> Result<(), Lost> {
+        self.raw.execute(sqlx::raw_sql(sql)).await.map(drop).map_err(error)
+    }
+
+    pub(super) fn begin(&mut self, mode: Mode) {
+        (self.state, self.tenant, self.xid, self.alone) = (State::Due(mode), None, None, false);
+    }
+
+    /// Begins what is due, and makes what follows the work of a tenant; both in one message.
+    ///
+    /// The text holds nothing but numbers and a UUID, all made here.
+    pub(super) async fn enter(&mut self, tenant: Option<Uuid>) -> Result<(), Lost> {
+        let mode = match self.state {
+            State::Due(mode) | State::Open(mode) => mode,
+            State::Idle => {
+                let error = Error::internal("a statement needs a transaction");
+                return Err(Lost { error, fate: Fate::Over });
+            }
+        };
+        let due = self.state != State::Open(mode);
+        let other = tenant.is_some() && tenant != self.tenant;
+        if !due && !other {
+            return Ok(());
+        }
+        let mut text = String::new();
+        if due {
+            text.push_str(if mode == Mode::Write { "BEGIN" } else { "BEGIN READ ONLY" });
+            text.push_str(&self.settings.preamble);
+            text.push(';');
+        }
+        if let Some(tenant) = tenant.filter(|_| other) {
+            text.push_str(&format!("SELECT set_config('app.current_tenant_id','{tenant}',true)"));
+            if mode == Mode::Write && !self.alone {
+                // Whoever changes the tenant itself waits until nobody writes in it.
+                text.push_str(&format!(",pg_advisory_xact_lock_shared({})", lock_key(tenant, None)));
+            }
+            text.push(';');
+        }
+        if due && mode == Mode::Write {
+            text.push_str("SELECT pg_current_xact_id()::text::bigint");
+        }
+        let rows = self.raw.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await.map_err(error)?;
+        if due && mode == Mode::Write {
+            let xid =
+                rows.last().map(|row| row.try_get_raw(0).and_then(|raw| Ok(raw.as_str().map(str::to_owned))));
+            self.xid = match xid {
+                Some(Ok(Ok(xid))) => xid.parse().ok(),
+                _ => None,
+            };
+        }
+        self.state = State::Open(mode);
+        self.tenant = tenant.or(self.tenant);
+        Ok(())
+    }
+
+    /// Commits. When the connection breaks meanwhile, nobody has said whether it went well; the database is asked.
+    pub(super) async fn commit(&mut self) -> Result<(), Lost> {
+        let open = matches!(self.state, State::Open(_));
+        self.state = State::Idle;
+        if !open {
+            return Ok(());
+        }
+        match self.raw.execute(sqlx::raw_sql("COMMIT")).await {
+            Ok(_) => Ok(()),
+            Err(broken)
+                if broken
+                    .as_database_error()
+                    .is_none_or(|error| lost_by(&error.code().unwrap_or_default())) =>
+            {
+                self.outcome(broken).await
+            }
+            Err(refused) => Err(error(refused)),
+        }
+    }
+
+    /// What became of a transaction whose commit nobody answered.
+    async fn outcome(&mut self, broken: sqlx::Error) -> Result<(), Lost> {
+        let Some(xid) = self.xid else { return Err(error(broken)) };
+        let unknown = |source: sqlx::Error| {
+            let message = "the connection broke while a change was committed, and the database cannot be asked whether it was";
+            Lost { error: Error::new(ErrorKind::Uncertain, message).with_source(source), fate: Fate::Over }
+        };
+        // Recovery of the database may take a while; a transaction that is still under way ends with its connection.
+        for wait in settings::waits(self.settings.connect_timeout) {
+            let Ok(mut raw) = self.settings.options.connect().await else {
+                self.settings.env.sleep(wait).await;
+                continue;
+            };
+            let status = sqlx::query("SELECT pg_xact_status(($1::bigint)::text::xid8)")
+                .bind(xid)
+                .fetch_one(&mut raw)
+                .await;
+            let status = match status.and_then(|row| row.try_get::<Option<String>, _>(0)) {
+                Ok(status) => status,
+                Err(error) if error.as_database_error().is_some() => return Err(unknown(error)),
+                Err(_) => {
+                    self.settings.env.sleep(wait).await;
+                    continue;
+                }
+            };
+            self.raw = raw;
+            match status.as_deref() {
+                Some("committed") => return Ok(()),
+                Some("aborted") => return Err(Lost { error: error(broken).error, fate: Fate::Again }),
+                Some("in progress") => self.settings.env.sleep(wait).await,
+                _ => return Err(unknown(broken)),
+            }
+        }
+        Err(unknown(broken))
+    }
+
+    pub(super) async fn rollback(&mut self) -> Result<(), Lost> {
+        let open = matches!(self.state, State::Open(_));
+        self.state = State::Idle;
+        if open { self.script("ROLLBACK").await } else { Ok(()) }
+    }
+
+    /// Whether nothing is open, so that somebody else may have the connection.
+    pub(super) fn is_idle(&self) -> bool {
+        self.state == State::Idle
+    }
+
+    pub(super) async fn rows(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, Lost> {
+        let persistent = self.settings.prepared;
+        let result = async {
+            let query = sqlx::query_with(sql, arguments(values)?).persistent(persistent);
+            let rows = query.fetch_all(&mut self.raw).await?;
+            rows.iter().map(row).collect::<Result<Vec<_>, _>>()
+        };
+        result.await.map_err(error)
+    }
+
+    pub(super) async fn execute(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64, Lost> {
+        let persistent = self.settings.prepared;
+        let result = async {
+            sqlx::query_with(sql, arguments(values)?).persistent(persistent).execute(&mut self.raw).await
+        };
+        result.await.map(|done| done.rows_affected()).map_err(error)
+    }
+
+    /// A statement of a tool, checked before; one that fails is undone alone.
+    pub(super) async fn tool_rows(
+        &mut self,
+        sql: String,
+        values: Vec<Value>,
+    ) -> Result<Vec<Vec<Value>>, Lost> {
+        self.script("SAVEPOINT tool").await?;
+        let result = async {
+            let query = sqlx::query_with(AssertSqlSafe(sql), tool_arguments(values)?).persistent(false);
+            let rows = query.fetch_all(&mut self.raw).await?;
+            rows.iter().map(|found| row(found).map(Row::into_values)).collect::<Result<_, _>>()
+        };
+        let result = result.await;
+        self.settle_tool(result).await
+    }
+
+    /// As [`Session::tool_rows`], for a change.
+    pub(super) async fn tool_execute(&mut self, sql: String, values: Vec<Value>) -> Result<u64, Lost> {
+        self.script("SAVEPOINT tool").await?;
+        let result = async {
+            let query = sqlx::query_with(AssertSqlSafe(sql), tool_arguments(values)?).persistent(false);
+            query.execute(&mut self.raw).await.map(|done| done.rows_affected())
+        };
+        let result = result.await;
+        self.settle_tool(result).await
+    }
+
+    async fn settle_tool<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, Lost> {
+        match result {
+            Ok(value) => self.script("RELEASE tool").await.map(|()| value),
+            Err(failed) => {
+                let lost = tool_error(failed);
+                if lost.fate == Fate::Open {
+                    self.script("ROLLBACK TO tool").await?;
+                }
+                Err(lost)
+            }
+        }
+    }
+
+    pub(super) async fn close(self) -> Result<(), sqlx::Error> {
+        self.raw.close().await
+    }
+}
+
+/// The key of a lock of a tenant, for one turn or for the tenant as a whole. Two that fall together only wait for each
+/// other.
+pub(super) fn lock_key(tenant: Uuid, turn: Option<Turn>) -> i64 {
+    let (_, low) = tenant.as_u64_pair();
+    let class = match turn {
+        None => 1,
+        Some(Turn::Audit) => 2,
+        Some(Turn::Events) => 3,
+        Some(Turn::Admins) => 4,
+        Some(Turn::Budgets) => 5,
+    };
+    // The low half of an id is random; the constant spreads the classes over all bits.
+    (low ^ 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(class)).cast_signed()
+}
+
+/// A value as it is bound. Bytes and absent values take the type of their place: `uuid` and `bytea` are the same on the
+/// wire.
+struct Bound(Value);
+
+impl Type<Postgres> for Bound {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(0))
+    }
+
+    fn compatible(_: &PgTypeInfo) -> bool {
+        true
+    }
+}
+
+/// Numbers of types in the catalogue (`pg_type.dat`).
+const INT8: PgTypeInfo = PgTypeInfo::with_oid(Oid(20));
+const UUID: PgTypeInfo = PgTypeInfo::with_oid(Oid(2950));
+const TEXT: PgTypeInfo = PgTypeInfo::with_oid(Oid(25));
+const FLOAT8: PgTypeInfo = PgTypeInfo::with_oid(Oid(701));
+
+impl Encode<'_, Postgres> for Bound {
+    fn encode_by_ref(
+        &self,
+        buffer: &mut sqlx::postgres::PgArgumentBuffer,
+    ) -> Result<sqlx::encode::IsNull, sqlx::error::BoxDynError> {
+        match &self.0 {
+            Value::Null => return Ok(sqlx::encode::IsNull::Yes),
+            Value::Int(value) => buffer.extend_from_slice(&value.to_be_bytes()),
+            Value::Real(value) => buffer.extend_from_slice(&value.to_be_bytes()),
+            Value::Text(value) => buffer.extend_from_slice(value.as_bytes()),
+            Value::Bytes(value) => buffer.extend_from_slice(value),
+        }
+        Ok(sqlx::encode::IsNull::No)
+    }
+
+    fn produces(&self) -> Option<PgTypeInfo> {
+        match &self.0 {
+            Value::Int(_) => Some(INT8),
+            Value::Real(_) => Some(FLOAT8),
+            Value::Text(_) => Some(TEXT),
+            Value::Null | Value::Bytes(_) => None,
+        }
+    }
+}
+
+/// The values of a statement of a tool, the first of which is its tenant.
+fn tool_arguments(values: Vec<Value>) -> Result<PgArguments, sqlx::Error> {
+    let mut arguments = PgArguments::default();
+    arguments.reserve(values.len(), 0);
+    for (place, value) in values.into_iter().enumerate() {
+        let bound = if place == 0 { arguments.add(BoundTenant(value)) } else { arguments.add(Bound(value)) };
+        bound.map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+/// A tenant as it is bound.
+struct BoundTenant(Value);
+
+impl Type<Postgres> for BoundTenant {
+    fn type_info() -> PgTypeInfo {
+        UUID
+    }
+}
+
+impl Encode<'_, Postgres> for BoundTenant {
+    fn encode_by_ref(
+        &self,
+        buffer: &mut sqlx::postgres::PgArgumentBuffer,
+    ) -> Result<sqlx::encode::IsNull, sqlx::error::BoxDynError> {
+        if let Value::Bytes(bytes) = &self.0 {
+            buffer.extend_from_slice(bytes);
+        }
+        Ok(sqlx::encode::IsNull::No)
+    }
+}
+
+fn arguments(values: Vec<Value>) -> Result<PgArguments, sqlx::Error> {
+    let mut arguments = PgArguments::default();
+    arguments.reserve(values.len(), 0);
+    for value in values {
+        arguments.add(Bound(value)).map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+/// The values of a row.
+fn row(row: &PgRow) -> Result<Row, sqlx::Error> {
+    (0..row.len()).map(|column| value(row.try_get_raw(column)?)).collect::<Result<_, _>>().map(Row::new)
+}
+
+fn value(raw: PgValueRef<'_>) -> Result<Value, sqlx::Error> {
+    if raw.is_null() {
+        return Ok(Value::Null);
+    }
+    let kind = raw.type_info().into_owned();
+    match kind.name() {
+        "INT8" => <i64 as Decode<Postgres>>::decode(raw).map(Value::Int),
+        "INT4" => <i32 as Decode<Postgres>>::decode(raw).map(|value| Value::Int(value.into())),
+        "INT2" => <i16 as Decode<Postgres>>::decode(raw).map(|value| Value::Int(value.into())),
+        "BOOL" => <bool as Decode<Postgres>>::decode(raw).map(|value| Value::Int(value.into())),
+        "FLOAT8" => <f64 as Decode<Postgres>>::decode(raw).map(Value::Real),
+        "FLOAT4" => <f32 as Decode<Postgres>>::decode(raw).map(|value| Value::Real(value.into())),
+        "TEXT" | "VARCHAR" | "CHAR" | "NAME" | "JSON" => {
+            raw.as_str().map(|text| Value::Text(text.to_owned()))
+        }
+        "BYTEA" | "UUID" => raw.as_bytes().map(|bytes| Value::Bytes(bytes.to_vec())),
+        "VOID" => Ok(Value::Null),
+        other => {
+            Err(format!("a column has the type {other}; cast it to text, bigint, double precision or bytea")
+                .into())
+        }
+    }
+    .map_err(sqlx::Error::Decode)
+}
+
+/// Whether a code of the database says that it goes away, and the connection with it.
+fn lost_by(code: &str) -> bool {
+    matches!(code, "57P01" | "57P02" | "57P03" | "57P05" | "25P03") || code.starts_with("08")
+}
+
+/// An error of the database as one of ours, and what it means for its transaction
+/// (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+pub(super) fn error(source: sqlx::Error) -> Lost {
+    let unavailable = |message| {
+        Error::new(ErrorKind::Unavailable, message).with_retry(Retry::After(Duration::from_secs(1)))
+    };
+    let code = source.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
+    let (mapped, fate) = match code.as_deref() {
+        Some("40001" | "40P01") => (unavailable("the database is busy"), Fate::Again),
+        // Somebody else was faster; the next look says with what.
+        Some("23505") => (Error::conflict("another change came first"), Fate::Again),
+        Some("55P03") => (unavailable("the database is busy: a lock was not free in time"), Fate::Over),
+        Some("57014") => (unavailable("a statement took longer than the database allows"), Fate::Over),
+        Some("25006") => {
+            (Error::new(ErrorKind::ReadOnly, "the database can be read but not written"), Fate::Over)
+        }
+        Some("53100") => (unavailable("there is no space left for the database"), Fate::Over),
+        Some("53300") => (unavailable("the database has no connection left"), Fate::Again),
+        Some("54000") => (Error::too_large("the value is larger than the database takes"), Fate::Over),
+        Some("28000" | "28P01") => (
+            Error::new(
+                ErrorKind::PermissionDenied,
+                "the database refuses the user or the password of its URL",
+            ),
+            Fate::Over,
+        ),
+        Some("3D000") => (Error::invalid("there is no such database"), Fate::Over),
+        Some("42P01" | "3F000" | "42501") => (
+            Error::new(
+                ErrorKind::Unavailable,
+                "the database lacks a table or a right; `cargo run --example migrate` prepares it",
+            ),
+            Fate::Over,
+        ),
+        Some(code) if lost_by(code) => (unavailable("the database goes away"), Fate::Again),
+        Some(_) => (Error::internal("the database refused a statement"), Fate::Over),
+        None => match &source {
+            sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => {
+                (Error::corrupt("a stored row cannot be read"), Fate::Over)
+            }
+            sqlx::Error::Encode(_) => (Error::internal("a value cannot be bound"), Fate::Over),
+            sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => {
+                (Error::invalid("the URL of the database cannot be used"), Fate::Over)
+            }
+            _ => (unavailable("the connection to the database was lost"), Fate::Again),
+        },
+    };
+    Lost { error: mapped.with_source(source), fate }
+}
+
+/// An error of a statement that the platform did not write.
+fn tool_error(source: sqlx::Error) -> Lost {
+    let refused = match source.as_database_error().and_then(|error| error.code()) {
+        // What the statement says, what it does to the data, and what its author may do.
+        Some(code) => ["21", "22", "23", "42", "44", "0A", "3F"].iter().any(|class| code.starts_with(class)),
+        None => matches!(
+            source,
+            sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }
+        ),
+    };
+    if refused {
+        let message = match &source {
+            sqlx::Error::Decode(reason) => format!("the rows of the statement cannot be read: {reason}"),
+            _ => "the database refused the statement".to_owned(),
+        };
+        return Lost { error: Error::invalid(message).with_source(source), fate: Fate::Open };
+    }
+    error(source)
+}
