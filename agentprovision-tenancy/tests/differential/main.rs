@@ -1,5 +1,5 @@
-//! Drives the store in memory and the SQLite store with the same random operations, and compares everything they say:
-//! results, error kinds, the order of pages, and the roots of all audit logs.
+//! Drives the store in memory and a database with the same random operations, and compares everything they say: results,
+//! error kinds, the order of pages, and the roots of all audit logs.
 //!
 //! Operations are data: a method and a seed for its arguments. Ids are drawn from small pools, so that they collide,
 //! go stale, and belong to other tenants. A case that differs is made as short as possible and printed. The start of
@@ -27,11 +27,16 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use faulty::Fault;
+use libtest_mimic::{Arguments, Trial};
 use ops::{Op, Rng};
-use play::{Difference, play};
+use play::{Against, Difference, play};
 
+/// Names a PostgreSQL server for tests; `cargo xtask test` starts one.
+const POSTGRES: &str = "AGENTPROVISION_TEST_POSTGRES_URL";
 /// Cases of a run.
 const CASES: u64 = 40;
+/// Cases on a database where every operation is a transaction of its own: slower, and still more than 10,000 operations.
+const CASES_OVER_NET: u64 = 27;
 /// Operations of a case.
 const LENGTH: usize = 400;
 /// How long one play of a case may take.
@@ -93,14 +98,21 @@ fn shrink(
 }
 
 /// Plays cases until one differs; that one as short as it gets.
-fn find(fault: Option<Fault>, counts: &mut Counts, beat: &Sender<()>) -> Option<(u64, Vec<Op>, Difference)> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+fn find(
+    against: Against,
+    fault: Option<Fault>,
+    counts: &mut Counts,
+    beat: &Sender<()>,
+) -> Option<(u64, Vec<Op>, Difference)> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime");
     let run = |ops: &[Op], counts: &mut Counts| {
-        let difference = runtime.block_on(play(ops, fault, counts));
+        let difference = runtime.block_on(play(ops, against, fault, counts));
         beat.send(()).expect("somebody waits");
         difference
     };
-    (0..CASES).find_map(|number| {
+    let cases = if matches!(against, Against::Sqlite) { CASES } else { CASES_OVER_NET };
+    (0..cases).find_map(|number| {
         let ops = case(number);
         let found = run(&ops, counts)?;
         let (ops, found) = shrink(ops, found, |ops| run(ops, &mut Counts::new()));
@@ -109,11 +121,11 @@ fn find(fault: Option<Fault>, counts: &mut Counts, beat: &Sender<()>) -> Option<
 }
 
 /// As [`find`], but fails when one play of a case takes too long.
-fn find_in_time(fault: Option<Fault>) -> (Counts, Option<(u64, Vec<Op>, Difference)>) {
+fn find_in_time(against: Against, fault: Option<Fault>) -> (Counts, Option<(u64, Vec<Op>, Difference)>) {
     let (beat, beats) = mpsc::channel();
     let work = std::thread::spawn(move || {
         let mut counts = Counts::new();
-        let found = find(fault, &mut counts, &beat);
+        let found = find(against, fault, &mut counts, &beat);
         (counts, found)
     });
     loop {
@@ -139,9 +151,8 @@ fn report(number: u64, ops: &[Op], found: &Difference) -> String {
     )
 }
 
-#[test]
-fn the_stores_agree_on_everything() {
-    let (counts, found) = find_in_time(None);
+fn the_stores_agree_on_everything(against: Against) {
+    let (counts, found) = find_in_time(against, None);
     if let Some((number, ops, found)) = found {
         panic!("{}", report(number, &ops, &found));
     }
@@ -158,12 +169,35 @@ fn the_stores_agree_on_everything() {
     }
 }
 
-#[test]
 fn planted_bugs_are_found_and_made_short() {
     for fault in Fault::ALL {
-        let (_, found) = find_in_time(Some(fault));
+        let (_, found) = find_in_time(Against::Sqlite, Some(fault));
         let (number, ops, found) = found.unwrap_or_else(|| panic!("nothing differs with {fault:?}"));
         println!("{fault:?}: {}\n", report(number, &ops, &found));
         assert!(ops.len() <= 30, "{fault:?} takes {} operations to show", ops.len());
     }
+}
+
+fn main() -> std::process::ExitCode {
+    let postgres = || {
+        #[cfg(all(feature = "store-postgres", feature = "testing"))]
+        the_stores_agree_on_everything(Against::Postgres);
+        Ok(())
+    };
+    let server =
+        cfg!(all(feature = "store-postgres", feature = "testing")) && std::env::var_os(POSTGRES).is_some();
+    let sqlite = || {
+        the_stores_agree_on_everything(Against::Sqlite);
+        Ok(())
+    };
+    let planted = || {
+        planted_bugs_are_found_and_made_short();
+        Ok(())
+    };
+    let tests = vec![
+        Trial::test("memory_and_sqlite_agree_on_everything", sqlite),
+        Trial::test("memory_and_postgres_agree_on_everything", postgres).with_ignored_flag(!server),
+        Trial::test("planted_bugs_are_found_and_made_short", planted),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }

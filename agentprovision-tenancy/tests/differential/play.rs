@@ -52,21 +52,48 @@ impl Side {
         Self { stores: fault.map_or(stores.clone(), |fault| fault.plant(stores)), backend, clock }
     }
 
-    async fn sqlite(folder: &tempfile::TempDir) -> Self {
+    async fn at(url: &str) -> Self {
         let (clock, env) = Self::env();
-        let url = format!("sqlite://{}", folder.path().join("case.db").display());
-        let backend = store::connect(&url, env).await.expect("a new file");
+        let backend = store::connect(url, env).await.expect("a new store");
         Self { stores: backend.stores(), backend, clock }
     }
 }
 
+/// The store that is compared with the one in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Against {
+    Sqlite,
+    #[cfg(all(feature = "store-postgres", feature = "testing"))]
+    Postgres,
+}
+
 /// Plays a case on new stores. `None` when they agree on everything.
-pub(crate) async fn play(ops: &[Op], fault: Option<Fault>, counts: &mut Counts) -> Option<Difference> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let (memory, sqlite) = (Side::memory(fault), Side::sqlite(&folder).await);
+pub(crate) async fn play(
+    ops: &[Op],
+    against: Against,
+    fault: Option<Fault>,
+    counts: &mut Counts,
+) -> Option<Difference> {
+    let memory = Side::memory(fault);
+    match against {
+        Against::Sqlite => {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let url = format!("sqlite://{}", folder.path().join("case.db").display());
+            both(ops, memory, Side::at(&url).await, counts).await
+        }
+        #[cfg(all(feature = "store-postgres", feature = "testing"))]
+        Against::Postgres => {
+            let server = std::env::var(crate::POSTGRES).expect("a server");
+            let database = store::postgres::TestDatabase::create(&server).await.expect("a database");
+            both(ops, memory, Side::at(database.url()).await, counts).await
+        }
+    }
+}
+
+async fn both(ops: &[Op], memory: Side, other: Side, counts: &mut Counts) -> Option<Difference> {
     let mut script = Script::new(memory.backend.stores());
-    let difference = compare(ops, &memory, &sqlite, &mut script, counts).await;
-    for side in [&memory, &sqlite] {
+    let difference = compare(ops, &memory, &other, &mut script, counts).await;
+    for side in [&memory, &other] {
         side.backend.close().await.expect("a store that closes");
     }
     difference
@@ -75,18 +102,18 @@ pub(crate) async fn play(ops: &[Op], fault: Option<Fault>, counts: &mut Counts) 
 async fn compare(
     ops: &[Op],
     memory: &Side,
-    sqlite: &Side,
+    other: &Side,
     script: &mut Script,
     counts: &mut Counts,
 ) -> Option<Difference> {
     let mut trace = Vec::new();
     for (at, op) in ops.iter().enumerate() {
         let plan = script.plan(*op).await;
-        for side in [memory, sqlite] {
+        for side in [memory, other] {
             side.clock.advance(plan.advance);
         }
         let expected = (plan.call)(memory.stores.clone()).await;
-        let seen = (plan.call)(sqlite.stores.clone()).await;
+        let seen = (plan.call)(other.stores.clone()).await;
         let transaction = matches!(op.method, Method::TxCommit | Method::TxRollback);
         for name in [op.method.name(), "runs.begin"].into_iter().take(1 + usize::from(transaction)) {
             let [calls, successes] = counts.entry(name).or_default();
@@ -96,14 +123,14 @@ async fn compare(
         trace.push(clip(format!("{at:>4} {}{} -> {}", op.method.name(), plan.arguments, expected.said)));
         let mut pairs = vec![("the answer".to_owned(), expected.said.clone(), seen.said.clone())];
         if !op.bare && may_write(op.method) {
-            pairs.push(roots(memory, sqlite, script).await);
+            pairs.push(roots(memory, other, script).await);
         }
         if at + 1 == ops.len() {
-            pairs.extend(everything(memory, sqlite, script).await);
+            pairs.extend(everything(memory, other, script).await);
         }
         if let Some((what, expected, seen)) = pairs.into_iter().find(|(_, expected, seen)| expected != seen) {
             let (expected, seen) = apart(&expected, &seen);
-            let what = format!("{what} differs:\n  memory {expected}\n  sqlite {seen}");
+            let what = format!("{what} differs:\n  memory {expected}\n  other  {seen}");
             return Some(Difference { at, trace, what });
         }
         script.fences.extend(expected.leases.iter().map(|lease| lease.fence));
@@ -122,9 +149,9 @@ fn may_write(method: Method) -> bool {
 }
 
 /// The audit roots of all tenants and of the platform.
-async fn roots(memory: &Side, sqlite: &Side, script: &Script) -> (String, String, String) {
+async fn roots(memory: &Side, other: &Side, script: &Script) -> (String, String, String) {
     let mut said = [String::new(), String::new()];
-    for (said, side) in said.iter_mut().zip([memory, sqlite]) {
+    for (said, side) in said.iter_mut().zip([memory, other]) {
         for ctx in script.contexts() {
             said.push_str(&Answer::of(side.stores.audit.checkpoint(ctx).await).said);
         }
@@ -135,17 +162,17 @@ async fn roots(memory: &Side, sqlite: &Side, script: &Script) -> (String, String
 }
 
 /// All that can be read of both stores.
-async fn everything(memory: &Side, sqlite: &Side, script: &Script) -> Vec<(String, String, String)> {
+async fn everything(memory: &Side, other: &Side, script: &Script) -> Vec<(String, String, String)> {
     let mut pairs = Vec::new();
     for ctx in script.contexts() {
-        let (expected, seen) = (tenant(&memory.stores, ctx).await, tenant(&sqlite.stores, ctx).await);
+        let (expected, seen) = (tenant(&memory.stores, ctx).await, tenant(&other.stores, ctx).await);
         for ((what, expected), (_, seen)) in expected.into_iter().zip(seen) {
             pairs.push((format!("{what} of {} at the end", ctx.tenant()), expected, seen));
         }
     }
     for what in ["tenants", "the platform log", "unpublished events"] {
         let mut said = Vec::new();
-        for stores in [&memory.stores, &sqlite.stores] {
+        for stores in [&memory.stores, &other.stores] {
             let answer = match what {
                 "tenants" => Answer::of(stores.tenants.list(&script.op, PageRequest::limit(100)).await),
                 "the platform log" => Answer::of(stores.audit.platform_entries(&script.op, 0, 10_000).await),
