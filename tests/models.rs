@@ -16,7 +16,7 @@ use agentprovision::usage::{Meter, UsageEvent};
 use agentprovision::{Env, PlatformBuilder, Timestamp};
 use serde_json::json;
 
-use crate::support::{Home, home, in_time, sqlite};
+use crate::support::{Home, home, in_time, store};
 
 fn ask(model: &str) -> ChatRequest {
     ChatRequest::new(model, vec![Message::user("Where is order 1234?")])
@@ -59,7 +59,7 @@ async fn sums(platform: &Platform, home: &Home) -> (Vec<(Meter, u64)>, NanoUsd) 
 #[tokio::test]
 async fn an_answer_carries_what_was_spent_on_it_and_it_is_counted_when_the_answer_is_there() {
     let folder = tempfile::tempdir().unwrap();
-    for store in ["memory://".to_owned(), sqlite(folder.path())] {
+    for store in ["memory://".to_owned(), store::new(&folder.path().join("platform.db"))] {
         let replies = [Reply::Fail(unavailable()), Reply::text("It is on its way.")];
         let model = Arc::new(ScriptedModel::new("m", replies));
         let (platform, home) = started(
@@ -149,7 +149,8 @@ async fn a_stream_read_to_its_end_says_what_was_spent_and_an_empty_one_before_th
 async fn pitfall_14_who_goes_away_pays_for_what_was_written_and_closing_waits_until_it_is_counted() {
     let folder = tempfile::tempdir().unwrap();
     let scripted = Arc::new(ScriptedModel::from_fn("m", |_| Reply::Stall("some of the answer".into())));
-    let builder = || Platform::builder().store(sqlite(folder.path())).pepper("a pepper for these tests only");
+    let url = store::new(&folder.path().join("platform.db"));
+    let builder = || Platform::builder().store(&*url).pepper("a pepper for these tests only");
     let (platform, home) = started(builder().model("m", scripted.clone())).await;
     let log = CallLog::default();
     let mut request = ask("m");

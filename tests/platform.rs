@@ -11,7 +11,7 @@ use agentprovision::tenancy::rbac::RoleSpec;
 use agentprovision::testing::{Reply, ScriptedModel};
 use serde_json::json;
 
-use crate::support::{home, in_time, sqlite};
+use crate::support::{home, in_time, store};
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 struct Order {
@@ -75,13 +75,14 @@ async fn the_main_job_in_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_main_job_on_sqlite_and_what_a_second_process_sees() {
+async fn the_main_job_on_a_database_and_what_a_second_process_sees() {
     let folder = tempfile::tempdir().unwrap();
-    let platform = builder().store(sqlite(folder.path())).build().await.unwrap();
+    let url = store::new(&folder.path().join("platform.db"));
+    let platform = builder().store(&*url).build().await.unwrap();
     let agent = main_job(&platform).await;
     platform.close().await.unwrap();
 
-    let again = builder().store(sqlite(folder.path())).build().await.unwrap();
+    let again = builder().store(&*url).build().await.unwrap();
     let operator = again.operator("ops@host.example", "look").unwrap();
     let tenants = again.tenants().list(&operator, PageRequest::default()).await.unwrap();
     assert_eq!(tenants.items.len(), 1);
@@ -169,8 +170,12 @@ async fn nobody_takes_a_turn_in_anothers_session() {
 async fn of_64_runs_against_a_budget_for_10_exactly_10_are_admitted_50_times_over() {
     let folder = tempfile::tempdir().unwrap();
     let model = ScriptedModel::from_fn("m", |_| Reply::Stall("thinking".into()));
-    let platform =
-        Platform::builder().store(sqlite(folder.path())).model("m", Arc::new(model)).build().await.unwrap();
+    let platform = Platform::builder()
+        .store(store::new(&folder.path().join("platform.db")))
+        .model("m", Arc::new(model))
+        .build()
+        .await
+        .unwrap();
     let acme = home(&platform, "acme").await;
     let (_, ctx) = acme.user(&platform, "ada", Role::AGENT_MANAGER).await;
     for round in 0..50 {

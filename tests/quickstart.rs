@@ -11,7 +11,7 @@ use agentprovision::prelude::*;
 use agentprovision::run::{JournalEntry, StepKind, decode_entry};
 use serde_json::{Value, json};
 
-use crate::support::sqlite;
+use crate::support::store;
 
 /// Runs the example's binary, which `cargo test` builds beside this one.
 fn quickstart(arguments: &[&str]) -> std::process::Output {
@@ -42,7 +42,7 @@ fn issue(folder: &Path, number: u64, title: &str, body: Value) -> std::path::Pat
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn its_report_agrees_with_what_another_process_finds_in_the_store() {
     let folder = tempfile::tempdir().unwrap();
-    let store = sqlite(folder.path());
+    let store = store::new(&folder.path().join("platform.db"));
     let files = [
         issue(folder.path(), 7, "Crash when the cart is empty", json!("It panics.")),
         issue(folder.path(), 8, "Ünïcödé \u{202e}title\u{202c} \"quoted\" \\ #9", Value::Null),

@@ -17,9 +17,9 @@ use agentprovision::testing::{Reply, ScriptedModel};
 use agentprovision::{Env, PlatformBuilder};
 use serde_json::json;
 
-use crate::support::{Home, home, in_time, sqlite};
+use crate::support::{Home, home, in_time};
 
-pub(super) const STORES: [&str; 2] = ["memory", "sqlite"];
+pub(super) const STORES: [&str; 2] = ["memory", "database"];
 
 /// What every piece of content of the first tenant has in it, and nothing else.
 pub(super) const ZEBRA: &str = "zebrafish";
@@ -136,7 +136,11 @@ impl World {
 
 /// The store of a name.
 pub(super) async fn open(store: &str, folder: &tempfile::TempDir) -> Arc<dyn Backend> {
-    let url = if store == "memory" { "memory://".to_owned() } else { sqlite(folder.path()) };
+    let url = if store == "memory" {
+        "memory://".to_owned()
+    } else {
+        crate::support::store::new(&folder.path().join("platform.db"))
+    };
     store::connect(&url, Env::default()).await.unwrap()
 }
 

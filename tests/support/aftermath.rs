@@ -13,11 +13,12 @@ use agentprovision::usage::{BudgetKey, Dimension, Meter};
 use agentprovision::{Env, Platform, Timestamp};
 
 use super::victim::{self, Fault, Scenario, TOOLS};
-use super::{home, in_time};
+use super::{home, in_time, store};
 
 /// A folder with a store in which everything is ready to run.
 pub(crate) struct Site {
     pub(crate) folder: tempfile::TempDir,
+    url: String,
     tenant: TenantId,
     admin: UserId,
     user: UserId,
@@ -30,7 +31,8 @@ impl Site {
     /// Provisions a tenant, a user, the agent that is crashed, a session, and the agent that counts afterwards.
     pub(crate) async fn provision() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = connect(folder.path().join("site.db")).await;
+        let url = store::new(&folder.path().join("site.db"));
+        let store = connect(&url).await;
         let platform =
             victim::platform(store, folder.path().join("none"), Fault::Never).build().await.unwrap();
         let acme = home(&platform, "acme").await;
@@ -52,13 +54,21 @@ impl Site {
         platform.agents().deploy(&ctx, clerk).await.unwrap();
         let session = platform.sessions().open(&ctx, agent).await.unwrap().id();
         platform.close().await.unwrap();
-        Self { folder, tenant: acme.tenant.id, admin: acme.root.id, user: user.id, agent, clerk, session }
+        Self {
+            folder,
+            url,
+            tenant: acme.tenant.id,
+            admin: acme.root.id,
+            user: user.id,
+            agent,
+            clerk,
+            session,
+        }
     }
 
     /// A case on a copy of the store.
     pub(crate) fn case(&self, name: &str, labels: &[&str], in_session: bool) -> Case<'_> {
-        let store = self.folder.path().join(format!("{name}.db"));
-        std::fs::copy(self.folder.path().join("site.db"), &store).unwrap();
+        let store = store::copy(&self.url, &self.folder.path().join(format!("{name}.db")));
         Case {
             site: self,
             store,
@@ -70,10 +80,8 @@ impl Site {
     }
 }
 
-async fn connect(path: PathBuf) -> Arc<dyn Backend> {
-    agentprovision::tenancy::store::connect(&format!("sqlite://{}", path.display()), Env::default())
-        .await
-        .unwrap()
+async fn connect(url: &str) -> Arc<dyn Backend> {
+    agentprovision::tenancy::store::connect(url, Env::default()).await.unwrap()
 }
 
 /// What processes told before they ended.
@@ -91,7 +99,7 @@ struct Told {
 /// One store that is crashed.
 pub(crate) struct Case<'s> {
     site: &'s Site,
-    store: PathBuf,
+    store: String,
     effects: PathBuf,
     pub(crate) labels: Vec<String>,
     in_session: bool,
@@ -193,7 +201,7 @@ impl Case<'_> {
 
     /// Opens the store that is left and checks it. Gives the number of steps in doubt.
     pub(crate) async fn check(&self, order: Order) -> usize {
-        let store = connect(self.store.clone()).await;
+        let store = connect(&self.store).await;
         let platform =
             victim::platform(store.clone(), self.effects.clone(), Fault::Never).build().await.unwrap();
         let admin = platform.context(self.site.tenant, self.site.admin).await.unwrap();

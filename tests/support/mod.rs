@@ -2,11 +2,11 @@
 
 #[cfg(unix)]
 pub(crate) mod aftermath;
+pub(crate) mod store;
 #[cfg(unix)]
 pub(crate) mod victim;
 
 use std::future::Future;
-use std::path::Path;
 use std::time::Duration;
 
 use agentprovision::identity::User;
@@ -16,11 +16,6 @@ use agentprovision::tenant::Tenant;
 /// A test that hangs fails.
 pub(crate) async fn in_time<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(30), future).await.expect("nothing happened for 30 s")
-}
-
-/// The URL of a store in a file of a folder.
-pub(crate) fn sqlite(folder: &Path) -> String {
-    format!("sqlite://{}", folder.join("platform.db").display())
 }
 
 /// A tenant with its first admin.

@@ -6,7 +6,7 @@ use agentprovision::prelude::*;
 use agentprovision::wire::{self, Caller, testing};
 use serde_json::{Value, json};
 
-use crate::support::{in_time, sqlite};
+use crate::support::{in_time, store};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/scenario.json");
 
@@ -156,5 +156,5 @@ async fn the_scenario_is_the_golden_one_in_both_forms_and_on_both_stores() {
     for round in 0..5 {
         assert_eq!(in_json("memory://").await, golden, "in JSON, round {round}");
     }
-    assert_eq!(typed(&sqlite(folder.path())).await, golden, "on SQLite");
+    assert_eq!(typed(&store::new(&folder.path().join("platform.db"))).await, golden, "on a database");
 }

@@ -72,12 +72,19 @@ fn suites(workspace: &Workspace) -> Vec<Suite> {
     // All of the failures are more useful than the first.
     let mut tests = cargo(&["test", "--no-fail-fast"]);
     tests.args(all);
+    // What is about a platform as a whole and about stores, with a database on the server in the place of each file.
+    let mut shared = cargo(&["test", "--no-fail-fast"]);
+    shared.args(all).args(["--test", "suite", "--test", "store", "--"]);
+    shared
+        .args(["isolation", "crash", "platform", "models", "wire", "tx"])
+        .env("AGENTPROVISION_TEST_STORE", "postgres");
     vec![
         suite("format", Plan::Run(vec![cargo(&["fmt", "--all", "--check"])])),
         suite("dependency policy", dependency_policy(workspace)),
         suite("lints", Plan::Run(vec![lints])),
         suite("documentation", Plan::Run(vec![documentation])),
-        suite("tests", Plan::Run(vec![tests])),
+        Suite { needs_postgres: true, ..suite("tests", Plan::Run(vec![tests])) },
+        Suite { needs_postgres: true, ..suite("tests on postgres", Plan::Run(vec![shared])) },
         suite("quickstart", quickstart(workspace)),
         suite("transcripts", transcripts(workspace)),
         suite("python", python::plan(workspace)),

@@ -8,7 +8,7 @@ use agentprovision_core::tool::{SqlValue, TxHandle};
 use agentprovision_core::usage::{BudgetKey, Dimension};
 use agentprovision_core::{Context, ErrorKind};
 
-use crate::world::{World, batch, watchdog};
+use crate::world::{World, batch, on_server, watchdog};
 
 const INSERT: &str = "INSERT INTO notes (tenant_id, text) VALUES ($1, $2)";
 const SELECT: &str = "SELECT text FROM notes WHERE tenant_id = $1 ORDER BY text";
@@ -17,9 +17,11 @@ async fn started(world: &World) -> (Context, Lease) {
     let ctx = world.tenant().await;
     let lease = world.run(&ctx, &world.agent(&ctx).await).await;
     let tx = world.stores.runs.begin(&lease.fence).await.unwrap();
-    let table =
-        "CREATE TABLE IF NOT EXISTS notes (tenant_id BLOB NOT NULL, text TEXT, UNIQUE (tenant_id, text))";
-    tx.handle().execute(table, &[]).await.unwrap();
+    if !on_server() {
+        let table =
+            "CREATE TABLE IF NOT EXISTS notes (tenant_id BLOB NOT NULL, text TEXT, UNIQUE (tenant_id, text))";
+        tx.handle().execute(table, &[]).await.unwrap();
+    }
     tx.commit(batch(&lease, 1, "table"), Effects::none()).await.unwrap();
     (ctx, lease)
 }

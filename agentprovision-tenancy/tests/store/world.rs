@@ -53,6 +53,32 @@ pub(crate) struct World {
     pub(crate) issuer: ContextIssuer,
     pub(crate) op: OperatorContext,
     pub(crate) folder: Arc<Folder>,
+    _database: Option<Database>,
+}
+
+#[cfg(all(feature = "store-postgres", feature = "testing"))]
+type Database = agentprovision_tenancy::store::postgres::TestDatabase;
+#[cfg(not(all(feature = "store-postgres", feature = "testing")))]
+type Database = ();
+
+/// Whether worlds are databases on a server: where `AGENTPROVISION_TEST_STORE` says `postgres`.
+pub(crate) fn on_server() -> bool {
+    cfg!(all(feature = "store-postgres", feature = "testing"))
+        && std::env::var("AGENTPROVISION_TEST_STORE").is_ok_and(|store| store == "postgres")
+}
+
+/// The store of a world, and what goes with it.
+async fn shared(folder: &Folder) -> (String, Option<Database>) {
+    #[cfg(all(feature = "store-postgres", feature = "testing"))]
+    if on_server() {
+        let server = std::env::var("AGENTPROVISION_TEST_POSTGRES_URL").expect("a PostgreSQL server");
+        let database = Database::create(&server).await.unwrap();
+        let table = "CREATE TABLE public.notes (tenant_id uuid NOT NULL, text text, UNIQUE (tenant_id, text)); \
+            GRANT SELECT, INSERT, UPDATE, DELETE ON public.notes TO agentprovision_app";
+        database.admin(table).await.unwrap();
+        return (database.url().to_owned(), Some(database));
+    }
+    (folder.url("test.db"), None)
 }
 
 /// A clock at some time, moved by hand, with real randomness.
@@ -70,10 +96,11 @@ impl World {
     /// A world over the file of a folder, which may have been used before.
     pub(crate) async fn open(folder: Arc<Folder>) -> Self {
         let (clock, env) = manual_env();
-        let backend = connect(&folder.url("test.db"), env.clone()).await.unwrap();
+        let (url, database) = shared(&folder).await;
+        let backend = connect(&url, env.clone()).await.unwrap();
         let issuer = ContextIssuer::new(env.clone());
         let op = issuer.operator("root", "test").unwrap();
-        Self { stores: backend.stores(), backend, clock, env, issuer, op, folder }
+        Self { stores: backend.stores(), backend, clock, env, issuer, op, folder, _database: database }
     }
 
     pub(crate) async fn tenant(&self) -> Context {

@@ -201,10 +201,12 @@ async fn complain(tx: &mut SystemTx<'_>, rules: &[Rule]) -> Result<()> {
 
 /// Two tenants that are nobody's: what one writes the other does not see, and without a tenant nobody sees anything.
 async fn canary(tx: &mut SystemTx<'_>) -> Result<()> {
-    let (ours, theirs): (Uuid, Uuid) = (
-        tx.env.id::<agentprovision_core::id::TenantId>().uuid(),
-        tx.env.id::<agentprovision_core::id::TenantId>().uuid(),
-    );
+    // The database draws them: the platform's own random numbers are its host's to repeat.
+    let drawn = system_sql!("SELECT gen_random_uuid(), gen_random_uuid()");
+    let Some(mut row) = tx.rows(drawn, vec![]).await?.pop() else {
+        return Err(unsafe_to_start("it does not answer".into()));
+    };
+    let (ours, theirs): (Uuid, Uuid) = (row.next()?, row.next()?);
     let seen = |rows: Vec<Row>| rows.len();
     let all = system_sql!("SELECT seq FROM event_heads");
     let before = seen(tx.rows(all, vec![]).await?);

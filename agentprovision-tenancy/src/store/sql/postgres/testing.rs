@@ -40,6 +40,19 @@ impl TestDatabase {
         Ok(Self { name, server: server.to_owned(), url })
     }
 
+    /// A copy, with all that is in it. Nobody may be connected to the original.
+    ///
+    /// # Errors
+    /// `unavailable` when somebody is.
+    pub async fn copy(&self) -> Result<Self> {
+        let name = format!("ap_{}", hex::encode(Env::default().random::<12>()));
+        let mut conn = connect(&self.server).await?;
+        run(&mut conn, format!("CREATE DATABASE {name} TEMPLATE {}", self.name)).await?;
+        let _ = conn.close().await;
+        let url = replaced(&self.server, &name, Some(("agentprovision_app", PASSWORD)))?;
+        Ok(Self { name, server: self.server.clone(), url })
+    }
+
     /// The URL the platform connects to.
     pub fn url(&self) -> &str {
         &self.url
