@@ -59,7 +59,7 @@ async fn a_claim_takes_the_oldest_that_may_be_taken() {
     assert_eq!(world.claim().await, []);
     world.set_state(TenantState::Active, OperatorEffects::default()).await.unwrap();
     let until = world.env.now().after(LEASE);
-    let two = world.stores.runs.claim(world.env.id(), until, 2, 1).await.unwrap();
+    let two = world.stores.runs.claim(ClaimRequest::new(world.env.id(), until, 2, 1)).await.unwrap();
     assert_eq!(two.iter().map(|lease| lease.run.id).collect::<Vec<_>>(), [waiting[2].run, waiting[1].run]);
     assert_eq!(world.claim().await.iter().map(|fence| fence.run).collect::<Vec<_>>(), [waiting[0].run]);
     assert_eq!(world.claim().await, []);

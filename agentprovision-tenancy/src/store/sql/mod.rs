@@ -40,6 +40,7 @@ use agentprovision_core::run::{Fence, JournalBatch};
 use agentprovision_core::{Env, Error, ErrorKind, Result};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -64,6 +65,8 @@ struct SqlStore {
     readers: Readers,
     env: Env,
     closed: AtomicBool,
+    /// Rung when a run became ready through this process.
+    ready: Notify,
 }
 
 /// The error after the backend was closed.
@@ -97,7 +100,13 @@ impl SqlBackend {
             (None, readable(path).await?)
         };
         let readers = Readers::new(sqlite::options(path, access));
-        Ok(Self(Arc::new(SqlStore { writer, readers, env, closed: AtomicBool::new(false) })))
+        Ok(Self(Arc::new(SqlStore {
+            writer,
+            readers,
+            env,
+            closed: AtomicBool::new(false),
+            ready: Notify::new(),
+        })))
     }
 }
 
