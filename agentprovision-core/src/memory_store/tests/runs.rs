@@ -81,7 +81,9 @@ async fn whatever_makes_a_run_ready_is_heard() {
     let mut expired = world.new_run();
     expired.lease_until = world.env.now();
     assert!(heard(&world, async { drop(world.create(expired).await.unwrap()) }).await);
-    let commit = async |fence, batch| drop(world.commit(&fence, batch).await.unwrap());
+    let commit = async |fence, batch| {
+        world.commit(&fence, batch).await.unwrap();
+    };
     assert!(!heard(&world, commit(fence, JournalBatch::default())).await, "it is held");
     assert!(heard(&world, async { world.cancel(run.id).await.unwrap() }).await);
     assert!(heard(&world, commit(fence, release(Release::Ready))).await);
