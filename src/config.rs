@@ -99,6 +99,8 @@ pub struct EngineConfig {
     pub lease_ms: Option<u64>,
     /// Runs that are driven at the same time.
     pub max_runs: Option<usize>,
+    /// Runs of one tenant that are driven at the same time; as many as of all where absent.
+    pub max_runs_per_tenant: Option<usize>,
     /// Milliseconds between looks for runs that nobody holds.
     pub poll_ms: Option<u64>,
     /// Milliseconds a model may be silent.
@@ -200,11 +202,13 @@ impl EngineConfig {
         set("lease_ms", &mut options.lease, self.lease_ms)?;
         set("poll_ms", &mut options.poll, self.poll_ms)?;
         set("model_idle_ms", &mut options.model_idle, self.model_idle_ms)?;
-        match self.max_runs {
-            Some(0) => return Err(Error::invalid("`engine.max_runs` is 0")),
-            Some(runs) => options.max_runs = runs,
-            None => {}
+        for (name, runs) in [("max_runs", self.max_runs), ("max_runs_per_tenant", self.max_runs_per_tenant)] {
+            if runs == Some(0) {
+                return Err(Error::invalid(format!("`engine.{name}` is 0")));
+            }
         }
+        options.max_runs = self.max_runs.unwrap_or(options.max_runs);
+        options.max_runs_per_tenant = self.max_runs_per_tenant;
         Ok(options)
     }
 }
@@ -273,6 +277,11 @@ mod tests {
             assert_eq!(built.unwrap_err().kind(), agentprovision_core::ErrorKind::Unsupported);
         }
         let zero = PlatformConfig::from_json(r#"{"engine": {"max_runs": 0}}"#).unwrap();
-        assert!(zero.into_builder().unwrap_err().message().contains("max_runs"));
+        assert!(zero.into_builder().unwrap_err().message().contains("`engine.max_runs`"));
+        let zero = PlatformConfig::from_json(r#"{"engine": {"max_runs_per_tenant": 0}}"#).unwrap();
+        assert!(zero.into_builder().unwrap_err().message().contains("max_runs_per_tenant"));
+        let some = PlatformConfig::from_json(r#"{"engine": {"max_runs_per_tenant": 3}}"#).unwrap();
+        let options = some.engine.options().unwrap();
+        assert_eq!((options.max_runs, options.max_runs_per_tenant), (256, Some(3)));
     }
 }

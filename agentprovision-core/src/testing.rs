@@ -18,14 +18,14 @@ use crate::clock::Timestamp;
 use crate::context::Context;
 use crate::effect::Effects;
 use crate::error::{Error, Result};
-use crate::id::{SignalId, WorkerId};
+use crate::id::SignalId;
 use crate::model::{
     Capabilities, ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest,
     EmbedResponse, EmbeddingModel, FinishReason, Message, ModelInfo, ModelPrice, ModelResolver, PriceSheet,
     Ranked, RerankModel, RerankRequest, RerankResponse, Usage,
 };
 use crate::money::PicoUsd;
-use crate::run::{Created, Fence, JournalBatch, Lease, NewRun, RunStore, RunTx, Signal};
+use crate::run::{ClaimRequest, Created, Fence, JournalBatch, Lease, NewRun, RunStore, RunTx, Signal};
 use crate::tool::TxHandle;
 
 /// One answer of a [`ScriptedModel`].
@@ -380,14 +380,12 @@ impl RunStore for FaultRuns {
         self.plan.around(self.inner.create(ctx, run, effects)).await
     }
 
-    async fn claim(
-        &self,
-        worker: WorkerId,
-        until: Timestamp,
-        limit: usize,
-        version: u32,
-    ) -> Result<Vec<Lease>> {
-        self.inner.claim(worker, until, limit, version).await
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Lease>> {
+        self.inner.claim(request).await
+    }
+
+    async fn woken(&self) {
+        self.inner.woken().await;
     }
 
     async fn renew(&self, fence: &Fence, until: Timestamp) -> Result<Vec<(SignalId, Signal)>> {

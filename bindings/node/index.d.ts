@@ -150,6 +150,8 @@ export interface EngineConfig {
   leaseMs?: number
   /** Runs that are driven at the same time. */
   maxRuns?: number
+  /** Runs of one tenant that are driven at the same time; as many as of all where absent. */
+  maxRunsPerTenant?: number
   /** Milliseconds between looks for runs that nobody holds. */
   pollMs?: number
   /** Milliseconds a model may be silent. */

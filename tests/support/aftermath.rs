@@ -8,7 +8,7 @@ use agentprovision::audit::AuditRecord;
 use agentprovision::backend::Backend;
 use agentprovision::id::{AgentId, RunId, SessionId, TenantId, UserId};
 use agentprovision::prelude::*;
-use agentprovision::run::{DoneOutcome, JournalEntry, RunTotals, StepKind, decode_entry};
+use agentprovision::run::{ClaimRequest, DoneOutcome, JournalEntry, RunTotals, StepKind, decode_entry};
 use agentprovision::usage::{BudgetKey, Dimension, Meter};
 use agentprovision::{Env, Platform, Timestamp};
 
@@ -243,7 +243,12 @@ impl Case<'_> {
         let session = store.stores().sessions.get(&admin, self.site.session).await.unwrap();
         assert_eq!(session.active_run, None, "the turn of the session is not free");
         let far = Timestamp::from_micros(i64::MAX);
-        let left = store.stores().runs.claim(platform.env().id(), far, 10, u32::MAX).await.unwrap();
+        let left = store
+            .stores()
+            .runs
+            .claim(ClaimRequest::new(platform.env().id(), far, 10, u32::MAX))
+            .await
+            .unwrap();
         assert!(left.is_empty(), "a run that is over can still be taken up: {left:?}");
         platform.close().await.unwrap();
         uncertain

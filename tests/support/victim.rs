@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentprovision::backend::{Backend, Stores};
-use agentprovision::id::{AgentId, RunId, SessionId, SignalId, TenantId, UserId, WorkerId};
+use agentprovision::id::{AgentId, RunId, SessionId, SignalId, TenantId, UserId};
 use agentprovision::model::{ChatRequest, Content, Message};
 use agentprovision::prelude::*;
 use agentprovision::run::{
-    Created, EngineOptions, Fence, JournalBatch, Lease, NewRun, RunStore, RunTx, Signal,
+    ClaimRequest, Created, EngineOptions, Fence, JournalBatch, Lease, NewRun, RunStore, RunTx, Signal,
 };
 use agentprovision::testing::{FaultBackend, FaultPoint, Reply, ScriptedModel};
 use agentprovision::tool::{TxHandle, tool};
@@ -281,18 +281,16 @@ impl RunStore for TellingRuns {
         Ok(created)
     }
 
-    async fn claim(
-        &self,
-        worker: WorkerId,
-        until: Timestamp,
-        limit: usize,
-        version: u32,
-    ) -> Result<Vec<Lease>> {
-        let leases = self.0.claim(worker, until, limit, version).await?;
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Lease>> {
+        let leases = self.0.claim(request).await?;
         for lease in &leases {
             say(format_args!("took {} {} -", lease.fence.run, lease.fence.epoch));
         }
         Ok(leases)
+    }
+
+    async fn woken(&self) {
+        self.0.woken().await;
     }
 
     async fn renew(&self, fence: &Fence, until: Timestamp) -> Result<Vec<(SignalId, Signal)>> {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use agentprovision::backend::{Backend, Stores};
-use agentprovision::id::{SignalId, WorkerId};
+use agentprovision::id::SignalId;
 use agentprovision::prelude::*;
 use agentprovision::run::{
-    Created, Fence, JournalBatch, Lease, NewRun, OnDisconnect, Run, RunEventKind, RunStatus, RunStore, RunTx,
-    Signal,
+    ClaimRequest, Created, Fence, JournalBatch, Lease, NewRun, OnDisconnect, Run, RunEventKind, RunStatus,
+    RunStore, RunTx, Signal,
 };
 use agentprovision::testing::{Reply, ScriptedModel};
 use agentprovision::{Effects, Timestamp};
@@ -153,14 +153,12 @@ impl RunStore for SlowRuns {
         created
     }
 
-    async fn claim(
-        &self,
-        worker: WorkerId,
-        until: Timestamp,
-        limit: usize,
-        version: u32,
-    ) -> Result<Vec<Lease>> {
-        self.inner.claim(worker, until, limit, version).await
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Lease>> {
+        self.inner.claim(request).await
+    }
+
+    async fn woken(&self) {
+        self.inner.woken().await;
     }
 
     async fn renew(&self, fence: &Fence, until: Timestamp) -> Result<Vec<(SignalId, Signal)>> {

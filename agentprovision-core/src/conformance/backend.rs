@@ -6,7 +6,7 @@ use crate::agent::AgentQuery;
 use crate::effect::{Effects, OperatorEffects};
 use crate::error::ErrorKind::Closed;
 use crate::page::PageRequest;
-use crate::run::{JournalBatch, RunQuery, Signal};
+use crate::run::{ClaimRequest, JournalBatch, RunQuery, Signal};
 use crate::tenant::TenantState;
 use crate::usage::{BudgetKey, Dimension, Period, Reservation};
 
@@ -80,7 +80,7 @@ async fn after_the_end_everything_is_closed(w: World) -> Outcome {
         agents.list(&ctx, AgentQuery::default());
         agents.delete(&ctx, agent.id, 1, Effects::none());
         runs.create(&ctx, w.new_run(&ctx, &agent), Effects::none());
-        runs.claim(w.env.id(), w.after(60), 1, 1);
+        runs.claim(ClaimRequest::new(w.env.id(), w.after(60), 1, 1));
         runs.renew(&lease.fence, w.after(60));
         runs.commit(&lease.fence, JournalBatch::default(), Effects::none());
         runs.begin(&lease.fence);

@@ -40,6 +40,7 @@ mod run_index;
 mod run_tx;
 mod runs;
 mod runs_claim;
+mod runs_turns;
 mod sessions;
 mod snapshot;
 mod tenants;
@@ -149,6 +150,7 @@ pub fn trials() -> Vec<Trial> {
         agents::TRIALS,
         runs::TRIALS,
         runs_claim::TRIALS,
+        runs_turns::TRIALS,
         run_tx::TRIALS,
         run_index::TRIALS,
         sessions::TRIALS,

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::effect::Effects;
 use crate::error::ErrorKind::Fenced;
 use crate::id::{RunId, SignalId};
-use crate::run::{Fence, JournalBatch, Lease, Release, RunPatch, RunStatus, Signal};
+use crate::run::{ClaimRequest, Fence, JournalBatch, Lease, Release, RunPatch, RunStatus, Signal};
 use crate::tenant::TenantState;
 
 super::suite! { "RunStore":
@@ -65,8 +65,7 @@ async fn fenced(w: &World, ctx: &Context, what: &str, fence: &Fence) -> Outcome 
 async fn ready_runs_are_claimed_oldest_first(w: World) -> Outcome {
     let (ctx, agent, one) = started(&w).await?;
     let (two, three) = (w.run(&ctx, &agent).await?, w.run(&ctx, &agent).await?);
-    // Runs of another tenant stand in the same line.
-    let (_, _, four) = started(&w).await?;
+    let four = w.run(&ctx, &agent).await?;
     for lease in [&three, &one, &four, &two] {
         w.tick();
         w.release(lease, Release::Ready).await?;
@@ -99,7 +98,7 @@ async fn a_claim_gives_a_new_epoch(w: World) -> Outcome {
     for epoch in 2..6 {
         w.release(&lease, Release::Ready).await?;
         let until = w.after(epoch);
-        let claimed = w.stores.runs.claim(w.env.id(), until, 1, u32::MAX).await?;
+        let claimed = w.stores.runs.claim(ClaimRequest::new(w.env.id(), until, 1, u32::MAX)).await?;
         lease = some("a run", claimed.first().cloned())?;
         equal("the epoch", &lease.fence.epoch, &epoch)?;
         equal("the fence", &(lease.fence.tenant, lease.fence.run), &(ctx.tenant(), lease.run.id))?;
@@ -171,7 +170,7 @@ async fn newer_state_is_left_to_others(w: World) -> Outcome {
         w.release(lease, Release::Ready).await?;
         w.tick();
     }
-    let claim = |version| w.stores.runs.claim(w.env.id(), w.after(60), 10, version);
+    let claim = |version| w.stores.runs.claim(ClaimRequest::new(w.env.id(), w.after(60), 10, version));
     equal("version 0", &ids(&claim(0).await?), &vec![])?;
     equal("version 6", &ids(&claim(6).await?), &vec![old.run.id])?;
     equal("version 7", &ids(&claim(7).await?), &vec![new.run.id])
@@ -200,7 +199,7 @@ async fn claims_at_once_share_no_run(w: World) -> Outcome {
         w.release(lease, Release::Ready).await?;
     }
     let until = w.after(60);
-    let claims = (0..16).map(|_| w.stores.runs.claim(w.env.id(), until, 3, u32::MAX));
+    let claims = (0..16).map(|_| w.stores.runs.claim(ClaimRequest::new(w.env.id(), until, 3, u32::MAX)));
     let mut claimed = Vec::new();
     for result in join_all(claims).await {
         let leases = result?;

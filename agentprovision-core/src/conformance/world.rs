@@ -20,7 +20,9 @@ use crate::event::PlatformEvent;
 use crate::id::TenantId;
 use crate::identity::User;
 use crate::page::{Cursor, Page, PageRequest};
-use crate::run::{Created, JournalBatch, Lease, NewRun, Release, RunPatch, RunStatus, SessionRecord};
+use crate::run::{
+    ClaimRequest, Created, JournalBatch, Lease, NewRun, Release, RunPatch, RunStatus, SessionRecord,
+};
 use crate::tenant::{Tenant, TenantState};
 use crate::usage::{BudgetKey, Dimension, Meter, UsageEvent};
 
@@ -164,7 +166,12 @@ impl World {
 
     /// Claims at most `limit` runs for a minute.
     pub(super) async fn claim(&self, limit: usize) -> Checked<Vec<Lease>> {
-        Ok(self.stores.runs.claim(self.env.id(), self.after(60), limit, u32::MAX).await?)
+        Ok(self.stores.runs.claim(self.claims(limit)).await?)
+    }
+
+    /// A request for at most `limit` runs for a minute.
+    pub(super) fn claims(&self, limit: usize) -> ClaimRequest {
+        ClaimRequest::new(self.env.id(), self.after(60), limit, u32::MAX)
     }
 
     /// The budget that [`World::effects`] sets.

@@ -20,6 +20,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use tokio::sync::Notify;
 
 use crate::audit::AuditRecord;
 use crate::backend::{Backend, Stores};
@@ -40,12 +41,14 @@ use crate::usage::UsageEvent;
 pub struct MemoryDb {
     env: Env,
     state: Arc<Mutex<State>>,
+    /// Rung whenever a run became ready.
+    ready: Arc<Notify>,
 }
 
 impl MemoryDb {
     /// An empty database. Its time is the clock of `env`.
     pub fn new(env: Env) -> Self {
-        Self { env, state: Arc::default() }
+        Self { env, state: Arc::default(), ready: Arc::default() }
     }
 
     /// The state, locked; `closed` after [`Backend::close`].

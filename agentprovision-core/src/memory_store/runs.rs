@@ -11,11 +11,11 @@ use crate::clock::Timestamp;
 use crate::context::Context;
 use crate::effect::Effects;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{RunId, SignalId, TenantId, WorkerId};
+use crate::id::{RunId, SignalId, TenantId};
 use crate::page::{Cursor, Page};
 use crate::run::{
-    ChainHash, Created, Fence, JournalBatch, JournalRow, Lease, NewRun, Payload, PayloadHash, Release,
-    RunIndex, RunQuery, RunRecord, RunStore, RunTx, Signal, link, payload_hash,
+    ChainHash, ClaimRequest, Created, Fence, JournalBatch, JournalRow, Lease, NewRun, Payload, PayloadHash,
+    Release, RunIndex, RunQuery, RunRecord, RunStore, RunTx, Signal, link, payload_hash,
 };
 use crate::tenant::TenantState;
 use crate::tool::{SqlTx, SqlValue, TxHandle};
@@ -133,10 +133,11 @@ impl TenantData {
 
 impl MemoryDb {
     fn commit_batch(&self, fence: &Fence, batch: JournalBatch, effects: Effects) -> Result<u64> {
+        let released = batch.patch.release.is_some();
         let mut state = self.open()?;
         let now = self.env.now();
         let mut record = state.of(fence.tenant).writable(fence)?.record.clone();
-        state.change_in(fence.tenant, effects, |_| {
+        let seq = state.change_in(fence.tenant, effects, |_| {
             let JournalBatch { entries, payloads, consumed, patch } = batch;
             let rows = journal(&mut record, entries);
             record.updated_at = now;
@@ -167,7 +168,11 @@ impl MemoryDb {
                 }
                 seq
             })
-        })
+        })?;
+        if released {
+            self.ready.notify_waiters();
+        }
+        Ok(seq)
     }
 }
 
@@ -181,7 +186,8 @@ impl RunStore for MemoryDb {
         if let Some(existing) = state.of(tenant).started_before(&record)? {
             return Ok(Created::Existing(existing));
         }
-        state.change_in(tenant, effects, |data| {
+        let held = lease_until > now;
+        let created = state.change_in(tenant, effects, |data| {
             data.check_new_run(&record)?;
             record.tenant = tenant;
             record.seq = 0;
@@ -206,34 +212,44 @@ impl RunStore for MemoryDb {
                     run: record,
                 })
             })
-        })
+        })?;
+        if !held {
+            self.ready.notify_waiters();
+        }
+        Ok(created)
     }
 
-    async fn claim(
-        &self,
-        _: WorkerId,
-        until: Timestamp,
-        limit: usize,
-        state_version: u32,
-    ) -> Result<Vec<Lease>> {
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Lease>> {
+        let ClaimRequest { worker: _, until, limit, state_version, after, per_tenant, full } = request;
         let mut state = self.open()?;
         let now = self.env.now();
-        let mut ready = Vec::new();
+        let mut turns = Vec::new();
         for (tenant, data) in &state.data {
-            if state.tenants.get(tenant).is_none_or(|tenant| tenant.state != TenantState::Active) {
+            let active = state.tenants.get(tenant).is_some_and(|tenant| tenant.state == TenantState::Active);
+            if !active || full.contains(tenant) {
                 continue;
             }
+            let mut ready = Vec::new();
             for (run, lease) in &data.leases {
                 let free = lease.until.is_none_or(|until| until <= now);
                 let known = data.run(*run)?.record.state_version <= state_version;
                 if lease.ready_at <= now && free && known {
-                    ready.push((lease.ready_at, *run, *tenant));
+                    ready.push((lease.ready_at, *run));
                 }
             }
+            ready.sort_unstable();
+            // Up to the one that was served last, tenants come at the end of each round.
+            let served = after.is_some_and(|after| *tenant <= after);
+            let runs = ready.into_iter().take(per_tenant).enumerate();
+            turns.extend(runs.map(|(round, (_, run))| (round, served, *tenant, run)));
         }
-        ready.sort_unstable();
-        let oldest = ready.into_iter().take(limit);
-        Ok(oldest.filter_map(|(_, run, tenant)| state.of_mut(tenant).take_up(tenant, run, until)).collect())
+        turns.sort_unstable();
+        let turns = turns.into_iter().take(limit);
+        Ok(turns.filter_map(|(.., tenant, run)| state.of_mut(tenant).take_up(tenant, run, until)).collect())
+    }
+
+    async fn woken(&self) {
+        self.ready.notified().await;
     }
 
     async fn renew(&self, fence: &Fence, until: Timestamp) -> Result<Vec<(SignalId, Signal)>> {
@@ -374,6 +390,8 @@ impl RunIndex for MemoryDb {
                     lease.ready_at = lease.ready_at.min(now);
                 }
             })
-        })
+        })?;
+        self.ready.notify_waiters();
+        Ok(())
     }
 }

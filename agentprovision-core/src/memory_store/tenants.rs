@@ -56,6 +56,7 @@ impl TenantStore for MemoryDb {
         expected: Revision,
         effects: OperatorEffects,
     ) -> Result<()> {
+        let active = tenant.state == TenantState::Active;
         self.open()?.change(tenant.id, effects.tenant, &effects.platform, |state| {
             let old = state.tenant(tenant.id)?;
             if old.revision != expected {
@@ -77,7 +78,12 @@ impl TenantStore for MemoryDb {
                 }
                 state.tenants.insert(tenant.id, tenant);
             })
-        })
+        })?;
+        if active {
+            // Its runs may have waited for that.
+            self.ready.notify_waiters();
+        }
+        Ok(())
     }
 
     async fn own(&self, ctx: &Context) -> Result<Tenant> {

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{Notify, Semaphore};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Fuse};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -15,7 +17,9 @@ use super::driver::Driver;
 use super::feed::Feeds;
 use super::journal::{DoneOutcome, JournalEntry, STATE_VERSION, StepKind};
 use super::machine::OpenStep;
-use super::store::{JournalBatch, Lease, Release, RunPatch};
+use super::room::{Room, Ticket, Wanted};
+use super::signal::Signal;
+use super::store::{ClaimRequest, JournalBatch, Lease, Release, RunPatch, RunStore};
 use crate::access::{Access, Principals};
 use crate::agent::{AgentSpec, VersionHash};
 use crate::audit::AuditRecord;
@@ -24,7 +28,7 @@ use crate::backend::Stores;
 use crate::clock::Env;
 use crate::context::Context;
 use crate::effect::Effects;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::id::{AgentId, RunId, TenantId, WorkerId};
 use crate::model::ModelResolver;
 use crate::tool::ToolSet;
@@ -38,6 +42,9 @@ pub struct EngineOptions {
     pub lease: Duration,
     /// Runs that are driven at the same time; default 256.
     pub max_runs: usize,
+    /// Runs of one tenant that are driven at the same time; by default as many as of all. More of them wait, here or in
+    /// the store, and hold up no other tenant.
+    pub max_runs_per_tenant: Option<usize>,
     /// How often runs that nobody holds are looked for; default 1 s.
     pub poll: Duration,
     /// The longest a model may be silent; default 120 s.
@@ -53,6 +60,7 @@ impl Default for EngineOptions {
         Self {
             lease: Duration::from_secs(30),
             max_runs: 256,
+            max_runs_per_tenant: None,
             poll: Duration::from_secs(1),
             model_idle: Duration::from_secs(120),
             cancel_grace: Duration::from_secs(2),
@@ -219,16 +227,16 @@ impl Shared {
 pub struct LocalEngine {
     shared: Arc<Shared>,
     drivers: TaskTracker,
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
 }
 
 impl LocalEngine {
-    /// Starts an engine. It looks for runs that nobody holds, at once and then at every poll, so runs that a crash left
-    /// go on.
+    /// Starts an engine. It looks for runs that nobody holds: at once, when the store says so, and at every poll, so runs
+    /// that a crash left go on. Tenants are served in turn, wherever their runs were started.
     pub fn start(parts: EngineParts) -> Self {
         let EngineParts { stores, tools, models, principals, access, permissions, options } = parts;
         let env = access.env().clone();
-        let room = Arc::new(Semaphore::new(options.max_runs.clamp(1, Semaphore::MAX_PERMITS)));
+        let room = Room::new(options.max_runs, options.max_runs_per_tenant.unwrap_or(usize::MAX));
         let shared = Arc::new(Shared {
             stores,
             tools,
@@ -259,23 +267,30 @@ impl LocalEngine {
     async fn look_for_runs(&self) {
         let shared = &self.shared;
         let mut last = shared.env.now();
+        let mut after = None;
         loop {
-            let room = self.room.available_permits().min(64);
+            let mut woken = listen(&*shared.stores.runs);
             let now = shared.env.now();
             // After a pause of the whole process its own runs look abandoned; their drivers get to renew them first.
             let late = shared.options.poll.saturating_add(shared.options.lease / 2);
             let paused = now.since(std::mem::replace(&mut last, now)) > late;
-            let room = if paused { 0 } else { room };
-            if room > 0 {
-                let until = shared.env.now().after(shared.options.lease);
-                match shared.stores.runs.claim(shared.worker, until, room, STATE_VERSION).await {
+            let Wanted { limit, per_tenant, full } = self.room.wanted();
+            let (limit, left_out) = (limit.min(64), limit == 0 || !full.is_empty());
+            if limit > 0 && !paused {
+                let until = now.after(shared.options.lease);
+                let request = ClaimRequest::new(shared.worker, until, limit, STATE_VERSION)
+                    .after(after)
+                    .per_tenant(per_tenant)
+                    .full(full);
+                match shared.stores.runs.claim(request).await {
                     Ok(leases) => {
-                        let full = leases.len() == room;
+                        let some = !leases.is_empty();
                         for lease in leases {
                             tracing::debug!(run = %lease.fence.run, epoch = lease.fence.epoch, "a run was taken up");
+                            after = Some(lease.fence.tenant);
                             self.submit(lease);
                         }
-                        if full && !shared.closing.is_cancelled() {
+                        if some && !shared.closing.is_cancelled() {
                             tokio::task::yield_now().await;
                             continue;
                         }
@@ -287,38 +302,80 @@ impl LocalEngine {
                 biased;
                 () = shared.closing.cancelled() => return,
                 () = shared.look.notified() => {}
+                () = &mut woken => {}
+                // There may be runs in the store that there was no room for.
+                () = self.room.left(), if left_out => {}
                 () = shared.env.sleep(shared.options.poll) => {}
             }
         }
     }
-}
 
-#[async_trait]
-impl Engine for LocalEngine {
-    fn submit(&self, lease: Lease) {
-        let shared = self.shared.clone();
-        let room = self.room.clone();
-        self.drivers.spawn(async move {
-            let fence = lease.fence;
-            let wake = shared.listen(fence.run);
-            let late = lease.run.deadline.since(shared.env.now());
-            // Runs that were started here wait for room in line; the claims above take no more than there is.
-            let _room = tokio::select! {
+    /// Waits for room. `None` when the run is not to be driven here.
+    async fn turn(&self, lease: &Lease, mut ticket: Ticket) -> Option<Turn> {
+        let (shared, fence) = (&self.shared, &lease.fence);
+        let wake = shared.listen(fence.run);
+        let late = lease.run.deadline.since(shared.env.now());
+        let mut late = std::pin::pin!(shared.env.sleep(late));
+        let turn = loop {
+            tokio::select! {
                 biased;
                 () = shared.closing.cancelled() => {
                     // What is not begun is left to whoever looks for it next.
                     let patch = RunPatch { release: Some(Release::Ready), ..RunPatch::default() };
                     let batch = JournalBatch { patch, ..JournalBatch::default() };
-                    if let Err(error) = shared.stores.runs.commit(&fence, batch, Effects::none()).await {
+                    if let Err(error) = shared.stores.runs.commit(fence, batch, Effects::none()).await {
                         tracing::warn!(run = %fence.run, error = ?error, "a run could not be given back");
                     }
-                    return;
+                    break None;
                 }
-                room = room.acquire() => Some(room),
+                () = ticket.wait() => break Some(Turn { _room: Some(ticket) }),
                 // A run that is to end needs no room.
-                () = wake.notified() => None,
-                () = shared.env.sleep(late) => None,
-            };
+                () = wake.notified() => match self.to_end(lease).await {
+                    Ok(true) => break Some(Turn { _room: None }),
+                    Ok(false) => {}
+                    Err(error) if error.is(ErrorKind::Fenced) => break None,
+                    // It is read again when it is the run's turn.
+                    Err(error) => tracing::warn!(run = %fence.run, error = ?error, "signals could not be read"),
+                },
+                () = &mut late => break Some(Turn { _room: None }),
+            }
+        };
+        shared.deaf(fence.run, &wake);
+        turn
+    }
+
+    /// Whether somebody said that the run is to end.
+    async fn to_end(&self, lease: &Lease) -> Result<bool> {
+        let until = self.shared.env.now().after(self.shared.options.lease);
+        let signals = self.shared.stores.runs.renew(&lease.fence, until).await?;
+        Ok(signals.iter().any(|(_, signal)| matches!(signal, Signal::Cancel { .. })))
+    }
+}
+
+/// The right to be driven now, with the room that takes.
+struct Turn {
+    _room: Option<Ticket>,
+}
+
+/// Waits until the store says that a run may be ready. It listens from now on, so that nothing is missed between a look
+/// and the wait behind it.
+fn listen(runs: &dyn RunStore) -> Fuse<BoxFuture<'_, ()>> {
+    let mut woken = runs.woken().fuse();
+    if (&mut woken).now_or_never().is_some() {
+        // That was said before the look that comes now.
+        woken = runs.woken().fuse();
+        let _ = (&mut woken).now_or_never();
+    }
+    woken
+}
+
+#[async_trait]
+impl Engine for LocalEngine {
+    fn submit(&self, lease: Lease) {
+        // In line from now on: the next look has to know of it.
+        let (engine, ticket) = (self.clone(), self.room.enter(lease.fence.tenant));
+        self.drivers.spawn(async move {
+            let Some(_turn) = engine.turn(&lease, ticket).await else { return };
             let span = tracing::info_span!(
                 "agent_execution",
                 run.id = %lease.fence.run,
@@ -327,7 +384,7 @@ impl Engine for LocalEngine {
                 tenant.id = %lease.fence.tenant,
                 epoch = lease.fence.epoch,
             );
-            Driver::drive(shared, lease).instrument(span).await;
+            Driver::drive(engine.shared, lease).instrument(span).await;
         });
     }
 

@@ -14,6 +14,7 @@ mod history;
 mod journal;
 mod load;
 mod machine;
+mod room;
 mod service;
 mod sessions;
 mod signal;
@@ -34,6 +35,6 @@ pub use service::{Answer, MAX_INPUT, OnDisconnect, RunInput, Runs};
 pub use sessions::{Session, Sessions};
 pub use signal::Signal;
 pub use store::{
-    Created, Fence, JournalBatch, Lease, NewRun, Payload, Release, RunIndex, RunPatch, RunQuery, RunRecord,
-    RunStatus, RunStore, RunTx, SessionRecord, SessionStore,
+    ClaimRequest, Created, Fence, JournalBatch, Lease, NewRun, Payload, Release, RunIndex, RunPatch,
+    RunQuery, RunRecord, RunStatus, RunStore, RunTx, SessionRecord, SessionStore,
 };

@@ -171,6 +171,54 @@ pub struct Lease {
     pub run: RunRecord,
 }
 
+/// Which runs a worker takes up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClaimRequest {
+    /// Who holds them.
+    pub worker: WorkerId,
+    /// Until when.
+    pub until: Timestamp,
+    /// At most so many, of all tenants together.
+    pub limit: usize,
+    /// Runs of a machine that is newer than this are left to others.
+    pub state_version: u32,
+    /// The tenant that was served last: those behind it, by id, come first. From the first tenant on where absent.
+    pub after: Option<TenantId>,
+    /// At most so many of one tenant.
+    pub per_tenant: usize,
+    /// Tenants whose runs are left to others.
+    pub full: Vec<TenantId>,
+}
+
+impl ClaimRequest {
+    /// At most `limit` runs of whichever tenants.
+    pub fn new(worker: WorkerId, until: Timestamp, limit: usize, state_version: u32) -> Self {
+        Self { worker, until, limit, state_version, after: None, per_tenant: usize::MAX, full: Vec::new() }
+    }
+
+    /// The same request, beginning behind this tenant.
+    #[must_use]
+    pub fn after(mut self, tenant: Option<TenantId>) -> Self {
+        self.after = tenant;
+        self
+    }
+
+    /// The same request for at most so many runs of one tenant.
+    #[must_use]
+    pub fn per_tenant(mut self, most: usize) -> Self {
+        self.per_tenant = most;
+        self
+    }
+
+    /// The same request without the runs of these tenants.
+    #[must_use]
+    pub fn full(mut self, tenants: Vec<TenantId>) -> Self {
+        self.full = tenants;
+        self
+    }
+}
+
 /// How a worker gives a run up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
@@ -222,15 +270,16 @@ pub trait RunStore: fmt::Debug + Send + Sync + 'static {
     /// `idempotency_mismatch` for the same key with another hash; `not_found` for an unknown agent or session;
     /// `conflict` when the session has a turn under way; `already_exists` for a taken id; and what the effects refuse.
     async fn create(&self, ctx: &Context, run: NewRun, effects: Effects) -> Result<Created>;
-    /// Takes up at most `limit` runs of active tenants that are ready and held by nobody, oldest first: each gets a new
-    /// epoch. Runs whose `state_version` is above `state_version` are left to others.
-    async fn claim(
-        &self,
-        worker: WorkerId,
-        until: Timestamp,
-        limit: usize,
-        state_version: u32,
-    ) -> Result<Vec<Lease>>;
+    /// Takes up runs of active tenants that are ready and held by nobody; each gets a new epoch.
+    ///
+    /// Tenants are served in turn, by id, beginning behind `after` and going on from the first one: nobody gets a second
+    /// run before everybody who has one ready got a first. Of a tenant, the run that is ready for longest comes first,
+    /// then the one with the smaller id. The leases are in the order of the turns.
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Lease>>;
+    /// Waits until a run may have become ready, through whoever: this process or another one. It listens from its first
+    /// poll on, and may be dropped at any time. It may return for nothing, and a store that cannot tell never returns:
+    /// who waits here looks from time to time anyway.
+    async fn woken(&self);
     /// Holds a run until `until`, and returns the signals that wait, oldest first.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentprovision_core::ErrorKind;
 use agentprovision_core::agent::{AgentSpec, Budget};
 use agentprovision_core::model::ChatModel;
-use agentprovision_core::run::{Engine, RunInput, RunQuery, RunStatus};
+use agentprovision_core::run::{ClaimRequest, Engine, RunInput, RunQuery, RunStatus};
 use agentprovision_core::testing::{Reply, ScriptedModel};
 use agentprovision_core::usage::{BudgetKey, Dimension};
 
@@ -149,7 +149,10 @@ async fn a_run_whose_worker_is_lost_is_found_however_seldom_somebody_looks() {
     // Somebody takes the run and is not heard of again.
     world.clock.advance(std::time::Duration::from_secs(31));
     let until = world.env.now().after(std::time::Duration::from_secs(30));
-    assert_eq!(world.stores.runs.claim(world.env.id(), until, 1, u32::MAX).await.unwrap().len(), 1);
+    assert_eq!(
+        world.stores.runs.claim(ClaimRequest::new(world.env.id(), until, 1, u32::MAX)).await.unwrap().len(),
+        1
+    );
     let clock = world.clock.clone();
     let mover = tokio::spawn(async move {
         loop {

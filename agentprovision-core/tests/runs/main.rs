@@ -6,3 +6,4 @@ mod budgets;
 mod people;
 mod steps;
 mod support;
+mod workers;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use agentprovision_core::agent::{AgentSpec, AgentState, Budget};
 use agentprovision_core::model::{ChatModel, Message};
 use agentprovision_core::run::{
-    DoneOutcome, Engine, EventCursor, JournalEntry, JournalRow, Quote, RunEventKind, RunInput, RunMachine,
-    RunStatus, StepKind, decode_entry,
+    ClaimRequest, DoneOutcome, Engine, EventCursor, JournalEntry, JournalRow, Quote, RunEventKind, RunInput,
+    RunMachine, RunStatus, StepKind, decode_entry,
 };
 use agentprovision_core::testing::{Reply, ScriptedModel};
 use agentprovision_core::tool::{Effect, Tool, ToolCall, tool};
@@ -306,13 +306,15 @@ async fn a_lost_worker_is_replaced_and_finished_steps_are_read_not_repeated() {
     }
     // Another worker takes the run up behind the first one's back, as if the first had been paused for long.
     let until_then = world.env.now().after(Duration::from_secs(3600));
-    let claimed = world.stores.runs.claim(world.env.id(), until_then, 10, 1).await.unwrap();
+    let claimed =
+        world.stores.runs.claim(ClaimRequest::new(world.env.id(), until_then, 10, 1)).await.unwrap();
     assert!(claimed.is_empty(), "a held run is not claimed");
     let (second, _) = world.second_engine();
     // The lease runs out and the second worker is faster than the first one's renewal.
     world.clock.advance(Duration::from_secs(31));
     let until_then = world.env.now().after(Duration::from_secs(30));
-    let mut claimed = world.stores.runs.claim(world.env.id(), until_then, 10, 1).await.unwrap();
+    let mut claimed =
+        world.stores.runs.claim(ClaimRequest::new(world.env.id(), until_then, 10, 1)).await.unwrap();
     second.submit(claimed.pop().expect("a run whose lease ran out is claimed"));
     let outcome = in_time(run.wait()).await.unwrap();
     assert_eq!(CALLS.load(Ordering::SeqCst), 1);

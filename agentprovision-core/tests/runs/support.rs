@@ -53,7 +53,30 @@ fn identity(tenant: TenantId, user: UserId) -> Identity {
     }
 }
 
+fn new_tenant(env: &Env, name: &str) -> Tenant {
+    Tenant {
+        id: env.id(),
+        name: name.into(),
+        domain: Some(format!("{name}.example")),
+        state: TenantState::Active,
+        plan: None,
+        region: None,
+        settings: Default::default(),
+        created_at: env.now(),
+        updated_at: env.now(),
+        revision: 1,
+    }
+}
+
 pub(crate) async fn world(
+    models: impl IntoIterator<Item = Arc<dyn ChatModel>>,
+    tools: impl IntoIterator<Item = Arc<dyn Tool>>,
+) -> World {
+    world_with(EngineOptions::default(), models, tools).await
+}
+
+pub(crate) async fn world_with(
+    options: EngineOptions,
     models: impl IntoIterator<Item = Arc<dyn ChatModel>>,
     tools: impl IntoIterator<Item = Arc<dyn Tool>>,
 ) -> World {
@@ -62,18 +85,7 @@ pub(crate) async fn world(
     let stores = MemoryDb::new(env.clone()).stores();
     let issuer = ContextIssuer::new(env.clone());
     let op = issuer.operator("ops", "test").unwrap();
-    let tenant = Tenant {
-        id: env.id(),
-        name: "acme".into(),
-        domain: Some("acme.example".into()),
-        state: TenantState::Active,
-        plan: None,
-        region: None,
-        settings: Default::default(),
-        created_at: env.now(),
-        updated_at: env.now(),
-        revision: 1,
-    };
+    let tenant = new_tenant(&env, "acme");
     let tenant_id = tenant.id;
     stores.tenants.create(&op, tenant, OperatorEffects::default()).await.unwrap();
     let access = Access::new(issuer.clone(), Arc::new(ContextAuthorizer));
@@ -98,7 +110,7 @@ pub(crate) async fn world(
         principals: Arc::new(Everybody(issuer.clone())),
         access,
         permissions,
-        options: EngineOptions::default(),
+        options,
     };
     let engine = LocalEngine::start(parts.clone());
     let runs = Runs::new(&engine);
@@ -109,8 +121,20 @@ pub(crate) async fn world(
 
 impl World {
     pub(crate) async fn deploy(&self, spec: AgentSpec) -> AgentRecord {
-        let agent = self.agents.create(&self.ctx, spec).await.unwrap();
-        self.agents.deploy(&self.ctx, agent.id).await.unwrap()
+        self.deploy_as(&self.ctx, spec).await
+    }
+
+    pub(crate) async fn deploy_as(&self, ctx: &Context, spec: AgentSpec) -> AgentRecord {
+        let agent = self.agents.create(ctx, spec).await.unwrap();
+        self.agents.deploy(ctx, agent.id).await.unwrap()
+    }
+
+    /// A user of another tenant.
+    pub(crate) async fn tenant(&self, name: &str) -> Context {
+        let tenant = new_tenant(&self.env, name);
+        let identity = identity(tenant.id, self.env.id());
+        self.stores.tenants.create(&self.op, tenant, OperatorEffects::default()).await.unwrap();
+        self.issuer.context(&identity, &PermissionSet::ALL, RequestInfo::default())
     }
 
     pub(crate) async fn set_tenant(&self, state: TenantState) {

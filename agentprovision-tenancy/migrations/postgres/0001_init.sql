@@ -132,7 +132,7 @@ CREATE TABLE run_leases (
     worker_id uuid NOT NULL,
     PRIMARY KEY (tenant_id, run_id)
 );
-CREATE INDEX run_leases_ready ON run_leases (ready_at, run_id, tenant_id) WHERE ready_at IS NOT NULL;
+CREATE INDEX run_leases_turns ON run_leases (tenant_id, ready_at, run_id);
 
 CREATE TABLE journal (
     tenant_id uuid NOT NULL,
@@ -269,6 +269,16 @@ CREATE TRIGGER outbox_due AFTER INSERT ON outbox
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION note_due('outbox');
 CREATE TRIGGER events_due AFTER INSERT ON events
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION note_due('event');
+
+-- Other processes are told when a run becomes ready: given up by its worker, or sent a signal. It goes out with the commit.
+CREATE FUNCTION tell_ready() RETURNS trigger LANGUAGE plpgsql SET search_path = agentprovision, pg_temp AS $$
+BEGIN
+    PERFORM pg_notify('agentprovision_ready', '');
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER run_leases_ready AFTER UPDATE OF ready_at ON run_leases
+    FOR EACH ROW WHEN (new.ready_at IS DISTINCT FROM old.ready_at) EXECUTE FUNCTION tell_ready();
 
 -- Row security, for the owner too. One restrictive policy that nothing can loosen, and one that permits what it leaves.
 -- The setting is read once per statement, and an empty one is nobody. The closed list of system tables (tenants,

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use agentprovision_core::backend::Stores;
 use agentprovision_core::context::{Context, OperatorContext};
 use agentprovision_core::effect::{Effects, OperatorEffects};
-use agentprovision_core::id::{ReservationId, SignalId, TenantId, UserId, WorkerId};
+use agentprovision_core::id::{ReservationId, SignalId, TenantId, UserId};
 use agentprovision_core::identity::{User, UserStore};
 use agentprovision_core::page::{Page, PageRequest};
-use agentprovision_core::run::{Created, Fence, JournalBatch, Lease, NewRun, RunStore, RunTx, Signal};
+use agentprovision_core::run::{
+    ClaimRequest, Created, Fence, JournalBatch, Lease, NewRun, RunStore, RunTx, Signal,
+};
 use agentprovision_core::tenant::Revision;
 use agentprovision_core::usage::{BudgetKey, BudgetState, Demand, QuotaGate, Reservation};
 use agentprovision_core::{Result, Timestamp};
@@ -26,18 +28,27 @@ pub(crate) enum Fault {
     SignalsById,
     /// A batch without rows is not written, nor what belongs to it.
     EmptyBatchSkipped,
+    /// Claims always begin with the first tenant.
+    TurnsForgotten,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::PageWithoutTiebreak, Self::OverrunForgotten, Self::SignalsById, Self::EmptyBatchSkipped];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::PageWithoutTiebreak,
+        Self::OverrunForgotten,
+        Self::SignalsById,
+        Self::EmptyBatchSkipped,
+        Self::TurnsForgotten,
+    ];
 
     /// The same stores with the bug.
     pub(crate) fn plant(self, mut stores: Stores) -> Stores {
         match self {
             Self::PageWithoutTiebreak => stores.users = Arc::new(Users(stores.users)),
             Self::OverrunForgotten => stores.quota = Arc::new(Quota(stores.quota)),
-            Self::SignalsById | Self::EmptyBatchSkipped => stores.runs = Arc::new(Runs(stores.runs, self)),
+            Self::SignalsById | Self::EmptyBatchSkipped | Self::TurnsForgotten => {
+                stores.runs = Arc::new(Runs(stores.runs, self))
+            }
         }
         stores
     }
@@ -118,14 +129,15 @@ impl RunStore for Runs {
         self.0.create(ctx, run, effects).await
     }
 
-    async fn claim(
-        &self,
-        worker: WorkerId,
-        until: Timestamp,
-        limit: usize,
-        version: u32,
-    ) -> Result<Vec<Lease>> {
-        self.0.claim(worker, until, limit, version).await
+    async fn claim(&self, mut request: ClaimRequest) -> Result<Vec<Lease>> {
+        if self.1 == Fault::TurnsForgotten {
+            request.after = None;
+        }
+        self.0.claim(request).await
+    }
+
+    async fn woken(&self) {
+        self.0.woken().await;
     }
 
     async fn renew(&self, fence: &Fence, until: Timestamp) -> Result<Vec<(SignalId, Signal)>> {

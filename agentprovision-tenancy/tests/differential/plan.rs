@@ -8,7 +8,7 @@ use agentprovision_core::effect::Effects;
 use agentprovision_core::id::{
     AgentId, ApiKeyId, ReservationId, RunId, SessionId, SignalId, TenantId, UserId, WorkerId,
 };
-use agentprovision_core::run::{Fence, JournalBatch, RunQuery, RunStatus, STATE_VERSION};
+use agentprovision_core::run::{ClaimRequest, Fence, JournalBatch, RunQuery, RunStatus, STATE_VERSION};
 use agentprovision_core::tenant::TenantState;
 use agentprovision_core::usage::Reservation;
 use futures_util::future::BoxFuture;
@@ -260,7 +260,13 @@ impl Script {
             Method::RunsClaim => {
                 let (worker, limit): (WorkerId, usize) = (self.id(rng), rng.pick(&[0, 1, 2, 3, 10]));
                 let version = STATE_VERSION + rng.below(2) as u32;
-                plan!(runs.claim(; worker, until, limit, version))
+                let after = if rng.one_in(2) { Some(self.id(rng)) } else { None };
+                let full = if rng.one_in(4) { rng.some(3, |rng| self.id(rng)) } else { Vec::new() };
+                let request = ClaimRequest::new(worker, until, limit, version)
+                    .after(after)
+                    .per_tenant(rng.pick(&[0, 1, 1, 2, usize::MAX, usize::MAX]))
+                    .full(full);
+                plan!(runs.claim(; request))
             }
             Method::RunsRenew => plan!(runs.renew(&fence; until)),
             Method::TxRollback => {

@@ -10,7 +10,7 @@ use agentprovision_core::backend::Backend;
 use agentprovision_core::effect::Effects;
 use agentprovision_core::event::PlatformEvent;
 use agentprovision_core::page::PageRequest;
-use agentprovision_core::run::{JournalRow, RunQuery};
+use agentprovision_core::run::{ClaimRequest, JournalRow, RunQuery};
 use agentprovision_core::usage::{BudgetKey, Dimension, Meter, Period, UsageEvent};
 use agentprovision_core::{Env, ErrorKind, Result};
 use agentprovision_tenancy::store::connect;
@@ -188,7 +188,12 @@ async fn check(world: &World) {
     let key = BudgetKey::new("agent", Dimension::Cost);
     assert_eq!(world.stores.quota.state(&ctx, &key).await.unwrap().unwrap().cap, 7);
     world.clock.advance(Duration::from_secs(60));
-    let leases = world.stores.runs.claim(world.env.id(), world.env.now(), 10, u32::MAX).await.unwrap();
+    let leases = world
+        .stores
+        .runs
+        .claim(ClaimRequest::new(world.env.id(), world.env.now(), 10, u32::MAX))
+        .await
+        .unwrap();
     assert_eq!(leases[0].fence.epoch, 2);
     world.stores.runs.commit(&leases[0].fence, batch(&leases[0], 1, "more"), Effects::none()).await.unwrap();
 }
@@ -212,7 +217,7 @@ async fn write_the_fixture() {
     let file = world.folder.file("test.db");
     // Small pages make a small file.
     sqlite(&file, "PRAGMA journal_mode = DELETE; PRAGMA page_size = 512; VACUUM").await;
-    std::fs::copy(file, concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v1.db")).unwrap();
+    std::fs::copy(file, concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v2.db")).unwrap();
 }
 
 const READER: &str = "AGENTPROVISION_TEST_READER_FOLDER";

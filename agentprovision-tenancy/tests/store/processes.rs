@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use agentprovision_core::audit::{AuditRecord, merkle};
 use agentprovision_core::effect::Effects;
-use agentprovision_core::run::JournalRow;
+use agentprovision_core::run::{JournalBatch, JournalRow, Release, RunPatch, Signal};
 use agentprovision_core::usage::{BudgetKey, Dimension};
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 use crate::world::{World, batch, watchdog};
@@ -46,4 +47,29 @@ async fn journals_logs_and_budgets_stay_whole() {
     assert_eq!(one.stores.audit.checkpoint(&ctx).await.unwrap().root, merkle::root(&leaves));
     two.backend.close().await.unwrap();
     one.backend.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn workers_of_a_process_hear_of_runs_that_become_ready() {
+    let _watchdog = watchdog();
+    let world = World::new().await;
+    let ctx = world.tenant().await;
+    let agent = world.agent(&ctx).await;
+    let lease = world.run(&ctx, &agent).await;
+    // Another worker over the same backend.
+    let other = world.backend.stores().runs;
+    let mut woken = other.woken();
+    assert!((&mut woken).now_or_never().is_none());
+    let (id, signal) = (world.env.id(), Signal::Cancel { by: world.env.id() });
+    world.stores.index.signal(&ctx, lease.run.id, id, signal, Effects::none()).await.unwrap();
+    assert!(woken.now_or_never().is_some(), "somebody said something to it");
+    let mut woken = other.woken();
+    assert!((&mut woken).now_or_never().is_none());
+    world.stores.runs.commit(&lease.fence, JournalBatch::default(), Effects::none()).await.unwrap();
+    assert!((&mut woken).now_or_never().is_none(), "it is held");
+    let patch = RunPatch { release: Some(Release::Ready), ..RunPatch::default() };
+    let batch = JournalBatch { patch, ..JournalBatch::default() };
+    world.stores.runs.commit(&lease.fence, batch, Effects::none()).await.unwrap();
+    assert!(woken.now_or_never().is_some(), "it was given back");
+    world.backend.close().await.unwrap();
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde_json::{Map, json};
 
 use super::MemoryDb;
@@ -24,8 +25,8 @@ use crate::id::{RunId, SessionId, TenantId};
 use crate::identity::{Role, User};
 use crate::page::PageRequest;
 use crate::run::{
-    ChainHash, Created, Fence, JournalBatch, JournalRow, Lease, NewRun, Payload, Release, RunPatch,
-    RunRecord, RunStatus, RunTotals, SessionRecord, Signal, payload_hash,
+    ChainHash, ClaimRequest, Created, Fence, JournalBatch, JournalRow, Lease, NewRun, Payload, Release,
+    RunPatch, RunRecord, RunStatus, RunTotals, SessionRecord, Signal, payload_hash,
 };
 use crate::tenant::{Tenant, TenantState};
 use crate::usage::{BudgetKey, BudgetState, Dimension, Meter, Reservation, UsageEvent};
@@ -152,7 +153,7 @@ impl World {
 
     async fn claim(&self) -> Vec<Fence> {
         let until = self.env.now().after(LEASE);
-        let leases = self.stores.runs.claim(self.env.id(), until, 10, 1).await.unwrap();
+        let leases = self.stores.runs.claim(ClaimRequest::new(self.env.id(), until, 10, 1)).await.unwrap();
         leases.iter().map(|lease| lease.fence).collect()
     }
 

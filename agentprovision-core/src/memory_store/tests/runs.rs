@@ -59,10 +59,39 @@ async fn a_claim_takes_the_oldest_that_may_be_taken() {
     assert_eq!(world.claim().await, []);
     world.set_state(TenantState::Active, OperatorEffects::default()).await.unwrap();
     let until = world.env.now().after(LEASE);
-    let two = world.stores.runs.claim(world.env.id(), until, 2, 1).await.unwrap();
+    let two = world.stores.runs.claim(ClaimRequest::new(world.env.id(), until, 2, 1)).await.unwrap();
     assert_eq!(two.iter().map(|lease| lease.run.id).collect::<Vec<_>>(), [waiting[2].run, waiting[1].run]);
     assert_eq!(world.claim().await.iter().map(|fence| fence.run).collect::<Vec<_>>(), [waiting[0].run]);
     assert_eq!(world.claim().await, []);
+}
+
+/// Whether somebody who waits for runs hears of a change.
+async fn heard(world: &World, change: impl Future<Output = ()>) -> bool {
+    let mut woken = world.stores.runs.woken();
+    assert!((&mut woken).now_or_never().is_none(), "nothing happened yet");
+    change.await;
+    woken.now_or_never().is_some()
+}
+
+#[tokio::test]
+async fn whatever_makes_a_run_ready_is_heard() {
+    let world = World::new().await;
+    let Lease { fence, run, .. } = world.start().await;
+    assert!(!heard(&world, async { drop(world.start().await) }).await, "it is held");
+    let mut expired = world.new_run();
+    expired.lease_until = world.env.now();
+    assert!(heard(&world, async { drop(world.create(expired).await.unwrap()) }).await);
+    let commit = async |fence, batch| {
+        world.commit(&fence, batch).await.unwrap();
+    };
+    assert!(!heard(&world, commit(fence, JournalBatch::default())).await, "it is held");
+    assert!(heard(&world, async { world.cancel(run.id).await.unwrap() }).await);
+    assert!(heard(&world, commit(fence, release(Release::Ready))).await);
+    let fence = world.claim().await[0];
+    assert!(heard(&world, commit(fence, release(Release::UntilSignal))).await, "a signal waits");
+    let state = |state| world.set_state(state, OperatorEffects::default());
+    assert!(!heard(&world, async { state(TenantState::Suspended).await.unwrap() }).await);
+    assert!(heard(&world, async { state(TenantState::Active).await.unwrap() }).await);
 }
 
 #[tokio::test]

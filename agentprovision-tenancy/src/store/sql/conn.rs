@@ -95,6 +95,14 @@ impl Conn {
         each!(&self.raw, _raw => Dialect::Sqlite, _raw => Dialect::Postgres)
     }
 
+    /// How much more to look at where other writers may be at the same rows.
+    pub(super) fn others_at_once(&self) -> usize {
+        match self.dialect() {
+            Dialect::Sqlite => 1,
+            Dialect::Postgres => 4,
+        }
+    }
+
     /// Why the open transaction has to be given up, if it has to; asking clears it.
     pub(super) fn take_lost(&mut self) -> Option<Error> {
         self.take_fate().map(|lost| lost.error)

@@ -232,6 +232,8 @@ impl RunIndex for SqlStore {
         self.write(ctx.tenant(), move |mut tx| {
             Box::pin(async move { signal(&mut tx, run, id, body, all).await })
         })
-        .await
+        .await?;
+        self.ready.notify_waiters();
+        Ok(())
     }
 }

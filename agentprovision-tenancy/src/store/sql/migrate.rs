@@ -6,7 +6,10 @@ use super::conn::Conn;
 use super::value::values;
 
 /// The migrations, the first one making version 1. A released one never changes.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_init.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/sqlite/0001_init.sql"),
+    include_str!("../../../migrations/sqlite/0002_turns.sql"),
+];
 
 /// What `PRAGMA application_id` of our files says.
 const APPLICATION_ID: i64 = 0x4150_5652;

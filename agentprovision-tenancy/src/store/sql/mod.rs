@@ -50,6 +50,7 @@ use agentprovision_core::page::PageRequest;
 use agentprovision_core::{Env, Error, Result};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use conn::{SystemTx, TenantTx};
@@ -66,13 +67,15 @@ struct SqlStore {
     engine: Engine,
     env: Env,
     closed: AtomicBool,
+    /// Rung when a run became ready through this process.
+    ready: Notify,
 }
 
 /// How transactions are run.
 #[derive(Debug)]
 enum Engine {
     #[cfg(feature = "store-sqlite")]
-    Sqlite(lanes::Lanes),
+    Sqlite(Box<lanes::Lanes>),
     #[cfg(feature = "store-postgres")]
     Postgres(postgres::pool::Pool),
 }
@@ -96,7 +99,7 @@ impl SqlBackend {
     #[cfg(feature = "store-sqlite")]
     pub async fn open(path: &Path, env: Env) -> Result<Self> {
         let lanes = lanes::Lanes::open(path, &env).await?;
-        Ok(Self::over(Engine::Sqlite(lanes), env))
+        Ok(Self::over(Engine::Sqlite(Box::new(lanes)), env))
     }
 
     /// Connects to a prepared database, after checking that it keeps tenants apart.
@@ -109,11 +112,13 @@ impl SqlBackend {
         let mut lent = pool.lend().await?;
         postgres::check::check(&mut lent.conn, &env).await?;
         lent.give_back();
-        Ok(Self::over(Engine::Postgres(pool), env))
+        let store = Self::over(Engine::Postgres(pool.clone()), env);
+        postgres::listen::start(&pool, Arc::downgrade(&store.0));
+        Ok(store)
     }
 
     fn over(engine: Engine, env: Env) -> Self {
-        Self(Arc::new(SqlStore { engine, env, closed: AtomicBool::new(false) }))
+        Self(Arc::new(SqlStore { engine, env, closed: AtomicBool::new(false), ready: Notify::new() }))
     }
 }
 

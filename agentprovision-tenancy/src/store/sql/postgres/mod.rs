@@ -1,6 +1,7 @@
 //! The PostgreSQL dialect: sessions, values, rows, and errors told apart.
 
 pub(super) mod check;
+pub(super) mod listen;
 pub(super) mod pool;
 pub(in crate::store) mod prepare;
 pub(in crate::store) mod settings;
@@ -103,12 +104,7 @@ impl Session {
         }
         let rows = self.raw.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await.map_err(error)?;
         if due && mode == Mode::Write {
-            let xid =
-                rows.last().map(|row| row.try_get_raw(0).and_then(|raw| Ok(raw.as_str().map(str::to_owned))));
-            self.xid = match xid {
-                Some(Ok(Ok(xid))) => xid.parse().ok(),
-                _ => None,
-            };
+            self.xid = rows.last().and_then(|row| row.try_get_raw(0).ok()?.as_str().ok()?.parse().ok());
         }
         self.state = State::Open(mode);
         self.tenant = tenant.or(self.tenant);

@@ -24,6 +24,7 @@ struct Shared {
     permits: Arc<Semaphore>,
     /// Where connections live: their sockets belong to the runtime they were opened on.
     runtime: tokio::runtime::Handle,
+    closed: tokio::sync::watch::Sender<bool>,
 }
 
 struct Idle {
@@ -54,6 +55,7 @@ impl Pool {
             idle: Mutex::default(),
             permits,
             runtime: tokio::runtime::Handle::current(),
+            closed: tokio::sync::watch::Sender::new(false),
         }))
     }
 
@@ -127,6 +129,15 @@ impl Pool {
         }
     }
 
+    /// Ends when the pool is closed.
+    pub(in crate::store::sql) fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut closed = self.0.closed.subscribe();
+        async move {
+            // A pool that is gone is as good as closed.
+            let _ = closed.wait_for(|closed| *closed).await;
+        }
+    }
+
     /// Gives up the connections nobody uses; they are of no use after the server went away.
     pub(in crate::store::sql) fn forget(&self) {
         self.idle().clear();
@@ -134,6 +145,7 @@ impl Pool {
 
     /// Waits for those that are lent out and closes all; later borrowers are refused.
     pub(in crate::store::sql) async fn close(&self) {
+        self.0.closed.send_replace(true);
         let all = u32::try_from(self.0.settings.max_connections).unwrap_or(u32::MAX);
         if let Ok(permits) = self.0.permits.acquire_many(all).await {
             self.0.permits.close();

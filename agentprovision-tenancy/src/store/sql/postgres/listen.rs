@@ -1,0 +1,51 @@
+//! Hearing of runs that other processes made ready.
+
+use std::sync::Weak;
+
+use sqlx::postgres::{PgListener, PgPoolOptions};
+
+use super::pool::Pool;
+use super::settings;
+use crate::store::sql::SqlStore;
+
+/// Listens on a connection of its own until the store is gone or closed. Behind a pooler that gives each transaction
+/// another connection nothing can be heard; there, and while the connection is away, workers go by their polls.
+pub(in crate::store::sql) fn start(pool: &Pool, store: Weak<SqlStore>) {
+    let settings = pool.settings().clone();
+    if !settings.prepared {
+        return;
+    }
+    let ended = pool.ended();
+    pool.runtime().spawn(async move {
+        let listen = async {
+            loop {
+                let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(settings.options.clone());
+                let heard: Result<(), sqlx::Error> = async {
+                    let mut listener = PgListener::connect_with(&own).await?;
+                    listener.listen("agentprovision_ready").await?;
+                    loop {
+                        // What was said before the connection was there is not heard: look once.
+                        let Some(store) = store.upgrade() else { return Ok(()) };
+                        store.ready.notify_waiters();
+                        drop(store);
+                        // `None` when the connection broke and was made anew.
+                        listener.try_recv().await?;
+                    }
+                }
+                .await;
+                match heard {
+                    Ok(()) => return,
+                    Err(error) => tracing::debug!(?error, "nothing is heard of other processes"),
+                }
+                settings
+                    .env
+                    .sleep(settings::waits(settings.connect_timeout).last().unwrap_or_default())
+                    .await;
+            }
+        };
+        tokio::select! {
+            () = listen => {}
+            () = ended => {}
+        }
+    });
+}
