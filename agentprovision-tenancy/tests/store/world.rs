@@ -71,7 +71,7 @@ pub(crate) fn on_server() -> bool {
 async fn shared(folder: &Folder) -> (String, Option<Database>) {
     #[cfg(all(feature = "store-postgres", feature = "testing"))]
     if on_server() {
-        let server = std::env::var("AGENTPROVISION_TEST_POSTGRES_URL").expect("a PostgreSQL server");
+        let server = std::env::var("AGENTPROVISION_TEST_POSTGRES_URL").unwrap();
         let database = Database::create(&server).await.unwrap();
         let table = "CREATE TABLE public.notes (tenant_id uuid NOT NULL, text text, UNIQUE (tenant_id, text)); \
             GRANT SELECT, INSERT, UPDATE, DELETE ON public.notes TO agentprovision_app";

@@ -30,7 +30,8 @@ mod sessions;
 mod sqlite;
 mod statement;
 mod tenants;
-#[cfg(all(test, feature = "store-sqlite"))]
+#[cfg(test)]
+#[cfg(feature = "store-sqlite")]
 mod tests;
 mod usage;
 mod value;
