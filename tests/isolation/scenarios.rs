@@ -1,7 +1,7 @@
 //! What every operation must refuse, and that it does what it says where nothing is to be refused.
 
 use agentprovision::error::ErrorKind::{
-    Closed, ForeignContext, InvalidInput, NotFound, PermissionDenied, TenantSuspended,
+    Closed, ForeignContext, InvalidInput, NotFound, PermissionDenied, TenantSuspended, Unsupported,
 };
 use agentprovision::id::{AgentId, ApiKeyId, RunId, SessionId, TenantId, UserId};
 use agentprovision::prelude::*;
@@ -169,12 +169,17 @@ async fn the_named_permission_is_enough_and_the_named_action_is_recorded() {
                     call.ctx = world.quokka.home.admin.clone();
                     call.ids = world.quokka.ids;
                 }
-                in_time(does(call)).await.unwrap_or_else(failed);
+                let what = in_time(does(call)).await;
+                if store == "memory" && operation.name.starts_with("archives.") {
+                    expect(operation, &what, Unsupported, store);
+                    continue;
+                }
+                what.unwrap_or_else(failed);
                 let made = counts(operation.audit).await - before;
                 match operation.audit {
                     Some(action) => assert!(made > 0, "{} on {store} left no `{action}`", operation.name),
-                    // A key is made on the way, as its own caller says.
-                    None if operation.name == "platform.authenticate" => {}
+                    // A key is made on the way, as its own caller says, and an archive.
+                    None if ["platform.authenticate", "archives.verify"].contains(&operation.name) => {}
                     None => assert_eq!(made, 0, "{} on {store} is recorded and not named", operation.name),
                 }
             }

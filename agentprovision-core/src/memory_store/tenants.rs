@@ -56,7 +56,9 @@ impl TenantStore for MemoryDb {
         expected: Revision,
         effects: OperatorEffects,
     ) -> Result<()> {
-        self.open()?.change(tenant.id, effects.tenant, &effects.platform, |state| {
+        let (id, deleted) = (tenant.id, tenant.state == TenantState::Deleted);
+        let mut state = self.open()?;
+        state.change(id, effects.tenant, &effects.platform, |state| {
             let old = state.tenant(tenant.id)?;
             if old.revision != expected {
                 return Err(Error::conflict("the tenant was changed in the meantime"));
@@ -64,7 +66,6 @@ impl TenantStore for MemoryDb {
             if old.state == TenantState::Deleted {
                 return Err(Error::conflict("the tenant is deleted"));
             }
-            let deleted = tenant.state == TenantState::Deleted;
             if deleted {
                 tenant.domain = None;
                 tenant.settings = Map::new();
@@ -77,7 +78,12 @@ impl TenantStore for MemoryDb {
                 }
                 state.tenants.insert(tenant.id, tenant);
             })
-        })
+        })?;
+        if deleted {
+            // With the record of the deletion, which the change has put there.
+            state.logs.entry(id).or_default().erase();
+        }
+        Ok(())
     }
 
     async fn own(&self, ctx: &Context) -> Result<Tenant> {

@@ -4,6 +4,7 @@
 //! binds the tenant; their texts are constants.
 
 mod agents;
+mod archive;
 mod audit;
 mod conn;
 mod effects;
@@ -15,11 +16,13 @@ mod migrate;
 mod multi;
 mod quota;
 mod readers;
+mod restore;
 mod run_tx;
 mod runs;
 mod sessions;
 mod sqlite;
 mod statement;
+mod tables;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -65,6 +68,11 @@ struct SqlStore {
     env: Env,
     closed: AtomicBool,
 }
+
+/// The name of the dialect, for archives.
+const DIALECT: &str = "sqlite";
+/// Begins a transaction that only reads, all of it as of one moment.
+const SNAPSHOT: &str = "BEGIN";
 
 /// The error after the backend was closed.
 fn closed() -> Error {
@@ -162,6 +170,7 @@ impl Backend for SqlBackend {
             quota: store.clone(),
             events: store.clone(),
             effects: store.clone(),
+            archives: store.clone(),
         }
     }
 
