@@ -285,6 +285,51 @@ fn frames_in_another_order_are_refused() {
     }
 }
 
+/// The frames with this manifest, whose digest fits them.
+fn manifest(mut frames: Vec<(u8, Vec<u8>)>, tables: &Json) -> Vec<u8> {
+    frames.pop().unwrap();
+    let mut all = Vec::new();
+    for (kind, body) in &frames {
+        all.push(*kind);
+        all.extend((body.len() as u32).to_le_bytes());
+        all.extend_from_slice(body);
+    }
+    let digest = hex::encode(crate::canonical::sha256(&[&all]));
+    let body = json!({ "digest": digest, "tables": tables });
+    frames.push((kind::MANIFEST, crate::canonical::to_bytes(&body).unwrap()));
+    packed(&frames)
+}
+
+#[test]
+fn counts_and_digests_that_do_not_fit_are_found_wherever_they_stand() {
+    let (summary, bytes) = written(header(), &rows());
+    let (frames, tables) = (frames(&bytes), serde_json::to_value(&summary.tables).unwrap());
+    assert_eq!(kind(&manifest(frames.clone(), &tables)), None);
+    // At the end of a table.
+    for at in [0, 8] {
+        let mut other = frames.clone();
+        other[6].1[at] ^= 1;
+        assert_eq!(kind(&manifest(other, &tables)), Some(ErrorKind::Corrupt));
+    }
+    // In the manifest.
+    let mut more = tables.clone();
+    more[1]["rows"] = json!(6);
+    assert_eq!(kind(&manifest(frames.clone(), &more)), Some(ErrorKind::Corrupt));
+    let mut other = tables.clone();
+    other[1]["digest"] = tables[0]["digest"].clone();
+    assert_eq!(kind(&manifest(frames.clone(), &other)), Some(ErrorKind::Corrupt));
+    // And the digest of everything, which alone covers the header.
+    let mut later = frames.clone();
+    let said = String::from_utf8(later[0].1.clone()).unwrap().replace("\"test\"", "\"else\"");
+    assert_ne!(said.as_bytes(), later[0].1);
+    later[0].1 = said.into_bytes();
+    assert_eq!(kind(&packed(&later)), Some(ErrorKind::Corrupt));
+    // The last bytes of the file.
+    let mut last = bytes.clone();
+    *last.last_mut().unwrap() ^= 1;
+    assert_eq!(kind(&last), Some(ErrorKind::Corrupt));
+}
+
 #[test]
 fn newer_archives_are_told_from_broken_ones() {
     let (_, bytes) = written(header(), &rows());

@@ -32,17 +32,17 @@ super::suite! { "TenantStore":
 }
 
 /// A tenant with one of everything.
-struct Full {
-    ctx: Context,
-    tenant: Tenant,
-    key: ApiKeyId,
-    session: SessionId,
-    fence: Fence,
-    run: NewRun,
-    reservation: ReservationId,
+pub(super) struct Full {
+    pub(super) ctx: Context,
+    pub(super) tenant: Tenant,
+    pub(super) key: ApiKeyId,
+    pub(super) session: SessionId,
+    pub(super) fence: Fence,
+    pub(super) run: NewRun,
+    pub(super) reservation: ReservationId,
 }
 
-async fn full(w: &World, domain: &str) -> Result<Full, super::Failure> {
+pub(super) async fn full(w: &World, domain: &str) -> Result<Full, super::Failure> {
     let tenant = Tenant {
         domain: Some(domain.to_owned()),
         settings: Map::from_iter([("color".to_owned(), json!("red"))]),
@@ -67,7 +67,7 @@ async fn full(w: &World, domain: &str) -> Result<Full, super::Failure> {
     Ok(Full { ctx, tenant, key: key.id, session: session.id, fence: lease.fence, run, reservation })
 }
 
-async fn delete(w: &World, tenant: Tenant) -> Outcome {
+pub(super) async fn delete(w: &World, tenant: Tenant) -> Outcome {
     let revision = tenant.revision;
     let gone = Tenant { state: TenantState::Deleted, updated_at: w.env.now(), ..tenant };
     Ok(w.stores.tenants.replace(&w.op, gone, revision, OperatorEffects::default()).await?)

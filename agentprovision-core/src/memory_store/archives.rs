@@ -13,7 +13,7 @@ use crate::tenant::Tenant;
 
 impl MemoryDb {
     fn no_archives<T>(&self) -> Result<T> {
-        self.open()?;
+        drop(self.open()?);
         Err(Error::unsupported("a store in memory keeps no archives: use one in a database"))
     }
 }

@@ -160,6 +160,18 @@ async fn a_log_that_went_another_way_is_not_the_beginning_of_the_one_there() {
     let left = home.of(full.id).await;
     assert_eq!(home.refused(&theirs).await, ErrorKind::Conflict);
     assert!(home.of(full.id).await == left);
+    // And one that went on since somebody looked is not the one they saw.
+    let mut parts = read(&home, &file);
+    let Part::Header(header) = parts[0].clone() else { panic!("no header") };
+    let found = agentprovision_core::audit::Checkpoint { size: 1, root: header.audit.root };
+    let (sender, receiver) = mpsc::channel(parts.len());
+    for part in parts.drain(..) {
+        sender.send(part).await.unwrap();
+    }
+    let what = Restore { header, tenant: full.id, found };
+    let restore = home.world.stores.archives.restore(&home.op, what, receiver, OperatorEffects::default());
+    assert_eq!(kind(restore.await), ErrorKind::Conflict);
+    assert!(home.of(full.id).await == left);
     // Neither is a shorter log of the same size's beginning with other leaves.
     home.execute("UPDATE audit_log SET leaf = zeroblob(32) WHERE log_id = $1 AND seq = $2", full.id, 0).await;
     assert_eq!(home.refused(&file).await, ErrorKind::Conflict);
