@@ -188,6 +188,7 @@ pub struct Layout {
 /// What an archive says about itself before its tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ArchiveHeader")]
 pub struct Header {
     /// The version of the schema its tables are of.
     pub schema: u32,
@@ -206,6 +207,7 @@ pub struct Header {
 /// A table of an archive in numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ArchiveTable")]
 pub struct TableSummary {
     /// The name.
     pub name: String,

@@ -45,6 +45,10 @@ async fn export(w: &World, tenant: TenantId) -> Checked<Vec<Part>> {
 }
 
 async fn restore(w: &World, parts: &[Part]) -> Result<Tenant> {
+    restore_with(w, parts, OperatorEffects::default()).await
+}
+
+async fn restore_with(w: &World, parts: &[Part], effects: OperatorEffects) -> Result<Tenant> {
     let Some(Part::Header(header)) = parts.first().cloned() else {
         return Err(crate::Error::internal("an export begins with its header"));
     };
@@ -60,7 +64,6 @@ async fn restore(w: &World, parts: &[Part]) -> Result<Tenant> {
         }
     };
     let what = Restore { header, tenant, found };
-    let effects = w.above(tenant, Effects::none());
     join!(w.stores.archives.restore(&w.op, what, receiver, effects), give).0
 }
 
@@ -165,7 +168,8 @@ async fn what_ends_early_is_not_written(w: World) -> Outcome {
     let (full, parts) = gone(&w).await?;
     for end in 1..parts.len() {
         let early = parts.get(..end).unwrap_or_default();
-        w.refuses(&full.ctx, "parts without an end", Cancelled, restore(&w, early)).await?;
+        let effects = w.above(full.tenant.id, w.effects(&full.ctx));
+        w.refuses(&full.ctx, "parts without an end", Cancelled, restore_with(&w, early, effects)).await?;
     }
     restore(&w, &parts).await.map(drop)?;
     Ok(())
