@@ -22,7 +22,7 @@ use agentprovision_llm::models::{Models, UsageWriter};
 use agentprovision_llm::route::Router;
 use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::{ApiKeys, Users};
-use agentprovision_tenancy::tenant::Tenants;
+use agentprovision_tenancy::tenant::{Archives, Tenants};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -107,6 +107,11 @@ impl Platform {
     /// Tenants, for operators.
     pub fn tenants(&self) -> &Tenants {
         self.0.tenancy.tenants()
+    }
+
+    /// Archives: tenants exported to files, and restored from them.
+    pub fn archives(&self) -> &Archives {
+        self.0.tenancy.archives()
     }
 
     /// The users of a tenant.

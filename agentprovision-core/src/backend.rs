@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::agent::AgentStore;
+use crate::archive::ArchiveStore;
 use crate::audit::AuditReader;
 use crate::effect::EffectStore;
 use crate::error::Result;
@@ -51,4 +52,6 @@ pub struct Stores {
     pub events: Arc<dyn EventLog>,
     /// Effects without a change.
     pub effects: Arc<dyn EffectStore>,
+    /// Export and restore of whole tenants.
+    pub archives: Arc<dyn ArchiveStore>,
 }

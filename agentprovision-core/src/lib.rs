@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod agent;
+pub mod archive;
 pub mod audit;
 pub mod authz;
 pub mod backend;

@@ -24,7 +24,7 @@ pub enum TenantState {
     Active,
     /// Nothing runs and nothing is changed; data is kept.
     Suspended,
-    /// Only the tombstone and the audit log are left.
+    /// Only the tombstone and the hashes of the audit log are left.
     Deleted,
 }
 
@@ -85,7 +85,8 @@ pub trait TenantStore: fmt::Debug + Send + Sync + 'static {
     /// All tenants by (created, id), deleted ones too.
     async fn list(&self, op: &OperatorContext, page: PageRequest) -> Result<Page<Tenant>>;
     /// Replaces a tenant whose revision is `expected`; the stored revision is `expected + 1`. A tenant whose new state is
-    /// deleted loses everything but its row (without domain and settings) and its audit log.
+    /// deleted loses everything but its row (without domain and settings), the leaf hashes and the head of its audit log
+    /// (of the records themselves nothing, the deletion's included), the count of its events and the effects' own events.
     ///
     /// # Errors
     /// `not_found`; `conflict` when the revision is another; `already_exists` for a taken domain.

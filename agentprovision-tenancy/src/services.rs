@@ -9,7 +9,7 @@ use agentprovision_core::context::{Authenticator, ContextIssuer};
 
 use crate::identity::{ApiKeyAuthenticator, ApiKeys, Contexts, Pepper, Users};
 use crate::rbac::{RbacAuthorizer, Roles};
-use crate::tenant::Tenants;
+use crate::tenant::{Archives, Tenants};
 
 /// Tenants, users, keys and contexts that share one issuer, one registry of roles and one authorizer. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -18,6 +18,7 @@ pub struct Tenancy {
     roles: Arc<Roles>,
     authorizer: Arc<RbacAuthorizer>,
     tenants: Tenants,
+    archives: Archives,
     users: Users,
     keys: ApiKeys,
     contexts: Contexts,
@@ -47,13 +48,15 @@ impl Tenancy {
             roles: roles.clone(),
             pepper: pepper.clone(),
         };
+        let tenants = Tenants {
+            access: access.clone(),
+            stores: stores.clone(),
+            roles: roles.clone(),
+            authorizer: rbac.clone(),
+        };
         Self {
-            tenants: Tenants {
-                access: access.clone(),
-                stores: stores.clone(),
-                roles: roles.clone(),
-                authorizer: rbac.clone(),
-            },
+            archives: Archives::of(&tenants),
+            tenants,
             users: Users {
                 access: access.clone(),
                 stores: stores.clone(),
@@ -98,6 +101,11 @@ impl Tenancy {
     /// The tenants.
     pub fn tenants(&self) -> &Tenants {
         &self.tenants
+    }
+
+    /// Archives of tenants.
+    pub fn archives(&self) -> &Archives {
+        &self.archives
     }
 
     /// The users of tenants.

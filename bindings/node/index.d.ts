@@ -184,6 +184,7 @@ export class Platform {
   static open(options?: PlatformOptions | string): Promise<Platform>
 
   readonly tenants: Tenants
+  readonly archives: Archives
   readonly users: Users
   readonly keys: Keys
   readonly agents: Agents
@@ -252,11 +253,26 @@ export interface Tenants {
   ): Promise<t.Tenant>
   suspend(operator: OperatorContext, tenant: Ref<t.TenantId>): Promise<t.Tenant>
   resume(operator: OperatorContext, tenant: Ref<t.TenantId>): Promise<t.Tenant>
-  delete(operator: OperatorContext, tenant: Ref<t.TenantId>): Promise<t.Tenant>
+  /** An archive of null, which has to be said, is no archive and no way back. */
+  delete(
+    operator: OperatorContext, tenant: Ref<t.TenantId>, last: { archive: string | null },
+  ): Promise<t.Tenant>
   /** Makes the first admin of a tenant. */
   bootstrapAdmin(
     operator: OperatorContext, tenant: Ref<t.TenantId>, admin: Omit<t.AdminCreateArguments, 'tenant'>,
   ): Promise<t.User>
+}
+
+/** Tenants as files, for operators. Stores in memory have none. */
+export interface Archives {
+  /** Writes everything of a tenant, as of one moment, to a new file. */
+  export(operator: OperatorContext, tenant: Ref<t.TenantId>, path: string): Promise<t.ArchiveSummary>
+  /** Reads an archive to its end and checks all of it. */
+  verify(operator: OperatorContext, path: string): Promise<t.ArchiveSummary>
+  /** Makes a suspended tenant of an archive, all of it or nothing. */
+  restore(
+    operator: OperatorContext, path: string, options?: Omit<t.ArchiveRestoreArguments, 'path'>,
+  ): Promise<t.Restored>
 }
 
 /** The users of a tenant. */

@@ -283,6 +283,68 @@ export type Approval = 'never' | 'always'
 /** An id of the form `apv_<uuid>`. */
 export type ApprovalId = string
 
+/** A tenant to be written to a file. */
+export interface ArchiveExportArguments {
+  /** The path of the file, which is not there yet. */
+  path: string
+  /** The tenant. */
+  tenant: TenantId
+}
+
+/** What an archive says about itself before its tables. */
+export interface ArchiveHeader {
+  /** The head of the tenant's audit log: records that had no place in it yet are not counted. */
+  audit: Checkpoint
+  /** When it was exported. */
+  exportedAt: Timestamp
+  /** The version of the schema its tables are of. */
+  schema: number
+  /** The state the tenant was in. */
+  state: TenantState
+  /** The kind of store it was exported from, such as `sqlite`. */
+  store: string
+  /** The tenant. */
+  tenant: TenantId
+}
+
+/** An archive. */
+export interface ArchivePathArguments {
+  /** The path of the file. */
+  path: string
+}
+
+/** An archive to be restored. */
+export interface ArchiveRestoreArguments {
+  /** Which tenant it becomes; default `same`. */
+  into?: RestoreInto | null
+  /** The path of the file. */
+  path: string
+}
+
+/** An archive that was written or verified, in numbers. */
+export interface ArchiveSummary {
+  /** Its size in bytes. */
+  bytes: number
+  /** Its last 32 bytes, the SHA-256 of all before: names it among all archives. */
+  digest: TreeHash
+  /** What it says about itself. */
+  header: ArchiveHeader
+  /** The number of rows of all tables. */
+  rows: number
+  /** Its tables. */
+  tables: ArchiveTable[]
+}
+
+/** A table of an archive in numbers. */
+export interface ArchiveTable {
+  /** SHA-256 over the rows. */
+  digest: TreeHash
+  /** The name. */
+  name: string
+  /** The number of rows. */
+  rows: number
+}
+
 /** One request to a provider, after it ended. */
 export type Attempt =
   | AnsweredAttempt
@@ -370,12 +432,12 @@ export interface DroppedAttempt {
 
 /** A record in its place in the audit log. */
 export interface AuditEntry {
-  /** The stored bytes, which are what is hashed. */
+  /** The stored bytes, which are what is hashed; empty where the record was erased. */
   bytes: string
   /** The hash of the leaf (RFC 6962, section 2.1). */
   leaf: TreeHash
-  /** What the stored bytes say. */
-  record: AuditRecord
+  /** What the stored bytes say; absent where the record was erased with its tenant. */
+  record: AuditRecord | null
   /** Its place: 0 for the first record of the log, without gaps. */
   seq: number
 }
@@ -1501,6 +1563,17 @@ export interface RerankResponse {
   usage: Usage | null
 }
 
+/** Which tenant an archive becomes. */
+export type RestoreInto = 'same' | 'new'
+
+/** A tenant that came from an archive. */
+export interface Restored {
+  /** The archive. */
+  archive: ArchiveSummary
+  /** The tenant: suspended. */
+  tenant: Tenant
+}
+
 /** A role by name. The built-in ones are constants; an unknown name is refused when it is assigned. */
 export type Role = string
 
@@ -1943,6 +2016,17 @@ export interface TenantCreateArguments {
   region?: string | null
   /** Settings of the host, at most 64 KiB as JSON. */
   settings?: Record<string, Json> | null
+}
+
+/** A tenant to be deleted. */
+export interface TenantDeleteArguments {
+  /**
+   * The path of the file its last archive is written to; null, which has to be said, for no archive and no way
+   * back.
+   */
+  archive?: string | null
+  /** The tenant. */
+  tenant: TenantId
 }
 
 /** An id of the form `ten_<uuid>`. */

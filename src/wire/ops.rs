@@ -1,6 +1,7 @@
 //! The table of operations in their JSON form: one line each.
 
 use agentprovision_core::agent::{AgentQuery, AgentRecord, AgentSpec, Validation};
+use agentprovision_core::archive::ArchiveSummary;
 use agentprovision_core::audit::merkle::TreeHash;
 use agentprovision_core::audit::{AuditEntry, Checkpoint, InclusionProof};
 use agentprovision_core::context::{Context, OperatorContext};
@@ -16,6 +17,7 @@ use agentprovision_llm::experiment::Comparison;
 use agentprovision_llm::models::{Answered, ModelEntry};
 use agentprovision_llm::route::RouteDecision;
 use agentprovision_tenancy::identity::ApiKeyRequest;
+use agentprovision_tenancy::tenant::{RestoreOptions, Restored};
 use futures_util::future::BoxFuture;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -125,7 +127,21 @@ operations! {
     }
     "tenants.suspend" (operator) args::TenantById => Tenant { |p, op, a| p.tenants().suspend(op, a.tenant).await? }
     "tenants.resume" (operator) args::TenantById => Tenant { |p, op, a| p.tenants().resume(op, a.tenant).await? }
-    "tenants.delete" (operator) args::TenantById => Tenant { |p, op, a| p.tenants().delete(op, a.tenant).await? }
+    "tenants.delete" (operator) args::TenantDelete => Tenant {
+        |p, op, a| { let last = a.last()?; p.tenants().delete(op, a.tenant, last).await? }
+    }
+    "archives.export" (operator) args::ArchiveExport => ArchiveSummary {
+        |p, op, a| p.archives().export(op, a.tenant, a.path).await?
+    }
+    "archives.verify" (operator) args::ArchivePath => ArchiveSummary {
+        |p, op, a| p.archives().verify(op, a.path).await?
+    }
+    "archives.restore" (operator) args::ArchiveRestore => Restored {
+        |p, op, a| {
+            let options = RestoreOptions::new().into_tenant(a.into.unwrap_or_default());
+            p.archives().restore(op, a.path, options).await?
+        }
+    }
     "tenants.bootstrap_admin" (operator) args::AdminCreate => User {
         |p, op, a| { let tenant = a.tenant; p.tenants().bootstrap_admin(op, tenant, a.into()).await? }
     }

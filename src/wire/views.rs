@@ -210,9 +210,9 @@ impl<'a> Outcome<'a> {
 pub(super) struct Entry {
     /// Its place: 0 for the first record of the log, without gaps.
     seq: u64,
-    /// What the stored bytes say.
-    record: AuditRecord,
-    /// The stored bytes, which are what is hashed.
+    /// What the stored bytes say; absent where the record was erased with its tenant.
+    record: Option<AuditRecord>,
+    /// The stored bytes, which are what is hashed; empty where the record was erased.
     #[schemars(extend("format" = "base64"))]
     bytes: String,
     /// The hash of the leaf (RFC 6962, section 2.1).
@@ -223,7 +223,8 @@ impl TryFrom<&AuditEntry> for Entry {
     type Error = agentprovision_core::Error;
 
     fn try_from(entry: &AuditEntry) -> Result<Self> {
-        let (record, leaf) = (entry.record()?, entry.leaf());
+        let record = entry.erased.is_none().then(|| entry.record()).transpose()?;
+        let leaf = entry.leaf();
         Ok(Self { seq: entry.seq, record, bytes: STANDARD.encode(&entry.bytes), leaf })
     }
 }

@@ -7,6 +7,7 @@ use agentprovision::model::{ChatRequest, EmbedRequest, Message, RerankRequest};
 use agentprovision::prelude::*;
 use agentprovision::run::EventCursor;
 use agentprovision::tenancy::identity::ApiKeyRequest;
+use agentprovision::tenancy::tenant::{LastArchive, RestoreInto, RestoreOptions};
 use agentprovision::{OPERATIONS, Operation, Scope};
 use futures_util::future::BoxFuture;
 
@@ -25,6 +26,13 @@ impl Call {
     /// A text that was never used for anything.
     fn fresh(&self) -> String {
         format!("fresh-{}", self.platform.env().id::<UserId>().uuid().as_simple())
+    }
+
+    /// The tenant in a file.
+    async fn archive(&self) -> Result<(std::path::PathBuf, agentprovision::archive::ArchiveSummary)> {
+        let file = std::env::temp_dir().join(self.fresh());
+        let summary = self.platform.archives().export(&self.op, self.ids.tenant, &file).await?;
+        Ok((file, summary))
     }
 
     fn question(&self) -> ChatRequest {
@@ -142,7 +150,25 @@ calls! {
     },
     "tenants.suspend" => |c| c.platform.tenants().suspend(&c.op, c.ids.tenant),
     "tenants.resume" => |c| c.platform.tenants().resume(&c.op, c.ids.tenant),
-    "tenants.delete" => |c| c.platform.tenants().delete(&c.op, c.ids.tenant),
+    "archives.export" => |c| async {
+        let (file, summary) = c.archive().await?;
+        std::fs::remove_file(file).unwrap();
+        Result::Ok(summary)
+    },
+    "archives.verify" => |c| async {
+        let file = c.archive().await?.0;
+        let verified = c.platform.archives().verify(&c.op, &file).await;
+        std::fs::remove_file(file).unwrap();
+        verified
+    },
+    "archives.restore" => |c| async {
+        let file = c.archive().await?.0;
+        let options = RestoreOptions::new().into_tenant(RestoreInto::New);
+        let restored = c.platform.archives().restore(&c.op, &file, options).await;
+        std::fs::remove_file(file).unwrap();
+        restored
+    },
+    "tenants.delete" => |c| c.platform.tenants().delete(&c.op, c.ids.tenant, LastArchive::Nothing),
     "platform.close" => |c| c.platform.close(),
 }
 

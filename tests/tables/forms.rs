@@ -205,7 +205,8 @@ fn stored_bytes_read_back_as_what_they_were() {
         assert_eq!(decode_entry(&bytes).unwrap(), entry, "{name}");
     }
     for record in [record(), smallest_record()] {
-        let entry = agentprovision::audit::AuditEntry { seq: 0, bytes: record.to_bytes().unwrap() };
+        let entry =
+            agentprovision::audit::AuditEntry { seq: 0, bytes: record.to_bytes().unwrap(), erased: None };
         assert_eq!(entry.record().unwrap(), record);
     }
     let bytes = serde_json::to_vec(&event()).unwrap();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::merkle::{self, CompactRange, TreeHash};
+use super::merkle::{CompactRange, TreeHash};
 use super::{AuditEntry, AuditReader, Checkpoint, InclusionProof};
 use crate::access::Access;
 use crate::authz::{Permission, Resource};
@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 
 /// Entries read at a time.
 const PAGE: u32 = 500;
+/// The action that tells of a restore, with both heads in its details.
+const RESTORED: &str = "archives.restore";
 
 /// Reads and verifies audit logs. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -67,18 +69,20 @@ impl AuditLog {
     }
 
     /// Reads every record, checks places and forms, and recomputes the tree: what was pending at the call is included.
+    /// Of records that were erased with the tenant, before it was restored, the hashes are checked; any other that is
+    /// gone is an error.
     ///
     /// # Errors
     /// `permission_denied` without `audit:read`; `corrupt` when the log does not verify.
     pub async fn verify(&self, ctx: &Context) -> Result<Checkpoint> {
         self.readable(ctx).await?;
         let head = self.reader.checkpoint(ctx).await?;
-        let mut tree = CompactRange::default();
-        while tree.size() < head.size {
-            let entries = self.reader.entries(ctx, tree.size(), PAGE).await?;
-            add(&mut tree, &entries, head.size)?;
+        let mut log = Verified::default();
+        while log.tree.size() < head.size {
+            let entries = self.reader.entries(ctx, log.tree.size(), PAGE).await?;
+            log.add(&entries, head.size)?;
         }
-        compare(&tree, head)
+        log.compare(head)
     }
 
     /// At most `limit` (up to 500) entries of the platform log from place `from` on.
@@ -102,12 +106,12 @@ impl AuditLog {
     pub async fn verify_platform(&self, op: &OperatorContext) -> Result<Checkpoint> {
         self.access.operator(op)?;
         let head = self.reader.platform_checkpoint(op).await?;
-        let mut tree = CompactRange::default();
-        while tree.size() < head.size {
-            let entries = self.reader.platform_entries(op, tree.size(), PAGE).await?;
-            add(&mut tree, &entries, head.size)?;
+        let mut log = Verified::default();
+        while log.tree.size() < head.size {
+            let entries = self.reader.platform_entries(op, log.tree.size(), PAGE).await?;
+            log.add(&entries, head.size)?;
         }
-        compare(&tree, head)
+        log.compare(head)
     }
 }
 
@@ -119,27 +123,54 @@ fn checked(limit: u32) -> Result<u32> {
     }
 }
 
-fn add(tree: &mut CompactRange, entries: &[AuditEntry], size: u64) -> Result<()> {
-    if entries.is_empty() {
-        return Err(Error::corrupt(format!("the audit log ends at {} of {size} records", tree.size())));
-    }
-    for entry in entries {
-        if tree.size() == size {
-            break;
-        }
-        if entry.seq != tree.size() {
-            return Err(Error::corrupt(format!("the audit log has a gap at {}", tree.size())));
-        }
-        entry.record()?;
-        tree.append(merkle::leaf_hash(&entry.bytes));
-    }
-    Ok(())
+/// As much of a log as was verified.
+#[derive(Default)]
+struct Verified {
+    tree: CompactRange,
+    /// How many records the log had up to the last one that is erased.
+    erased: u64,
+    /// How many it had when its tenant was last restored: before that, records may have been erased with the tenant.
+    restored: u64,
 }
 
-fn compare(tree: &CompactRange, head: Checkpoint) -> Result<Checkpoint> {
-    if tree.root() == head.root {
+impl Verified {
+    fn add(&mut self, entries: &[AuditEntry], size: u64) -> Result<()> {
+        if entries.is_empty() {
+            return Err(Error::corrupt(format!(
+                "the audit log ends at {} of {size} records",
+                self.tree.size()
+            )));
+        }
+        for entry in entries {
+            if self.tree.size() == size {
+                break;
+            }
+            if entry.seq != self.tree.size() {
+                return Err(Error::corrupt(format!("the audit log has a gap at {}", self.tree.size())));
+            }
+            if entry.erased.is_some() {
+                self.erased = entry.seq + 1;
+            } else {
+                let record = entry.record()?;
+                if record.action == RESTORED {
+                    let found = record.details.get("found").and_then(|head| head.get("size"));
+                    self.restored = found.and_then(serde_json::Value::as_u64).unwrap_or(0);
+                }
+            }
+            self.tree.append(entry.leaf());
+        }
+        Ok(())
+    }
+
+    fn compare(&self, head: Checkpoint) -> Result<Checkpoint> {
+        if self.tree.root() != head.root {
+            let message = format!("the audit log of {} records does not have its root", head.size);
+            return Err(Error::corrupt(message));
+        }
+        if self.erased > self.restored {
+            let message = format!("record {} of the audit log is gone", self.erased - 1);
+            return Err(Error::corrupt(message));
+        }
         Ok(head)
-    } else {
-        Err(Error::corrupt(format!("the audit log of {} records does not have its root", head.size)))
     }
 }

@@ -166,24 +166,35 @@ impl AuditRecord {
 pub struct AuditEntry {
     /// Its place: 0 for the first record of the log, without gaps.
     pub seq: u64,
-    /// The stored bytes.
+    /// The stored bytes; none where the record was erased.
     pub bytes: Vec<u8>,
+    /// The leaf hash of a record that was erased with its tenant: what is left of it, so that every proof still holds.
+    pub erased: Option<TreeHash>,
 }
 
 impl AuditEntry {
+    /// An entry as a store keeps it: erased records have no bytes.
+    pub fn stored(seq: u64, leaf: TreeHash, bytes: Vec<u8>) -> Self {
+        let erased = bytes.is_empty().then_some(leaf);
+        Self { seq, bytes, erased }
+    }
+
     /// The record in the bytes.
     ///
     /// # Errors
-    /// `corrupt` when the bytes are no record.
+    /// `not_found` when it was erased; `corrupt` when the bytes are no record.
     pub fn record(&self) -> Result<AuditRecord> {
+        if self.erased.is_some() {
+            return Err(Error::not_found(format!("audit record {} was erased with its tenant", self.seq)));
+        }
         serde_json::from_slice(&self.bytes).map_err(|error| {
             Error::corrupt(format!("audit record {} cannot be read", self.seq)).with_source(error)
         })
     }
 
-    /// The leaf hash of the bytes.
+    /// The leaf hash of the bytes, or what is left of those that were erased.
     pub fn leaf(&self) -> TreeHash {
-        merkle::leaf_hash(&self.bytes)
+        self.erased.unwrap_or_else(|| merkle::leaf_hash(&self.bytes))
     }
 }
 
@@ -210,7 +221,7 @@ pub struct InclusionProof {
 /// Reads a tenant's audit log. Every method first waits for what was pending at the call.
 #[async_trait]
 pub trait AuditReader: fmt::Debug + Send + Sync + 'static {
-    /// At most `limit` entries from place `from` on.
+    /// At most `limit` entries from place `from` on, erased ones too.
     async fn entries(&self, ctx: &Context, from: u64, limit: u32) -> Result<Vec<AuditEntry>>;
     /// The current tree head.
     async fn checkpoint(&self, ctx: &Context) -> Result<Checkpoint>;

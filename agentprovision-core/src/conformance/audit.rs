@@ -59,7 +59,7 @@ fn head(bytes: &[Vec<u8>], size: usize) -> Checkpoint {
 }
 
 fn numbered(bytes: &[Vec<u8>]) -> Vec<AuditEntry> {
-    (0..).zip(bytes).map(|(seq, bytes)| AuditEntry { seq, bytes: bytes.clone() }).collect()
+    (0..).zip(bytes).map(|(seq, bytes)| AuditEntry { seq, bytes: bytes.clone(), erased: None }).collect()
 }
 
 async fn records_are_kept_byte_by_byte(w: World) -> Outcome {

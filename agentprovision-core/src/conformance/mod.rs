@@ -29,6 +29,7 @@
 
 mod agents;
 mod api_keys;
+mod archives;
 mod audit;
 mod backend;
 mod check;
@@ -159,6 +160,7 @@ pub fn trials() -> Vec<Trial> {
         quota::TRIALS,
         events::TRIALS,
         effects::TRIALS,
+        archives::TRIALS,
         backend::TRIALS,
     ]
     .concat()

@@ -11,6 +11,7 @@ use crate::error::Result;
 /// One log: the records' bytes, their leaves, and the tree head over them.
 #[derive(Default)]
 pub(super) struct Log {
+    /// Without bytes where a record was erased.
     records: Vec<Vec<u8>>,
     leaves: Vec<TreeHash>,
     head: CompactRange,
@@ -28,8 +29,14 @@ impl Log {
 
     fn entries(&self, from: u64, limit: u32) -> Vec<AuditEntry> {
         slice(&self.records, from, limit)
-            .map(|(seq, bytes)| AuditEntry { seq, bytes: bytes.clone() })
+            .zip(slice(&self.leaves, from, limit))
+            .map(|((seq, bytes), (_, leaf))| AuditEntry::stored(seq, *leaf, bytes.clone()))
             .collect()
+    }
+
+    /// Forgets what the records say; their leaves stay.
+    pub(super) fn erase(&mut self) {
+        self.records.iter_mut().for_each(|bytes| *bytes = Vec::new());
     }
 
     fn checkpoint(&self) -> Checkpoint {

@@ -5,6 +5,7 @@
 //! of the logs: audit records and events get their places when they are written, and readers have nothing to wait for.
 
 mod agents;
+mod archives;
 mod audit;
 mod events;
 mod identity;
@@ -81,7 +82,8 @@ impl Backend for MemoryDb {
             usage: db.clone(),
             quota: db.clone(),
             events: db.clone(),
-            effects: db,
+            effects: db.clone(),
+            archives: db,
         }
     }
 

@@ -57,7 +57,9 @@ impl TenantStore for MemoryDb {
         effects: OperatorEffects,
     ) -> Result<()> {
         let active = tenant.state == TenantState::Active;
-        self.open()?.change(tenant.id, effects.tenant, &effects.platform, |state| {
+        let (id, deleted) = (tenant.id, tenant.state == TenantState::Deleted);
+        let mut state = self.open()?;
+        state.change(id, effects.tenant, &effects.platform, |state| {
             let old = state.tenant(tenant.id)?;
             if old.revision != expected {
                 return Err(Error::conflict("the tenant was changed in the meantime"));
@@ -65,7 +67,6 @@ impl TenantStore for MemoryDb {
             if old.state == TenantState::Deleted {
                 return Err(Error::conflict("the tenant is deleted"));
             }
-            let deleted = tenant.state == TenantState::Deleted;
             if deleted {
                 tenant.domain = None;
                 tenant.settings = Map::new();
@@ -79,6 +80,10 @@ impl TenantStore for MemoryDb {
                 state.tenants.insert(tenant.id, tenant);
             })
         })?;
+        if deleted {
+            // With the record of the deletion, which the change has put there.
+            state.logs.entry(id).or_default().erase();
+        }
         if active {
             // Its runs may have waited for that.
             self.ready.notify_waiters();

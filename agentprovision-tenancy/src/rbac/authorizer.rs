@@ -119,6 +119,16 @@ impl RbacAuthorizer {
         self.any_closed.store(any, Ordering::Release);
     }
 
+    /// Tells that a tenant came back from an archive: what was known of its users, and who of them was gone for good, may
+    /// not be so any more. Contexts from before may do nothing until a new one is made for their user.
+    pub(crate) fn reset_users(&self, tenant: TenantId) {
+        for shard in &self.shards {
+            for ((_, _), current) in write(&shard.0).iter_mut().filter(|((of, _), _)| *of == tenant) {
+                *current = Current { revision: 0, grants: PermissionSet::EMPTY };
+            }
+        }
+    }
+
     /// The revision at which this process saw the tenant suspended or deleted.
     pub(crate) fn closed_at(&self, tenant: TenantId) -> Option<Revision> {
         read(&self.tenants)

@@ -1,10 +1,12 @@
 //! Tenants: [`Tenants`], for operators and for a tenant that looks at itself.
 
+mod archives;
 mod input;
 
 use std::sync::Arc;
 
 use agentprovision_core::access::Access;
+use agentprovision_core::archive::ArchiveSummary;
 use agentprovision_core::audit::AuditRecord;
 use agentprovision_core::authz::{Permission, Resource};
 use agentprovision_core::backend::Stores;
@@ -16,8 +18,9 @@ use agentprovision_core::page::{Page, PageRequest};
 use agentprovision_core::task::detached;
 use agentprovision_core::tenant::{Tenant, TenantState};
 use agentprovision_core::{Context, Error, OperatorContext, Result};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+pub use archives::{Archives, LastArchive, RestoreInto, RestoreOptions, Restored};
 pub use input::{NewTenant, TenantUpdate};
 
 use crate::identity::NewUser;
@@ -105,12 +108,24 @@ impl Tenants {
         self.change_state(op, id, TenantState::Active, "resume", "resumed").await
     }
 
-    /// Removes everything of a tenant but its row and its audit log. There is no way back.
+    /// Removes everything of a tenant but its row, the hashes of its audit log and their head; the platform log tells of
+    /// it. With a last archive the tenant is suspended and exported first, and can be restored from that; without one
+    /// there is no way back.
     ///
     /// # Errors
-    /// `not_found`; `conflict` when the tenant is deleted already or was changed at the same time; `foreign_context`.
-    pub async fn delete(&self, op: &OperatorContext, id: TenantId) -> Result<Tenant> {
-        self.change_state(op, id, TenantState::Deleted, "delete", "deleted").await
+    /// `not_found`; `conflict` when the tenant is deleted already or was changed at the same time; those of
+    /// [`Archives::export`], and then the tenant is still there, suspended; `foreign_context`.
+    pub async fn delete(&self, op: &OperatorContext, id: TenantId, last: LastArchive) -> Result<Tenant> {
+        let tenant = self.changeable(op, id).await?;
+        let LastArchive::At(path) = last else { return self.remove(op, tenant, None).await };
+        let archives = archives::Archives::of(self);
+        archives.check_export(&path)?;
+        let tenant = match tenant.state {
+            TenantState::Active => self.suspend(op, id).await?,
+            _ => tenant,
+        };
+        let archive = archives.export(op, id, path).await?;
+        self.remove(op, tenant, Some(archive)).await
     }
 
     /// Adds the first admin of a tenant: a user with the role `tenant_admin` besides the given ones.
@@ -164,12 +179,22 @@ impl Tenants {
             return Err(Error::conflict(format!("the tenant is {} already", state.name())));
         }
         let effects = self.effects(op, &tenant, verb, past);
-        let mut changed = Tenant { state, ..tenant };
-        if state == TenantState::Deleted {
-            changed.domain = None;
-            changed.settings.clear();
+        self.replace(op, Tenant { state, ..tenant }, effects).await
+    }
+
+    async fn remove(
+        &self,
+        op: &OperatorContext,
+        tenant: Tenant,
+        archive: Option<ArchiveSummary>,
+    ) -> Result<Tenant> {
+        let mut effects = self.effects(op, &tenant, "delete", "deleted");
+        if let Some(archive) = archive {
+            let records = effects.tenant.audit.iter_mut().chain(&mut effects.platform);
+            records.for_each(|record| archives::tell(record, &archive));
         }
-        self.replace(op, changed, effects).await
+        let gone = Tenant { state: TenantState::Deleted, domain: None, settings: Map::new(), ..tenant };
+        self.replace(op, gone, effects).await
     }
 
     async fn changeable(&self, op: &OperatorContext, id: TenantId) -> Result<Tenant> {
@@ -201,15 +226,24 @@ impl Tenants {
     }
 
     fn effects(&self, op: &OperatorContext, tenant: &Tenant, verb: &str, past: &str) -> OperatorEffects {
-        let env = self.access.env();
-        let action = format!("tenants.{verb}");
-        let record = |log| AuditRecord::of_operator(op, env, log, &action, "tenants", tenant.id);
-        let request = op.request_id().to_string();
-        let event = PlatformEvent::new(env, tenant.id, &format!("tenant.{past}"), tenant.id, json!({}))
-            .with_correlation(request.clone(), Some(request));
-        let within = Effects { audit: vec![record(Some(tenant.id))], ..Effects::none() };
-        OperatorEffects { tenant: within.event(event), platform: vec![record(None)] }
+        told(op, self.access.env(), tenant.id, &format!("tenants.{verb}"), &format!("tenant.{past}"))
     }
+}
+
+/// What tells of an operator's action on a tenant: a record in both logs and an event.
+fn told(
+    op: &OperatorContext,
+    env: &agentprovision_core::Env,
+    tenant: TenantId,
+    action: &str,
+    event: &str,
+) -> OperatorEffects {
+    let record = |log| AuditRecord::of_operator(op, env, log, action, "tenants", tenant);
+    let request = op.request_id().to_string();
+    let event = PlatformEvent::new(env, tenant, event, tenant, json!({}))
+        .with_correlation(request.clone(), Some(request));
+    let within = Effects { audit: vec![record(Some(tenant))], ..Effects::none() };
+    OperatorEffects { tenant: within.event(event), platform: vec![record(None)] }
 }
 
 /// Role names, for audit records and events.

@@ -8,6 +8,7 @@ use agentprovision_core::page::PageRequest;
 use agentprovision_core::{ErrorKind, Result};
 use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::{ApiKeyRequest, NewApiKey, Pepper, UserUpdate};
+use agentprovision_tenancy::tenant::LastArchive;
 use secrecy::ExposeSecret;
 
 use super::{World, actions, bad_names, kind, roles, scenarios};
@@ -239,7 +240,7 @@ scenarios! {
         assert_eq!(kind(world.authenticate(text(&in_globex)).await), ErrorKind::TenantSuspended);
         let guess = format!("{}{}", &text(&in_globex)[..70], zeros);
         assert_eq!(kind(world.authenticate(&guess).await), ErrorKind::Unauthenticated);
-        tenancy.tenants().delete(&world.operator, globex).await.unwrap();
+        tenancy.tenants().delete(&world.operator, globex, LastArchive::Nothing).await.unwrap();
         assert_eq!(kind(world.authenticate(text(&in_globex)).await), ErrorKind::Unauthenticated);
     }
 

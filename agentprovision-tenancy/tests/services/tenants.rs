@@ -4,7 +4,7 @@ use agentprovision_core::identity::Role;
 use agentprovision_core::page::PageRequest;
 use agentprovision_core::tenant::TenantState;
 use agentprovision_tenancy::identity::{ApiKeyRequest, NewUser, UserUpdate};
-use agentprovision_tenancy::tenant::{NewTenant, TenantUpdate};
+use agentprovision_tenancy::tenant::{LastArchive, NewTenant, RestoreOptions, TenantUpdate};
 use serde_json::json;
 
 use super::{World, actions, bad_names, kind, scenarios};
@@ -51,9 +51,11 @@ scenarios! {
         let events = ["tenant.created", "user.created", "tenant.updated", "tenant.suspended", "tenant.resumed"];
         assert_eq!(world.events().await, events.map(|event| format!("agentprovision.{event}")));
 
-        // The log of a deleted tenant stays, with the deletion at its end.
-        tenants.delete(&world.operator, world.acme).await.unwrap();
-        assert_eq!(actions(&world.audit().await).last(), Some(&"tenants.delete"));
+        // Of the log of a deleted tenant the hashes stay, the deletion's at their end; the platform log tells of it.
+        tenants.delete(&world.operator, world.acme, LastArchive::Nothing).await.unwrap();
+        let left = world.stores.audit.entries(&world.admin, 0, 100).await.unwrap();
+        assert_eq!(left.len(), log.len() + 1);
+        assert!(left.iter().all(|entry| entry.bytes.is_empty() && entry.erased.is_some()));
         assert_eq!(actions(&world.platform_audit().await).last(), Some(&"tenants.delete"));
     }
 
@@ -92,7 +94,7 @@ scenarios! {
         let again = || NewTenant::new("other", "ACME.example");
         assert_eq!(kind(tenants.create(&world.operator, again()).await), ErrorKind::AlreadyExists);
         tenants.create(&world.operator, NewTenant::without_domain("acme")).await.unwrap();
-        tenants.delete(&world.operator, world.acme).await.unwrap();
+        tenants.delete(&world.operator, world.acme, LastArchive::Nothing).await.unwrap();
         tenants.create(&world.operator, again()).await.unwrap();
     }
 
@@ -125,18 +127,31 @@ scenarios! {
         assert_eq!(kind(tenancy.tenants().resume(operator, *acme).await), ErrorKind::Conflict);
         tenancy.users().delete(admin, ada.id).await.unwrap();
         tenancy.tenants().suspend(operator, *acme).await.unwrap();
-        tenancy.tenants().delete(operator, *acme).await.unwrap();
+        tenancy.tenants().delete(operator, *acme, LastArchive::Nothing).await.unwrap();
+    }
+
+    async fn a_store_without_archives_says_so_before_anything_is_done(world) {
+        let (tenants, archives) = (world.tenancy.tenants(), world.tenancy.archives());
+        let last = LastArchive::At("last.archive".into());
+        assert_eq!(kind(tenants.delete(&world.operator, world.acme, last).await), ErrorKind::Unsupported);
+        assert_eq!(tenants.get(&world.operator, world.acme).await.unwrap().state, TenantState::Active);
+        let file = "some.archive";
+        assert_eq!(kind(archives.export(&world.operator, world.acme, file).await), ErrorKind::Unsupported);
+        assert_eq!(kind(archives.verify(&world.operator, file).await), ErrorKind::Unsupported);
+        let options = RestoreOptions::new();
+        assert_eq!(kind(archives.restore(&world.operator, file, options).await), ErrorKind::Unsupported);
+        assert_eq!(world.platform_audit().await.len(), 2);
     }
 
     async fn a_deleted_tenant_stays_deleted(world) {
         let World { tenancy, operator, acme, admin, root, .. } = &world;
-        let gone = tenancy.tenants().delete(operator, *acme).await.unwrap();
+        let gone = tenancy.tenants().delete(operator, *acme, LastArchive::Nothing).await.unwrap();
         assert_eq!((gone.state, gone.domain.as_deref()), (TenantState::Deleted, None));
         assert_eq!(tenancy.tenants().get(operator, *acme).await.unwrap(), gone);
         let tenants = tenancy.tenants();
         assert_eq!(kind(tenants.resume(operator, *acme).await), ErrorKind::Conflict);
         assert_eq!(kind(tenants.suspend(operator, *acme).await), ErrorKind::Conflict);
-        assert_eq!(kind(tenants.delete(operator, *acme).await), ErrorKind::Conflict);
+        assert_eq!(kind(tenants.delete(operator, *acme, LastArchive::Nothing).await), ErrorKind::Conflict);
         assert_eq!(kind(tenants.update(operator, *acme, TenantUpdate::new().name("b")).await), ErrorKind::Conflict);
         let boot = NewUser::new("b@acme.example");
         assert_eq!(kind(tenants.bootstrap_admin(operator, *acme, boot).await), ErrorKind::NotFound);
@@ -178,7 +193,7 @@ scenarios! {
         assert_eq!(kind(tenants.update(foreign, world.acme, TenantUpdate::new()).await), expected);
         assert_eq!(kind(tenants.suspend(foreign, world.acme).await), expected);
         assert_eq!(kind(tenants.resume(foreign, world.acme).await), expected);
-        assert_eq!(kind(tenants.delete(foreign, world.acme).await), expected);
+        assert_eq!(kind(tenants.delete(foreign, world.acme, LastArchive::Nothing).await), expected);
         let boot = NewUser::new("b@acme.example");
         assert_eq!(kind(tenants.bootstrap_admin(foreign, world.acme, boot).await), expected);
         assert_eq!(kind(tenants.own(&other.admin).await), expected);

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod archives;
 mod crash;
 mod files;
 mod processes;

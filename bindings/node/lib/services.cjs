@@ -65,8 +65,11 @@ class Tenants extends Service {
 }
 methods(Tenants, 'tenants', {
   create: [REST], get: ['tenant'], list: [REST], own: [], update: ['tenant', REST], suspend: ['tenant'],
-  resume: ['tenant'], delete: ['tenant'], bootstrapAdmin: ['tenant', REST],
+  resume: ['tenant'], delete: ['tenant', REST], bootstrapAdmin: ['tenant', REST],
 })
+
+class Archives extends Service {}
+methods(Archives, 'archives', { export: ['tenant', 'path'], verify: ['path'], restore: ['path', REST] })
 
 class Users extends Service {
   iterate(ctx, query) { return this.pages('users.list', ctx, query) }
@@ -267,4 +270,4 @@ class Models extends Service {
 }
 methods(Models, 'models', { list: [] })
 
-module.exports = { Tenants, Users, Keys, Agents, Runs, Sessions, Audit, Usage, Events, Models }
+module.exports = { Tenants, Archives, Users, Keys, Agents, Runs, Sessions, Audit, Usage, Events, Models }

@@ -13,9 +13,9 @@ use agentprovision_core::page::{Cursor, PageRequest};
 use agentprovision_core::run::{
     Answer, EventCursor, OnDisconnect, PayloadHash, RunInput, RunQuery, RunStatus,
 };
-use agentprovision_core::{Result, Timestamp};
+use agentprovision_core::{Error, Result, Timestamp};
 use agentprovision_tenancy::identity::{NewUser, UserUpdate};
-use agentprovision_tenancy::tenant::{NewTenant, TenantUpdate};
+use agentprovision_tenancy::tenant::{LastArchive, NewTenant, RestoreInto, TenantUpdate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -121,6 +121,39 @@ arguments! {
         plan: Option<Option<String>>,
         /// The new settings, instead of all the old ones.
         settings: Option<Map<String, Value>>,
+    }
+
+    /// A tenant to be deleted.
+    TenantDelete {
+        /// The tenant.
+        tenant: TenantId,
+        /// The path of the file its last archive is written to; null, which has to be said, for no archive and no way
+        /// back.
+        #[serde(default, deserialize_with = "nullable")]
+        #[schemars(with = "Option<String>")]
+        archive: Option<Option<String>>,
+    }
+
+    /// A tenant to be written to a file.
+    ArchiveExport {
+        /// The tenant.
+        tenant: TenantId,
+        /// The path of the file, which is not there yet.
+        path: String,
+    }
+
+    /// An archive.
+    ArchivePath {
+        /// The path of the file.
+        path: String,
+    }
+
+    /// An archive to be restored.
+    ArchiveRestore {
+        /// The path of the file.
+        path: String,
+        /// Which tenant it becomes; default `same`.
+        into: Option<RestoreInto>,
     }
 
     /// The first admin of a tenant.
@@ -469,6 +502,18 @@ impl<'de> Deserialize<'de> for Input {
                 }
             }
             _ => Err(bad()),
+        }
+    }
+}
+
+impl TenantDelete {
+    pub(super) fn last(&self) -> Result<LastArchive> {
+        match &self.archive {
+            Some(Some(path)) => Ok(LastArchive::At(path.into())),
+            Some(None) => Ok(LastArchive::Nothing),
+            None => Err(Error::invalid(
+                "say where the `archive` of the tenant is to be written, or null for none",
+            )),
         }
     }
 }

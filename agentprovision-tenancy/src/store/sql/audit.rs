@@ -89,14 +89,15 @@ pub(super) async fn sequence_all(tx: &mut SystemTx<'_>) -> Result<()> {
 
 async fn entries(tx: &mut TenantTx<'_>, from: u64, limit: u32) -> Result<Vec<AuditEntry>> {
     let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };
-    let sql =
-        tenant_sql!("SELECT seq, bytes FROM audit_log WHERE log_id = $1 AND seq >= $2 ORDER BY seq LIMIT $3");
+    let sql = tenant_sql!(
+        "SELECT seq, leaf, bytes FROM audit_log WHERE log_id = $1 AND seq >= $2 ORDER BY seq LIMIT $3"
+    );
     let rows = tx.rows(sql, values![from, limit]).await?;
-    rows.into_iter().map(|mut row| Ok(AuditEntry { seq: row.next()?, bytes: row.next()? })).collect()
+    rows.into_iter().map(|mut row| Ok(AuditEntry::stored(row.next()?, row.next()?, row.next()?))).collect()
 }
 
 /// The root over leaves of the log.
-async fn subtree(tx: &mut TenantTx<'_>, range: Range<u64>) -> Result<TreeHash> {
+pub(super) async fn subtree(tx: &mut TenantTx<'_>, range: Range<u64>) -> Result<TreeHash> {
     let sql =
         tenant_sql!("SELECT leaf FROM audit_log WHERE log_id = $1 AND seq >= $2 AND seq < $3 ORDER BY seq");
     let mut tree = CompactRange::default();
@@ -132,7 +133,7 @@ async fn within(tx: &mut TenantTx<'_>, size: u64) -> Result<()> {
     }
 }
 
-async fn checkpoint(tx: &mut TenantTx<'_>) -> Result<Checkpoint> {
+pub(super) async fn checkpoint(tx: &mut TenantTx<'_>) -> Result<Checkpoint> {
     let head = head(tx).await?;
     Ok(Checkpoint { size: head.size(), root: head.root() })
 }

@@ -50,6 +50,8 @@ pub(super) enum Fate {
 pub(super) enum Mode {
     /// It only reads; each statement sees what is committed when it begins.
     Read,
+    /// It only reads, all of it as of one moment.
+    Snapshot,
     /// It writes.
     Write,
 }
@@ -310,6 +312,14 @@ impl TenantTx<'_> {
     pub(super) async fn rows(&mut self, sql: TenantSql, values: Vec<Value>) -> Result<Vec<Row>> {
         let (text, values) = self.bound(sql, values).await?;
         self.conn.rows(text, values).await
+    }
+
+    /// What kind of store it is, for those who read an archive of it.
+    pub(super) fn store_name(&self) -> &'static str {
+        match self.conn.dialect() {
+            Dialect::Sqlite => "sqlite",
+            Dialect::Postgres => "postgres",
+        }
     }
 
     /// The first row.

@@ -27,7 +27,7 @@ pub(super) fn active(state: Option<TenantState>) -> Result<()> {
 }
 
 /// What [`Guard::TenantExists`] says about a state.
-fn exists(state: Option<TenantState>) -> Result<()> {
+pub(super) fn exists(state: Option<TenantState>) -> Result<()> {
     match state {
         Some(TenantState::Active | TenantState::Suspended) => Ok(()),
         Some(TenantState::Deleted) | None => Err(tenants::missing()),

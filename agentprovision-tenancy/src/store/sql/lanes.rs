@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::conn::{Conn, SystemTx};
 use super::merge::Commit;
-use super::readers::Readers;
+use super::readers::{Lent, Readers};
 use super::sqlite::{self, Access};
 use super::writer::{self, Call, Queue, Request, Work};
 use super::{closed, migrate};
@@ -82,6 +82,11 @@ impl Lanes {
             lent.give_back();
         }
         result
+    }
+
+    /// A connection to read with.
+    pub(super) async fn lend(&self) -> Result<Lent<'_>> {
+        self.readers.lend().await
     }
 
     /// Finishes what was accepted, then closes.

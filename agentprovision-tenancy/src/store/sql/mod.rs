@@ -5,6 +5,7 @@
 //! connections read beside it; on PostgreSQL every request is a transaction of its own.
 
 mod agents;
+mod archive;
 mod audit;
 mod conn;
 mod effects;
@@ -23,12 +24,14 @@ pub(in crate::store) mod postgres;
 mod quota;
 #[cfg(feature = "store-sqlite")]
 mod readers;
+mod restore;
 mod run_tx;
 mod runs;
 mod sessions;
 #[cfg(feature = "store-sqlite")]
 mod sqlite;
 mod statement;
+mod tables;
 mod tenants;
 #[cfg(test)]
 #[cfg(feature = "store-sqlite")]
@@ -152,6 +155,7 @@ impl Backend for SqlBackend {
             quota: store.clone(),
             events: store.clone(),
             effects: store.clone(),
+            archives: store.clone(),
         }
     }
 

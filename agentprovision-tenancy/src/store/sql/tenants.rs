@@ -9,8 +9,8 @@ use agentprovision_core::{Error, Result};
 use async_trait::async_trait;
 
 use super::conn::TenantTx;
-use super::value::{Row, TenantSql, system_sql, tenant_sql, to_json, values};
-use super::{SqlStore, effects, events, start};
+use super::value::{Row, system_sql, tenant_sql, to_json, values};
+use super::{SqlStore, archive, effects, start};
 
 macro_rules! columns {
     () => {
@@ -47,12 +47,17 @@ pub(super) async fn state(tx: &mut TenantTx<'_>) -> Result<Option<TenantState>> 
     row.map(|mut row| state_named(&row.next::<String>()?)).transpose()
 }
 
-async fn get(tx: &mut TenantTx<'_>) -> Result<Tenant> {
+/// The transaction's tenant; `None` when there is no such tenant.
+pub(super) async fn find(tx: &mut TenantTx<'_>) -> Result<Option<Tenant>> {
     let sql = tenant_sql!(concat!("SELECT ", columns!(), " FROM tenants WHERE tenant_id = $1"));
-    read(tx.row(sql, vec![]).await?.ok_or_else(missing)?)
+    tx.row(sql, vec![]).await?.map(read).transpose()
 }
 
-async fn domain_taken(tx: &mut TenantTx<'_>, domain: Option<&str>) -> Result<()> {
+async fn get(tx: &mut TenantTx<'_>) -> Result<Tenant> {
+    find(tx).await?.ok_or_else(missing)
+}
+
+pub(super) async fn domain_taken(tx: &mut TenantTx<'_>, domain: Option<&str>) -> Result<()> {
     let Some(domain) = domain else { return Ok(()) };
     let sql = tenant_sql!("SELECT 1 FROM tenants WHERE domain = $2 AND tenant_id <> $1");
     match tx.exists(sql, values![domain]).await? {
@@ -87,11 +92,7 @@ async fn replace(tx: &mut TenantTx<'_>, mut tenant: Tenant, expected: Revision) 
     }
     if tenant.state == TenantState::Deleted {
         (tenant.domain, tenant.settings) = (None, serde_json::Map::new());
-        // The count of events outlives the tenant: those that go without having been read have had their numbers.
-        while events::number(tx).await? {}
-        for sql in ERASE {
-            tx.execute(*sql, vec![]).await?;
-        }
+        archive::remove(tx).await?;
     }
     domain_taken(tx, tenant.domain.as_deref()).await?;
     let sql = tenant_sql!(
@@ -104,25 +105,6 @@ async fn replace(tx: &mut TenantTx<'_>, mut tenant: Tenant, expected: Revision) 
         values![name, domain, state.name(), plan, region, settings, created_at, updated_at, expected + 1];
     tx.execute(sql, row).await.map(drop)
 }
-
-/// Everything of a tenant but its row and its audit log, children before their parents.
-const ERASE: &[TenantSql] = &[
-    tenant_sql!("DELETE FROM signals WHERE tenant_id = $1"),
-    tenant_sql!("DELETE FROM payloads WHERE tenant_id = $1"),
-    tenant_sql!("DELETE FROM journal WHERE tenant_id = $1"),
-    tenant_sql!("DELETE FROM run_leases WHERE tenant_id = $1"),
-    tenant_sql!("DELETE FROM runs WHERE tenant_id = $1"),
-    tenant_sql!("DELETE FROM sessions WHERE tenant_id = $1"),
-    tenant_sql!("DELETE FROM agent_versions WHERE tenant_id = $1"),
-    tenant_sql!("DELETE FROM agents WHERE tenant_id = $1"),
-    tenant_sql!("DELETE FROM api_keys WHERE tenant_id = $1"),
-    tenant_sql!("DELETE FROM users WHERE tenant_id = $1"),
-    tenant_sql!("DELETE FROM reservations WHERE tenant_id = $1"),
-    tenant_sql!("DELETE FROM budgets WHERE tenant_id = $1"),
-    tenant_sql!("DELETE FROM usage_events WHERE tenant_id = $1"),
-    tenant_sql!("DELETE FROM outbox WHERE tenant_id = $1"),
-    tenant_sql!("DELETE FROM events WHERE tenant_id = $1"),
-];
 
 #[async_trait]
 impl TenantStore for SqlStore {
@@ -177,8 +159,13 @@ impl TenantStore for SqlStore {
                 let mut tx = system.tenant(tenant.id);
                 tx.alone().await?;
                 effects::guard(&mut tx, &all.tenant).await?;
+                let deleted = tenant.state == TenantState::Deleted;
                 replace(&mut tx, tenant, expected).await?;
                 effects::apply(&mut tx, all.tenant).await?;
+                if deleted {
+                    // With the record of the deletion, which is in the platform log too.
+                    archive::erase_log(&mut tx).await?;
+                }
                 effects::platform(&mut system, &all.platform).await
             })
         })

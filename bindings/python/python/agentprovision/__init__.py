@@ -53,7 +53,7 @@ from .models import ModelEntry, ModelEvent, Models, RouteDecision
 from .platform import Platform
 from .routing import RoutingConfig
 from .run import Chain, Outcome, Run, RunEvent, RunRecord, Runs, RunStream, Session, Sessions
-from .tenancy import ApiKey, ApiKeys, NewApiKey, Tenant, Tenants, User, Users
+from .tenancy import ApiKey, ApiKeys, Archives, ArchiveSummary, NewApiKey, Restored, Tenant, Tenants, User, Users
 from .tool import Tool, ToolCall, tool
 from .usage import UsageEvent, UsageReport, UsageSummary
 
@@ -65,6 +65,8 @@ __all__ = [
     "AlreadyExistsError",
     "ApiKey",
     "ApiKeys",
+    "ArchiveSummary",
+    "Archives",
     "AuditEntry",
     "AuditLog",
     "Authorization",
@@ -109,6 +111,7 @@ __all__ = [
     "QuotaExceededError",
     "RateLimitedError",
     "ReadOnlyError",
+    "Restored",
     "RouteDecision",
     "RoutingConfig",
     "Run",

@@ -446,15 +446,75 @@ class ApiKey(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class ArchiveSummary(Record):
+    """An archive that was written or verified, in numbers."""
+
+    bytes: int
+    """Its size in bytes."""
+    digest: str
+    """Its last 32 bytes, the SHA-256 of all before: names it among all archives."""
+    header: ArchiveHeader
+    """What it says about itself."""
+    rows: int
+    """The number of rows of all tables."""
+    tables: list[ArchiveTable]
+    """Its tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveHeader(Record):
+    """What an archive says about itself before its tables."""
+
+    audit: Checkpoint
+    """The head of the tenant's audit log: records that had no place in it yet are not counted."""
+    exported_at: datetime
+    """When it was exported."""
+    schema: int
+    """The version of the schema its tables are of."""
+    state: TenantState
+    """The state the tenant was in."""
+    store: str
+    """The kind of store it was exported from, such as `sqlite`."""
+    tenant: str
+    """The tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint(Record):
+    """A tree head: so many records, with this root (RFC 6962, section 2.1)."""
+
+    root: str
+    """Root of the Merkle tree over them."""
+    size: int
+    """Number of records."""
+
+
+TenantState = Literal["active", "suspended", "deleted"]
+"""Whether a tenant's users and agents may do anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveTable(Record):
+    """A table of an archive in numbers."""
+
+    digest: str
+    """SHA-256 over the rows."""
+    name: str
+    """The name."""
+    rows: int
+    """The number of rows."""
+
+
+@dataclass(frozen=True, slots=True)
 class AuditEntry(Record):
     """A record in its place in the audit log."""
 
     bytes: str
-    """The stored bytes, which are what is hashed."""
+    """The stored bytes, which are what is hashed; empty where the record was erased."""
     leaf: str
     """The hash of the leaf (RFC 6962, section 2.1)."""
-    record: AuditRecord
-    """What the stored bytes say."""
+    record: AuditRecord | None
+    """What the stored bytes say; absent where the record was erased with its tenant."""
     seq: int
     """Its place: 0 for the first record of the log, without gaps."""
 
@@ -809,16 +869,6 @@ class ToolDefinition(Record):
     """JSON Schema of its input."""
     name: str
     """The name the model calls it by."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint(Record):
-    """A tree head: so many records, with this root (RFC 6962, section 2.1)."""
-
-    root: str
-    """Root of the Merkle tree over them."""
-    size: int
-    """Number of records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1362,6 +1412,42 @@ Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True, slots=True)
+class Restored(Record):
+    """A tenant that came from an archive."""
+
+    archive: ArchiveSummary
+    """The archive."""
+    tenant: Tenant
+    """The tenant: suspended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant(Record):
+    """A tenant."""
+
+    created_at: datetime
+    """When it was made."""
+    domain: str | None
+    """The domain, unique among the tenants that are not deleted; free again after deletion."""
+    id: str
+    """The id."""
+    name: str
+    """The name, at most 255 characters."""
+    plan: str | None
+    """The plan it is on."""
+    region: str | None
+    """Where its data must stay."""
+    revision: int
+    """Counts its changes."""
+    settings: dict[str, Any]
+    """Settings of the host."""
+    state: TenantState
+    """Whether anything may be done."""
+    updated_at: datetime
+    """When it was last changed."""
+
+
+@dataclass(frozen=True, slots=True)
 class RouteDecision(Record):
     """How a request is routed: who is asked, in which order, and who is not."""
 
@@ -1544,36 +1630,6 @@ class SessionRecord(Record):
     """The id."""
     user: str
     """Whose conversation it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tenant(Record):
-    """A tenant."""
-
-    created_at: datetime
-    """When it was made."""
-    domain: str | None
-    """The domain, unique among the tenants that are not deleted; free again after deletion."""
-    id: str
-    """The id."""
-    name: str
-    """The name, at most 255 characters."""
-    plan: str | None
-    """The plan it is on."""
-    region: str | None
-    """Where its data must stay."""
-    revision: int
-    """Counts its changes."""
-    settings: dict[str, Any]
-    """Settings of the host."""
-    state: TenantState
-    """Whether anything may be done."""
-    updated_at: datetime
-    """When it was last changed."""
-
-
-TenantState = Literal["active", "suspended", "deleted"]
-"""Whether a tenant's users and agents may do anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1819,6 +1875,35 @@ Answer = Literal["approve", "deny"]
 
 Approval = Literal["never", "always"]
 """Whether a person must agree before a tool is called."""
+
+
+class ArchiveExportArgs(TypedDict, total=False):
+    """A tenant to be written to a file."""
+
+    path: Required[str]
+    """The path of the file, which is not there yet."""
+    tenant: Required[str]
+    """The tenant."""
+
+
+class ArchivePathArgs(TypedDict, total=False):
+    """An archive."""
+
+    path: Required[str]
+    """The path of the file."""
+
+
+class ArchiveRestoreArgs(TypedDict, total=False):
+    """An archive to be restored."""
+
+    into: RestoreInto | None
+    """Which tenant it becomes; default `same`."""
+    path: Required[str]
+    """The path of the file."""
+
+
+RestoreInto = Literal["same", "new"]
+"""Which tenant an archive becomes."""
 
 
 class AuthenticateArgs(TypedDict, total=False):
@@ -2538,6 +2623,17 @@ class TenantCreateArgs(TypedDict, total=False):
     """Settings of the host, at most 64 KiB as JSON."""
 
 
+class TenantDeleteArgs(TypedDict, total=False):
+    """A tenant to be deleted."""
+
+    archive: str | None
+    """The path of the file its last archive is written to; null, which has to be said, for no archive and no way
+    back.
+    """
+    tenant: Required[str]
+    """The tenant."""
+
+
 class ToolSpecArgs(TypedDict, total=False):
     """What a tool is, as the host says."""
 
@@ -2632,6 +2728,12 @@ __all__ = [
     "AnsweredRerankResponse",
     "ApiKey",
     "Approval",
+    "ArchiveExportArgs",
+    "ArchiveHeader",
+    "ArchivePathArgs",
+    "ArchiveRestoreArgs",
+    "ArchiveSummary",
+    "ArchiveTable",
     "Attempt",
     "AttemptAnswered",
     "AttemptDropped",
@@ -2744,6 +2846,8 @@ __all__ = [
     "Ranked",
     "Recommendation",
     "RerankResponse",
+    "RestoreInto",
+    "Restored",
     "RouteDecision",
     "RouteHints",
     "RouteHintsDict",
@@ -2789,6 +2893,7 @@ __all__ = [
     "TenantByIdArgs",
     "TenantChangeArgs",
     "TenantCreateArgs",
+    "TenantDeleteArgs",
     "TenantState",
     "ToolChoice",
     "ToolChoiceDict",

@@ -22,7 +22,7 @@ from .event import Events
 from .models import Models
 from .routing import RoutingConfig
 from .run import Runs, Sessions
-from .tenancy import ApiKeys, Tenants, Users
+from .tenancy import ApiKeys, Archives, Tenants, Users
 from .testing import ManualClock
 from .usage import UsageReport
 
@@ -40,6 +40,7 @@ class Platform:
     """
 
     agents: Agents
+    archives: Archives
     audit: AuditLog
     events: Events
     keys: ApiKeys
@@ -55,6 +56,7 @@ class Platform:
         self._native = native
         self._bridge = bridge
         self.agents = Agents(self)
+        self.archives = Archives(self)
         self.audit = AuditLog(self)
         self.events = Events(self)
         self.keys = ApiKeys(self)

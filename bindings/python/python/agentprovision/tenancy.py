@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from ._codec import UNSET, Unset, ident, some
 from ._service import Page, Service, pages
-from ._types import ApiKey, NewApiKey, Tenant, User
+from ._types import ApiKey, ArchiveSummary, NewApiKey, Restored, RestoreInto, Tenant, User
 from .context import Context, OperatorContext
 
-__all__ = ["ApiKey", "ApiKeys", "NewApiKey", "Tenant", "Tenants", "User", "Users"]
+__all__ = [
+    "ApiKey",
+    "ApiKeys",
+    "ArchiveSummary",
+    "Archives",
+    "NewApiKey",
+    "Restored",
+    "Tenant",
+    "Tenants",
+    "User",
+    "Users",
+]
 
 
 def _names(roles: Iterable[str] | Unset | None) -> list[str] | Unset | None:
@@ -19,6 +31,11 @@ def _names(roles: Iterable[str] | Unset | None) -> list[str] | Unset | None:
         # Text is iterable too, and never meant to be: the platform refuses it by name.
         return roles  # type: ignore[return-value]
     return list(roles)
+
+
+def _path(path: str | os.PathLike[str] | None) -> str | None:
+    # What is no path the platform refuses by name.
+    return os.fspath(path) if isinstance(path, os.PathLike) else path
 
 
 class Tenants(Service):
@@ -93,9 +110,19 @@ class Tenants(Service):
         """Ends a suspension; parked runs go on."""
         return await self._get(Tenant, operator, "tenants.resume", {"tenant": ident(tenant, "tenant")})
 
-    async def delete(self, operator: OperatorContext, tenant: str | Tenant) -> Tenant:
-        """Deletes everything of a tenant but its row and its audit log."""
-        return await self._get(Tenant, operator, "tenants.delete", {"tenant": ident(tenant, "tenant")})
+    async def delete(
+        self, operator: OperatorContext, tenant: str | Tenant, *, archive: str | os.PathLike[str] | None
+    ) -> Tenant:
+        """Deletes everything of a tenant but its row and the hashes of its audit log.
+
+        Args:
+            operator: Who deletes it.
+            tenant: The tenant.
+            archive: The file its last archive is written to, from which it can be restored; `None`, which has to be
+                said, for no archive and no way back.
+        """
+        given = {"tenant": ident(tenant, "tenant"), "archive": _path(archive)}
+        return await self._get(Tenant, operator, "tenants.delete", given)
 
     async def bootstrap_admin(
         self,
@@ -109,6 +136,41 @@ class Tenants(Service):
         """Makes the first admin of a tenant; `ConflictError` when there is one."""
         given = {"tenant": ident(tenant, "tenant"), "email": email, "name": name, "roles": _names(roles)}
         return await self._get(User, operator, "tenants.bootstrap_admin", given)
+
+
+class Archives(Service):
+    """Tenants as files, for operators. Stores in memory have none: `UnsupportedError`."""
+
+    __slots__ = ()
+
+    async def export(
+        self, operator: OperatorContext, tenant: str | Tenant, path: str | os.PathLike[str]
+    ) -> ArchiveSummary:
+        """Writes everything of a tenant, as of one moment, to a new file; both audit logs tell of it."""
+        given = {"tenant": ident(tenant, "tenant"), "path": _path(path)}
+        return await self._get(ArchiveSummary, operator, "archives.export", given)
+
+    async def verify(self, operator: OperatorContext, path: str | os.PathLike[str]) -> ArchiveSummary:
+        """Reads an archive to its end; `CorruptError` when it is not as it was written."""
+        return await self._get(ArchiveSummary, operator, "archives.verify", {"path": _path(path)})
+
+    async def restore(
+        self,
+        operator: OperatorContext,
+        path: str | os.PathLike[str],
+        *,
+        into: RestoreInto | None = None,
+    ) -> Restored:
+        """Makes a suspended tenant of an archive, all of it or nothing.
+
+        Args:
+            operator: Who restores it.
+            path: The file.
+            into: `same` (the default) for the tenant it was exported from, which must be deleted or was never in this
+                store; `new` for a new one, in which everything but the tenant keeps its id.
+        """
+        given = {"path": _path(path), "into": into}
+        return await self._get(Restored, operator, "archives.restore", given)
 
 
 class Users(Service):

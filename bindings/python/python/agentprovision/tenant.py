@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .tenancy import Tenant, Tenants
+from .tenancy import Archives, ArchiveSummary, Restored, Tenant, Tenants
 
-__all__ = ["Tenant", "Tenants"]
+__all__ = ["ArchiveSummary", "Archives", "Restored", "Tenant", "Tenants"]

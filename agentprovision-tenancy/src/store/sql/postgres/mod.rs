@@ -87,7 +87,11 @@ impl Session {
         }
         let mut text = String::new();
         if due {
-            text.push_str(if mode == Mode::Write { "BEGIN" } else { "BEGIN READ ONLY" });
+            text.push_str(match mode {
+                Mode::Read => "BEGIN READ ONLY",
+                Mode::Snapshot => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                Mode::Write => "BEGIN",
+            });
             text.push_str(&self.settings.preamble);
             text.push(';');
         }

@@ -16,12 +16,13 @@ from .audit import AuditLog
 from .event import Events
 from .platform import Platform
 from .run import Outcome, Run, Runs, RunStream, Session, Sessions
-from .tenancy import ApiKeys, Tenants, Users
+from .tenancy import ApiKeys, Archives, Tenants, Users
 from .usage import UsageReport
 
 __all__ = [
     "Agents",
     "ApiKeys",
+    "Archives",
     "AuditLog",
     "Events",
     "Outcome",
