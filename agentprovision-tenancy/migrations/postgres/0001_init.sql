@@ -280,9 +280,9 @@ $$;
 CREATE TRIGGER run_leases_ready AFTER UPDATE OF ready_at ON run_leases
     FOR EACH ROW WHEN (new.ready_at IS DISTINCT FROM old.ready_at) EXECUTE FUNCTION tell_ready();
 
--- Row security, for the owner too. One restrictive policy that nothing can loosen, and one that permits what it leaves.
--- The setting is read once per statement, and an empty one is nobody. The closed list of system tables (tenants,
--- run_leases, due) is read above tenants, and written within one.
+-- Row security, for the owner too: one restrictive policy that nothing can loosen. The setting is read once per statement,
+-- and an empty one is nobody. What the platform's role is permitted within it is in `rights.sql`, and so are the limits of
+-- the closed list of tables that are read above tenants (tenants, run_leases, due).
 DO $$
 DECLARE
     t record;
@@ -295,14 +295,8 @@ BEGIN
         own := format('(%I = (SELECT nullif(current_setting(''app.current_tenant_id'', true), '''')::uuid))', t.key);
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', t.name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', t.name);
-        IF t.name IN ('tenants', 'run_leases', 'due') THEN
-            EXECUTE format('CREATE POLICY read_above ON %I FOR SELECT USING (true)', t.name);
-            EXECUTE format('CREATE POLICY tenant_insert ON %I FOR INSERT WITH CHECK %s', t.name, own);
-            EXECUTE format('CREATE POLICY tenant_update ON %I FOR UPDATE USING %s WITH CHECK %s', t.name, own, own);
-            EXECUTE format('CREATE POLICY tenant_delete ON %I FOR DELETE USING %s', t.name, own);
-        ELSE
+        IF t.name NOT IN ('tenants', 'run_leases', 'due') THEN
             EXECUTE format('CREATE POLICY tenant_isolation ON %I AS RESTRICTIVE USING %s WITH CHECK %s', t.name, own, own);
-            EXECUTE format('CREATE POLICY tenant_access ON %I USING %s WITH CHECK %s', t.name, own, own);
         END IF;
         -- No tenant has the nil UUID; the platform's own log has.
         IF t.key = 'tenant_id' AND t.name <> 'due' THEN

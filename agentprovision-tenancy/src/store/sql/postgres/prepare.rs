@@ -14,6 +14,9 @@ use super::{SCHEMA, error};
 pub(in crate::store::sql) const MIGRATIONS: &[Migration] =
     &[Migration { sql: include_str!("../../../../migrations/postgres/0001_init.sql"), oldest: 1 }];
 
+/// What the platform's role is permitted, with its name as `{app}`.
+const RIGHTS: &str = include_str!("../../../../migrations/postgres/rights.sql");
+
 /// A step of the schema.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store::sql) struct Migration {
@@ -226,7 +229,8 @@ fn steps(options: &PrepareOptions, found: &Found, env: &Env) -> Result<Vec<Step>
     let mut rights = format!(
         "{act};\nREVOKE ALL ON ALL TABLES IN SCHEMA {SCHEMA} FROM {app};\nGRANT USAGE ON SCHEMA {SCHEMA} TO {app};\n\
          GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO {app};\n\
-         REVOKE INSERT, UPDATE, DELETE ON schema_version FROM {app}"
+         REVOKE INSERT, UPDATE, DELETE ON schema_version FROM {app};\n{policies}",
+        policies = RIGHTS.trim_end().replace("{app}", app),
     );
     if found.superuser {
         rights.push_str(&format!(

@@ -121,6 +121,7 @@ async fn template(server: &str, env: &Env) -> Result<String> {
     let mut digest = Sha256::new();
     MIGRATIONS.iter().for_each(|migration| digest.update(migration.sql));
     digest.update(include_str!("prepare.rs"));
+    digest.update(include_str!("../../../../migrations/postgres/rights.sql"));
     let name = format!("ap_template_{}", hex::encode(digest.finalize()).get(..16).unwrap_or_default());
     let mut conn = connect(server).await?;
     let there = async |conn: &mut PgConnection| -> Result<bool> {
