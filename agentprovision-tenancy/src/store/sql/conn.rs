@@ -121,8 +121,9 @@ impl Conn {
         result.map_err(|lost| self.note(lost))
     }
 
-    /// Begins a transaction.
+    /// Begins a transaction; nothing of the last one is left.
     pub(super) async fn begin(&mut self, mode: Mode) -> Result<()> {
+        self.lost = None;
         let result = each!(
             &mut self.raw,
             raw => super::sqlite::execute(raw, if mode == Mode::Write { "BEGIN IMMEDIATE" } else { "BEGIN" }, vec![])

@@ -65,7 +65,7 @@ async fn tenant(store: &SqlStore, issuer: &ContextIssuer, op: &OperatorContext) 
 
 async fn pragma(store: &SqlStore, sql: &'static str) {
     let run = store.write_system(move |mut tx| {
-        Box::pin(async move { tx.rows(super::value::SystemSql::new(sql), vec![]).await })
+        Box::pin(async move { tx.rows(super::value::SystemSql::new(sql, sql), vec![]).await })
     });
     run.await.unwrap();
 }
