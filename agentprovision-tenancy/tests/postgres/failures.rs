@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentprovision_core::usage::{BudgetKey, Dimension};
-use agentprovision_core::{Effects, Env, Error, ErrorKind};
+use agentprovision_core::{Env, Error, ErrorKind};
 use agentprovision_tenancy::store::connect;
 use libtest_mimic::Trial;
 
@@ -72,7 +72,7 @@ async fn read_only() {
     // Also for a platform that starts now.
     let backend = connect(world.database.url(), Env::default()).await.unwrap();
     assert_eq!(backend.stores().audit.checkpoint(&ctx).await.unwrap().size, 1);
-    refused(backend.stores().users.delete(&ctx, world.env.id(), Effects::none()).await);
+    refused(backend.stores().quota.define(&ctx, &budget("a"), Some(1)).await);
     admin.run(&format!("ALTER DATABASE {name} RESET default_transaction_read_only")).await;
     kill(&world).await;
     world.add(&ctx, "bob").await.unwrap();

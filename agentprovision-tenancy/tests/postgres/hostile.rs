@@ -57,7 +57,7 @@ const READS: &[&str] = &[
     "DECLARE c CURSOR FOR SELECT * FROM {T}; FETCH ALL FROM c",
     // What is asked of a row nobody may see is asked of nobody: an error would say that it is there.
     "SELECT 1 / (CASE WHEN {K} = '{B}' THEN 0 ELSE 1 END) FROM {T}",
-    "CREATE FUNCTION pg_temp.see(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$ BEGIN \
+    "CREATE OR REPLACE FUNCTION pg_temp.see(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$ BEGIN \
      IF $1 LIKE '%{B}%' THEN RAISE EXCEPTION 'seen' USING ERRCODE = 'P0001'; END IF; RETURN true; END $$; \
      SELECT 1 FROM {T} x WHERE pg_temp.see(x::text)",
 ];
@@ -96,7 +96,6 @@ const FORBIDDEN: &[&str] = &[
     "CREATE TABLE agentprovision.more AS SELECT * FROM {T}",
     "CREATE VIEW agentprovision.more AS SELECT * FROM {T}",
     "DROP TABLE {T} CASCADE",
-    "GRANT SELECT ON {T} TO PUBLIC WITH GRANT OPTION; SELECT 1/0",
     "COPY {T} TO PROGRAM 'cat'",
     "COPY {T} TO '/tmp/x'",
     "SET ROLE agentprovision_owner",
@@ -145,7 +144,8 @@ async fn filled() -> (TestDatabase, Raw, BTreeMap<String, String>) {
     assert!(tables.len() >= 21, "{tables:?}");
     for (table, key) in &tables {
         for tenant in [A, B] {
-            let there = admin.one(&format!("SELECT count(*) > 0 FROM {table} WHERE {key} = '{tenant}'")).await;
+            let there =
+                admin.one(&format!("SELECT count(*) > 0 FROM {table} WHERE {key} = '{tenant}'")).await;
             assert_eq!(there, "t", "{table} has no row: add one above");
         }
     }
@@ -156,7 +156,12 @@ async fn filled() -> (TestDatabase, Raw, BTreeMap<String, String>) {
 async fn all(admin: &mut Raw, tables: &BTreeMap<String, String>, tenant: &str) -> Vec<Cells> {
     let mut found = Vec::new();
     for (table, key) in tables {
-        found.push(admin.ask(&format!("SELECT x::text FROM {table} x WHERE {key} = '{tenant}' ORDER BY 1")).await.unwrap());
+        found.push(
+            admin
+                .ask(&format!("SELECT x::text FROM {table} x WHERE {key} = '{tenant}' ORDER BY 1"))
+                .await
+                .unwrap(),
+        );
     }
     found
 }
@@ -173,9 +178,7 @@ fn about(sql: &str, table: &str, key: &str) -> String {
 
 /// Runs a statement in a transaction of its own, committed if it goes well.
 async fn attack(raw: &mut Raw, setting: Option<&str>, sql: &str) -> Result<Cells, (String, String)> {
-    let set = setting.map_or(String::new(), |tenant| {
-        format!("SET LOCAL app.current_tenant_id = '{tenant}'")
-    });
+    let set = setting.map_or(String::new(), |tenant| format!("SET LOCAL app.current_tenant_id = '{tenant}'"));
     let begun = format!("BEGIN; SET LOCAL search_path = agentprovision; {set}");
     raw.run(&begun).await;
     let result = raw.ask(sql).await;
@@ -195,7 +198,10 @@ fn shows(rows: &Cells, tenant: &str) -> bool {
 }
 
 async fn copied(raw: &mut Raw, setting: &str, table: &str) -> String {
-    raw.run(&format!("BEGIN; SET LOCAL search_path = agentprovision; SET LOCAL app.current_tenant_id = '{setting}'")).await;
+    raw.run(&format!(
+        "BEGIN; SET LOCAL search_path = agentprovision; SET LOCAL app.current_tenant_id = '{setting}'"
+    ))
+    .await;
     let sql = format!("COPY {table} TO STDOUT");
     let bytes: Vec<_> = raw.0.copy_out_raw(&sql).await.unwrap().try_collect().await.unwrap();
     raw.run("ROLLBACK").await;
@@ -252,10 +258,14 @@ async fn nobody() {
         for raw in [&mut fresh, &mut used] {
             for (table, key) in &tables {
                 let system = SYSTEM.contains(&&**table);
-                for sql in READS.iter().filter(|sql| !system || !(sql.contains("seen") || sql.contains("1 / ("))) {
+                for sql in
+                    READS.iter().filter(|sql| !system || !(sql.contains("seen") || sql.contains("1 / (")))
+                {
                     let sql = about(sql, table, key);
                     match attack(raw, setting, &sql).await {
-                        Ok(rows) => assert!(system || !(shows(&rows, A) || shows(&rows, B)), "{sql}: {rows:?}"),
+                        Ok(rows) => {
+                            assert!(system || !(shows(&rows, A) || shows(&rows, B)), "{sql}: {rows:?}")
+                        }
                         Err(error) => assert!(error.0 == "42883", "{sql}: {error:?}"),
                     }
                 }
@@ -282,8 +292,7 @@ async fn forbidden() {
         for sql in FORBIDDEN {
             let sql = about(sql, table, key);
             let error = attack(&mut raw, Some(A), &sql).await.expect_err(&sql);
-            // The last is a grant that says nothing and does nothing.
-            assert!(error.0 == "42501" || (sql.starts_with("GRANT") && error.0 == "22012"), "{sql}: {error:?}");
+            assert_eq!(error.0, "42501", "{sql}: {error:?}");
         }
         // Without row security there is an error instead of rows.
         if !SYSTEM.contains(&&**table) {
@@ -291,7 +300,8 @@ async fn forbidden() {
             assert_eq!(attack(&mut raw, Some(A), &off).await.unwrap_err().0, "42501", "{table}");
         }
         // Whoever may change rows may lock their table; that shows nothing.
-        let lock = format!("LOCK TABLE {table} IN SHARE MODE; SELECT count(*) FROM {table} WHERE {key} = '{B}'");
+        let lock =
+            format!("LOCK TABLE {table} IN SHARE MODE; SELECT count(*) FROM {table} WHERE {key} = '{B}'");
         let seen = attack(&mut raw, Some(A), &lock).await.unwrap();
         assert!(SYSTEM.contains(&&**table) || seen == [[Some("0".to_owned())]], "{table}: {seen:?}");
     }
@@ -307,11 +317,14 @@ async fn oracles() {
         let user = format!("INSERT INTO users VALUES ('{A}', '{id}', 'a@{id}', NULL, '[]', 1, 0, 0, 1)");
         assert_eq!(attack(&mut raw, Some(A), &user).await, Ok(vec![]), "{id}");
         let key = |user: &str| {
-            format!("INSERT INTO api_keys VALUES ('{A}', gen_random_uuid(), '{user}', 'k', decode(repeat('00', 32), 'hex'), NULL, NULL, NULL, 0)")
+            format!(
+                "INSERT INTO api_keys VALUES ('{A}', gen_random_uuid(), '{user}', 'k', decode(repeat('00', 32), 'hex'), NULL, NULL, NULL, 0)"
+            )
         };
         attack(&mut raw, Some(A), &format!("DELETE FROM users WHERE id = '{id}'")).await.unwrap();
         assert_eq!(attack(&mut raw, Some(A), &key(id)).await.unwrap_err().0, "23503", "{id}");
-        let session = format!("INSERT INTO sessions VALUES ('{A}', gen_random_uuid(), '{id}', '{A}', NULL, 0)");
+        let session =
+            format!("INSERT INTO sessions VALUES ('{A}', gen_random_uuid(), '{id}', '{A}', NULL, 0)");
         assert_eq!(attack(&mut raw, Some(A), &session).await.unwrap_err().0, "23503", "{id}");
         // A row of the other tenant is refused before any key is looked at.
         for foreign in [
@@ -327,7 +340,8 @@ async fn oracles() {
 async fn statistics() {
     let (database, mut admin, _) = filled().await;
     admin.run("ANALYZE").await;
-    let sql = "SELECT * FROM pg_stats WHERE schemaname = 'agentprovision' AND tablename NOT IN ('schema_version')";
+    let sql =
+        "SELECT * FROM pg_stats WHERE schemaname = 'agentprovision' AND tablename NOT IN ('schema_version')";
     assert!(!admin.ask(sql).await.unwrap().is_empty());
     let mut raw = Raw::open(database.url()).await;
     assert_eq!(attack(&mut raw, Some(A), sql).await, Ok(vec![]));

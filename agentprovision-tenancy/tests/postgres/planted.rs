@@ -13,7 +13,11 @@ const OWN: &str = "(SELECT nullif(current_setting('app.current_tenant_id', true)
 /// What is planted as the superuser, and what the refusal says.
 const HOLES: &[(&str, &str, &str)] = &[
     ("without_force", "ALTER TABLE users NO FORCE ROW LEVEL SECURITY", "users has no forced row security"),
-    ("without_row_security", "ALTER TABLE users DISABLE ROW LEVEL SECURITY", "users has no forced row security"),
+    (
+        "without_row_security",
+        "ALTER TABLE users DISABLE ROW LEVEL SECURITY",
+        "users has no forced row security",
+    ),
     ("a_policy_is_gone", "DROP POLICY tenant_isolation ON journal", "journal does not keep tenants apart"),
     (
         "a_policy_permits_all",
@@ -83,9 +87,17 @@ const HOLES: &[(&str, &str, &str)] = &[
         "the trigger copied of the table users",
     ),
     ("a_trigger_is_off", "ALTER TABLE outbox DISABLE TRIGGER outbox_due", "lacks the trigger outbox_due"),
-    ("a_trigger_is_gone", "DROP TRIGGER audit_pending_due ON audit_pending", "lacks the trigger audit_pending_due"),
+    (
+        "a_trigger_is_gone",
+        "DROP TRIGGER audit_pending_due ON audit_pending",
+        "lacks the trigger audit_pending_due",
+    ),
     ("a_unique_index", "CREATE UNIQUE INDEX emails ON users (email)", "begin with the tenant: emails"),
-    ("a_unique_expression", "CREATE UNIQUE INDEX emails ON users (lower(email), tenant_id)", "begin with the tenant: emails"),
+    (
+        "a_unique_expression",
+        "CREATE UNIQUE INDEX emails ON users (lower(email), tenant_id)",
+        "begin with the tenant: emails",
+    ),
     (
         "an_exclusion",
         "ALTER TABLE users ADD CONSTRAINT emails EXCLUDE USING btree (email WITH =)",
@@ -134,14 +146,22 @@ const HOLES: &[(&str, &str, &str)] = &[
         "CREATE POLICY more ON run_leases FOR UPDATE USING (true)",
         "writing the system table run_leases",
     ),
-    ("a_system_table_anybody_changes", "CREATE POLICY more ON tenants USING (true)", "writing the system table tenants"),
+    (
+        "a_system_table_anybody_changes",
+        "CREATE POLICY more ON tenants USING (true)",
+        "writing the system table tenants",
+    ),
     (
         "a_system_table_anybody_adds_to",
         "CREATE POLICY more ON due FOR INSERT WITH CHECK (true)",
         "writing the system table due",
     ),
     ("rights_of_everybody", "GRANT SELECT ON users TO PUBLIC", "everybody may SELECT the table users"),
-    ("rights_of_everybody_on_a_column", "GRANT SELECT (email) ON users TO PUBLIC", "everybody may SELECT the table users"),
+    (
+        "rights_of_everybody_on_a_column",
+        "GRANT SELECT (email) ON users TO PUBLIC",
+        "everybody may SELECT the table users",
+    ),
     (
         "a_tenant_of_the_database",
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET app.current_tenant_id = ''0190b8a4-0000-7000-8000-000000000000''', current_database()); END $$",
@@ -153,7 +173,10 @@ const HOLES: &[(&str, &str, &str)] = &[
 const FINE: &[(&str, &str)] = &[
     ("nothing", "SELECT 1"),
     ("an_invoker_view", "CREATE VIEW public.all_users WITH (security_invoker = true) AS SELECT * FROM users"),
-    ("an_invoker_view_by_another_word", "CREATE VIEW all_users WITH (security_invoker = yes) AS SELECT * FROM users"),
+    (
+        "an_invoker_view_by_another_word",
+        "CREATE VIEW all_users WITH (security_invoker = yes) AS SELECT * FROM users",
+    ),
     ("an_index", "CREATE INDEX by_name ON users (name)"),
     ("a_unique_index", "CREATE UNIQUE INDEX names ON users (tenant_id, name)"),
     ("a_stricter_policy", "CREATE POLICY more ON users AS RESTRICTIVE FOR DELETE USING (false)"),
@@ -165,9 +188,11 @@ const FINE: &[(&str, &str)] = &[
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let holes =
-        HOLES.iter().map(|(name, sql, says)| trial("planted", format!("refused/{name}"), move || refused(sql, says)));
-    let fine = FINE.iter().map(|(name, sql)| trial("planted", format!("accepted/{name}"), move || accepted(sql)));
+    let holes = HOLES
+        .iter()
+        .map(|(name, sql, says)| trial("planted", format!("refused/{name}"), move || refused(sql, says)));
+    let fine =
+        FINE.iter().map(|(name, sql)| trial("planted", format!("accepted/{name}"), move || accepted(sql)));
     holes.chain(fine).collect()
 }
 

@@ -100,7 +100,9 @@ async fn interleaved() {
             for round in 0..12 {
                 world.add(&ctx, &format!("{task}-{round}")).await.unwrap();
                 let names = world.names(&ctx).await.unwrap();
-                let own = |name: &String| name.starts_with(|c: char| c.to_digit(10) .is_some_and(|n| n as usize % 2 == task % 2));
+                let own = |name: &String| {
+                    name.starts_with(|c: char| c.to_digit(10).is_some_and(|n| n as usize % 2 == task % 2))
+                };
                 assert!(names.iter().all(own), "{names:?}");
                 let tx = world.stores.runs.begin(&fence).await.unwrap();
                 let sql = "SELECT count(*) FROM users WHERE tenant_id <> $1";

@@ -87,7 +87,12 @@ async fn twice() {
     let before = empty.catalogue().await;
     // A right that was taken away comes back, and one that is too much goes.
     let app = empty.options.app.clone();
-    empty.admin.run(&format!("REVOKE SELECT ON agentprovision.users FROM {app}; GRANT TRUNCATE ON agentprovision.runs TO {app}")).await;
+    empty
+        .admin
+        .run(&format!(
+            "REVOKE SELECT ON agentprovision.users FROM {app}; GRANT TRUNCATE ON agentprovision.runs TO {app}"
+        ))
+        .await;
     assert_ne!(empty.catalogue().await, before);
     let steps = empty.prepare().await.unwrap();
     assert!(!steps.iter().any(|step| step.sql.contains("CREATE TABLE users")));
@@ -106,7 +111,9 @@ async fn at_once() {
     let url = empty.database.admin_url().unwrap();
     let all = (0..8).map(|_| {
         let (url, options) = (url.clone(), empty.options.clone());
-        tokio::spawn(async move { prepare(&url, &options, &Env::default(), false).await.map(|steps| steps.len()) })
+        tokio::spawn(
+            async move { prepare(&url, &options, &Env::default(), false).await.map(|steps| steps.len()) },
+        )
     });
     let mut lengths = BTreeSet::new();
     for done in futures_util::future::join_all(all).await {
@@ -136,8 +143,21 @@ async fn dry() {
 
 async fn names() {
     let long = "a".repeat(64);
-    let bad =
-        ["", "Owner", "a-b", "a b", "a\"b", "a'b", "a;DROP TABLE x", "pg_owner", "public", "none", "ä", "a\0", &*long];
+    let bad = [
+        "",
+        "Owner",
+        "a-b",
+        "a b",
+        "a\"b",
+        "a'b",
+        "a;DROP TABLE x",
+        "pg_owner",
+        "public",
+        "none",
+        "ä",
+        "a\0",
+        &*long,
+    ];
     let empty = Empty::new().await;
     for name in bad {
         for place in 0..3 {
@@ -206,7 +226,12 @@ async fn no_superuser() {
     let mut empty = Empty::new().await;
     let user = word();
     let name = empty.admin.one("SELECT current_database()").await;
-    empty.admin.run(&format!("CREATE ROLE {user} LOGIN CREATEROLE PASSWORD 'x'; GRANT CREATE ON DATABASE {name} TO {user}")).await;
+    empty
+        .admin
+        .run(&format!(
+            "CREATE ROLE {user} LOGIN CREATEROLE PASSWORD 'x'; GRANT CREATE ON DATABASE {name} TO {user}"
+        ))
+        .await;
     let url = login(empty.database.url(), &user, "x");
     for _ in 0..2 {
         let steps = prepare(&url, &empty.options, &Env::default(), false).await.unwrap();

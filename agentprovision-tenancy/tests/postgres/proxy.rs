@@ -153,6 +153,8 @@ fn message(from: &mut Vec<u8>, kind: bool) -> Option<(u8, Vec<u8>)> {
 }
 
 async fn serve(client: TcpStream, server: TcpStream, shared: &Shared) -> std::io::Result<()> {
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
     let (mut client_in, mut client_out) = client.into_split();
     let (mut server_in, mut server_out) = server.into_split();
     let (mut from_client, mut from_server) = (Vec::new(), Vec::new());

@@ -13,7 +13,9 @@ use agentprovision_core::effect::OperatorEffects;
 use agentprovision_core::event::PlatformEvent;
 use agentprovision_core::identity::User;
 use agentprovision_core::page::PageRequest;
-use agentprovision_core::run::{ChainHash, Created, Fence, NewRun, RunRecord, RunStatus, RunTotals, STATE_VERSION};
+use agentprovision_core::run::{
+    ChainHash, Created, Fence, NewRun, RunRecord, RunStatus, RunTotals, STATE_VERSION,
+};
 use agentprovision_core::tenant::{Tenant, TenantState};
 use agentprovision_core::{Context, Effects, Env, OperatorContext, Result, Timestamp};
 use agentprovision_tenancy::store::connect;
