@@ -1,4 +1,5 @@
 -- What the platform's role may do, after every migration; `{app}` is its name. What is as it should be is left alone.
+-- Tables of the closed list are read above tenants by a transaction that says so, and written within a tenant.
 DO $$
 DECLARE
     t record;
@@ -11,11 +12,11 @@ BEGIN
     LOOP
         own := format('(%I = (SELECT nullif(current_setting(''app.current_tenant_id'', true), '''')::uuid))', t.key);
         FOR p IN SELECT w.name, w.rule FROM (VALUES
-            (true, 'read_above', 'FOR SELECT TO {app} USING (true)'),
-            (true, 'tenant_insert', 'FOR INSERT TO {app} WITH CHECK ' || own),
-            (true, 'tenant_update', 'FOR UPDATE TO {app} USING ' || own || ' WITH CHECK ' || own),
-            (true, 'tenant_delete', 'FOR DELETE TO {app} USING ' || own),
-            (false, 'tenant_access', 'TO {app} USING ' || own || ' WITH CHECK ' || own)
+            (true, 'read_above', 'FOR SELECT TO "{app}" USING ((SELECT current_setting(''app.above_tenants'', true)) = ''on'' OR ' || own || ')'),
+            (true, 'tenant_insert', 'FOR INSERT TO "{app}" WITH CHECK ' || own),
+            (true, 'tenant_update', 'FOR UPDATE TO "{app}" USING ' || own || ' WITH CHECK ' || own),
+            (true, 'tenant_delete', 'FOR DELETE TO "{app}" USING ' || own),
+            (false, 'tenant_access', 'TO "{app}" USING ' || own || ' WITH CHECK ' || own)
         ) AS w (above, name, rule)
         WHERE w.above = (t.name IN ('tenants', 'run_leases', 'due')) AND NOT EXISTS (SELECT 1 FROM pg_policies q
             WHERE q.schemaname = 'agentprovision' AND q.tablename = t.name AND q.policyname = w.name

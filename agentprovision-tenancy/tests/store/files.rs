@@ -25,12 +25,16 @@ fn kind(result: Result<Arc<dyn Backend>>) -> (ErrorKind, String) {
 
 #[tokio::test]
 async fn urls_are_checked_and_the_refusal_says_what_there_is() {
+    let postgres = match cfg!(feature = "store-postgres") {
+        true => (ErrorKind::InvalidInput, "max_connections"),
+        false => (ErrorKind::Unsupported, "store-postgres"),
+    };
     for (url, expected, hint) in [
         ("", ErrorKind::InvalidInput, "sqlite://"),
         ("acme.db", ErrorKind::InvalidInput, "memory://"),
         ("mysql://u:secret@host/db", ErrorKind::InvalidInput, "`mysql`; known are memory://"),
-        ("postgres://u:secret@host/db", ErrorKind::Unsupported, "sqlite://"),
-        ("postgresql://host/db", ErrorKind::Unsupported, "sqlite://"),
+        ("postgres://u:secret@host/db?pool=3", postgres.0, postgres.1),
+        ("postgresql://host/db?pool=3", postgres.0, postgres.1),
         ("sqlite://", ErrorKind::InvalidInput, "path"),
         ("sqlite://:memory:", ErrorKind::InvalidInput, "`memory://`"),
         ("sqlite://a\0b", ErrorKind::InvalidInput, "path"),

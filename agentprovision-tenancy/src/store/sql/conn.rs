@@ -131,8 +131,9 @@ impl Conn {
         result.map_err(|lost| self.note(lost))
     }
 
-    /// Begins a transaction.
+    /// Begins a transaction; nothing of the last one is left.
     pub(super) async fn begin(&mut self, mode: Mode) -> Result<()> {
+        self.lost = None;
         let result = each!(
             &mut self.raw,
             raw => super::sqlite::execute(raw, if mode == Mode::Write { "BEGIN IMMEDIATE" } else { "BEGIN" }, vec![])
@@ -335,6 +336,12 @@ impl TenantTx<'_> {
     pub(super) async fn execute(&mut self, sql: TenantSql, values: Vec<Value>) -> Result<u64> {
         let (text, values) = self.bound(sql, values).await?;
         self.conn.execute(text, values).await
+    }
+
+    /// As [`TenantTx::rows`], of a system table and beyond this tenant.
+    pub(super) async fn rows_above(&mut self, sql: TenantSql, values: Vec<Value>) -> Result<Vec<Row>> {
+        self.conn.enter(None).await?;
+        self.rows(sql, values).await
     }
 
     /// Clears the pointers of a kind to this tenant: what they point at is taken up by this transaction. A store whose

@@ -18,6 +18,8 @@ use agentprovision_core::{Env, Error, Result};
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
+#[cfg(feature = "store-postgres")]
+use super::conn::Fate;
 use super::conn::{Conn, Mode, SystemTx};
 use super::value::Value;
 #[cfg(feature = "store-sqlite")]
@@ -55,12 +57,8 @@ pub(super) async fn begin(store: &SqlStore, fence: Fence) -> Result<SqlRunTx> {
         Engine::Sqlite(lanes) => lanes.ask(Request::Begin(begin), answer).await?,
         #[cfg(feature = "store-postgres")]
         Engine::Postgres(pool) => {
-            let mut lent = pool.lend().await?;
-            let env = store.env.clone();
-            pool.runtime().spawn(async move {
-                drive(&mut lent.conn, &env, begin).await;
-                lent.give_back();
-            });
+            let (env, owned) = (store.env.clone(), pool.clone());
+            pool.runtime().spawn(async move { drive_lent(&owned, &env, begin).await });
             answer.await.map_err(|_| ended())??
         }
     };
@@ -170,18 +168,57 @@ impl Drop for SqlRunTx {
     }
 }
 
-/// The writer's side: opens the transaction and does what is asked until it ends.
-pub(super) async fn drive(conn: &mut Conn, env: &Env, begin: Begin) {
-    let Begin { fence, reply } = begin;
-    let opened = async {
-        conn.begin(Mode::Write).await?;
-        runs::held(&mut SystemTx { conn, env }.tenant(fence.tenant), &fence).await
+/// Opens the transaction, if the worker may have it.
+async fn open(conn: &mut Conn, env: &Env, fence: &Fence) -> Result<()> {
+    conn.begin(Mode::Write).await?;
+    runs::held(&mut SystemTx { conn, env }.tenant(fence.tenant), fence).await
+}
+
+/// Drives a transaction on a connection of a pool. Until the transaction is open another connection may be tried: one that was
+/// idle may have been dead for long.
+#[cfg(feature = "store-postgres")]
+async fn drive_lent(pool: &super::postgres::pool::Pool, env: &Env, begin: Begin) {
+    let mut attempt = 1;
+    let opened = loop {
+        let mut lent = match pool.lend().await {
+            Ok(lent) => lent,
+            Err(error) => break Err(error),
+        };
+        let Err(error) = open(&mut lent.conn, env, &begin.fence).await else { break Ok(lent) };
+        let again = lent.conn.take_fate().is_some_and(|lost| lost.fate == Fate::Again);
+        if lent.conn.rollback().await.is_ok() {
+            lent.give_back();
+        } else {
+            pool.forget();
+        }
+        if !again || attempt >= pool.settings().attempts {
+            break Err(error);
+        }
+        attempt += 1;
     };
-    if let Err(error) = opened.await {
+    match opened {
+        Ok(mut lent) => {
+            drive_open(&mut lent.conn, env, begin).await;
+            lent.give_back();
+        }
+        Err(error) => drop(begin.reply.send(Err(error))),
+    }
+}
+
+/// The writer's side: opens the transaction and does what is asked until it ends.
+#[cfg(feature = "store-sqlite")]
+pub(super) async fn drive(conn: &mut Conn, env: &Env, begin: Begin) {
+    if let Err(error) = open(conn, env, &begin.fence).await {
         let _ = conn.rollback().await;
-        let _ = reply.send(Err(error));
+        let _ = begin.reply.send(Err(error));
         return;
     }
+    drive_open(conn, env, begin).await;
+}
+
+/// Does what is asked in the open transaction until it ends.
+async fn drive_open(conn: &mut Conn, env: &Env, begin: Begin) {
+    let Begin { fence, reply } = begin;
     let (commands, mut received) = mpsc::channel(1);
     let stop = Arc::new(AtomicBool::new(false));
     if reply.send(Ok(commands)).is_ok() {

@@ -60,9 +60,9 @@ async fn get(tx: &mut TenantTx<'_>) -> Result<Tenant> {
 pub(super) async fn domain_taken(tx: &mut TenantTx<'_>, domain: Option<&str>) -> Result<()> {
     let Some(domain) = domain else { return Ok(()) };
     let sql = tenant_sql!("SELECT 1 FROM tenants WHERE domain = $2 AND tenant_id <> $1");
-    match tx.exists(sql, values![domain]).await? {
-        true => Err(Error::already_exists("the domain is taken")),
-        false => Ok(()),
+    match tx.rows_above(sql, values![domain]).await?.is_empty() {
+        false => Err(Error::already_exists("the domain is taken")),
+        true => Ok(()),
     }
 }
 

@@ -206,25 +206,53 @@ async fn claims_step_through_the_index_of_turns() {
     conn.close().await.unwrap();
 }
 
-/// The texts of a macro's calls in this module's sources, with the name of their file.
+/// The sources of a folder and of those below it, with their paths from there.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).join(folder);
+    let (mut found, mut folders) = (Vec::new(), vec![root.clone()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
+                found.push((name, std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The texts of a macro's calls in this module's sources, with the name of their file. A call may have one for each
+/// database.
 fn statements(call: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/sql");
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if name == "tests.rs" || name == "value.rs" {
+    for (name, source) in sources("store/sql") {
+        // What is read of the catalogue before the platform starts is no content.
+        if matches!(&*name, "tests.rs" | "value.rs" | "postgres/check.rs") {
             continue;
         }
-        let source = std::fs::read_to_string(&path).unwrap();
         for part in source.split(call).skip(1) {
-            // The literals up to the end of the call, with their continued lines joined.
-            let literals: Vec<&str> =
-                part.split("))").next().unwrap().split('"').skip(1).step_by(2).collect();
             let end = part.find(&[')', ';'][..]).unwrap_or(part.len());
-            let text =
-                if part[..end].contains("concat!") { literals.concat() } else { literals[0].to_owned() };
-            found.push((name.clone(), text.replace("\\\n", " ")));
+            if part[..end].contains("concat!") {
+                // The literals up to the end of the call, with their continued lines joined.
+                let literals: Vec<&str> =
+                    part.split("))").next().unwrap().split('"').skip(1).step_by(2).collect();
+                found.push((name.clone(), literals.concat().replace("\\\n", " ")));
+                continue;
+            }
+            let mut rest = part;
+            loop {
+                let mut pieces = rest.splitn(3, '"').skip(1);
+                let (Some(text), Some(after)) = (pieces.next(), pieces.next()) else { break };
+                found.push((name.clone(), text.replace("\\\n", " ")));
+                match after.trim_start().strip_prefix(',') {
+                    Some(next) if next.trim_start().starts_with('"') => rest = next,
+                    _ => break,
+                }
+            }
         }
     }
     found
@@ -246,7 +274,7 @@ fn statements_above_tenants_read_no_content_of_tenants() {
             ];
             let fine = match table {
                 // The last is a name within a statement.
-                "tenants" | "run_leases" | "step" => true,
+                "tenants" | "run_leases" | "due" | "step" => true,
                 "audit_pending" | "outbox" | "events" => ids_only.iter().any(|start| sql.starts_with(start)),
                 _ => false,
             };
@@ -257,13 +285,27 @@ fn statements_above_tenants_read_no_content_of_tenants() {
 
 #[test]
 fn every_key_of_a_tenants_table_begins_with_the_tenant() {
-    let schema = migrate::MIGRATIONS.join("\n");
+    keys_begin_with_the_tenant(
+        &migrate::MIGRATIONS.join("\n"),
+        ") STRICT",
+        &["tenants", "audit_pending", "outbox"],
+    );
+    #[cfg(feature = "store-postgres")]
+    {
+        let migrations: Vec<_> =
+            super::postgres::prepare::MIGRATIONS.iter().map(|migration| migration.sql).collect();
+        keys_begin_with_the_tenant(&migrations.join("\n"), "\n);", &["tenants"]);
+    }
+}
+
+/// Looks at the tables of a schema, each up to its `end`, but for those whose keys are their own.
+fn keys_begin_with_the_tenant(schema: &str, end: &str, other: &[&str]) {
     let schema: String = schema.lines().filter(|line| !line.starts_with("--")).collect::<Vec<_>>().join("\n");
     let mut tables = 0;
     for table in schema.split("CREATE TABLE ").skip(1) {
         let (name, body) = table.split_once(' ').unwrap();
-        let body = body.split(") STRICT").next().unwrap();
-        if matches!(name, "tenants" | "audit_pending" | "outbox") {
+        let body = body.split(end).next().unwrap();
+        if other.contains(&name) {
             continue;
         }
         tables += 1;
@@ -285,29 +327,36 @@ fn every_key_of_a_tenants_table_begins_with_the_tenant() {
     assert!(tables > 15);
 }
 
+/// Files in which a text that is no constant becomes a statement, how often, and what the text is.
+const NO_CONSTANTS: &[(&str, usize, &str)] = &[
+    (
+        "store/sql/postgres/mod.rs",
+        4,
+        "numbers, UUIDs and settings that are numbers; the statements of a tool",
+    ),
+    ("store/sql/postgres/prepare.rs", 1, "steps made of constants, checked names and a quoted password"),
+    ("store/sql/postgres/testing.rs", 1, "databases for tests"),
+    ("store/sql/sqlite.rs", 2, "the statements of a tool, checked before"),
+];
+
 #[test]
 fn no_statement_is_put_together_from_input() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
-    let mut folders = vec![PathBuf::from(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let source = std::fs::read_to_string(&path).unwrap();
-            let here = path.ends_with("store/sql/conn.rs");
-            if path.ends_with("store/sql/tests.rs") {
-                continue;
-            }
-            // Only the door for tools takes a text that is no constant; other folders have no SQL at all.
-            assert_eq!(source.contains("AssertSqlSafe"), here, "{}", path.display());
-            if !path.components().any(|part| part.as_os_str() == "sql") {
-                for verb in ["SELECT ", "INSERT INTO ", "DELETE FROM ", "sqlx::"] {
-                    assert!(!source.contains(verb), "{}: {verb}", path.display());
-                }
+    let mut found = Vec::new();
+    for (name, source) in sources("") {
+        if name == "store/sql/tests.rs" {
+            continue;
+        }
+        let texts = source.matches("AssertSqlSafe(").count();
+        if texts > 0 {
+            found.push((name.clone(), texts));
+        }
+        // Other folders have no SQL at all.
+        if !name.starts_with("store/sql/") {
+            for verb in ["SELECT ", "INSERT INTO ", "DELETE FROM ", "sqlx::"] {
+                assert!(!source.contains(verb), "{name}: {verb}");
             }
         }
     }
+    let named: Vec<_> = NO_CONSTANTS.iter().map(|(name, texts, _)| ((*name).to_owned(), *texts)).collect();
+    assert_eq!(found, named);
 }

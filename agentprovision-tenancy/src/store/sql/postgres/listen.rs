@@ -19,7 +19,8 @@ pub(in crate::store::sql) fn start(pool: &Pool, store: Weak<SqlStore>) {
     pool.runtime().spawn(async move {
         let listen = async {
             loop {
-                let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(settings.options.clone());
+                let options = settings.options.clone().application_name("agentprovision listen");
+                let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
                 let heard: Result<(), sqlx::Error> = async {
                     let mut listener = PgListener::connect_with(&own).await?;
                     listener.listen("agentprovision_ready").await?;

@@ -36,6 +36,8 @@ pub(super) struct Session {
     state: State,
     /// The tenant the open transaction is in.
     tenant: Option<Uuid>,
+    /// Whether the open transaction looks above tenants.
+    above: bool,
     /// The number of the open transaction, where it writes: how it ended can be asked for later.
     xid: Option<i64>,
     /// Whether the transaction waits for its tenant alone, and not among other writers.
@@ -51,13 +53,15 @@ enum State {
     Due(Mode),
     /// It is open.
     Open(Mode),
+    /// The connection broke, or was left in the middle of something.
+    Gone,
 }
 
 impl Session {
     /// Connects, once.
     pub(super) async fn open(settings: Arc<Settings>) -> Result<Self, Lost> {
         let raw = settings.options.connect().await.map_err(error)?;
-        Ok(Self { raw, settings, state: State::Idle, tenant: None, xid: None, alone: false })
+        Ok(Self { raw, settings, state: State::Idle, tenant: None, above: false, xid: None, alone: false })
     }
 
     /// Statements that are not part of a transaction of a tenant.
@@ -66,23 +70,26 @@ impl Session {
     }
 
     pub(super) fn begin(&mut self, mode: Mode) {
-        (self.state, self.tenant, self.xid, self.alone) = (State::Due(mode), None, None, false);
+        (self.state, self.tenant, self.xid) = (State::Due(mode), None, None);
+        (self.above, self.alone) = (false, false);
     }
 
-    /// Begins what is due, and makes what follows the work of a tenant; both in one message.
+    /// Begins what is due, and makes what follows the work of a tenant, or, without one, lets it look above tenants; all
+    /// in one message.
     ///
     /// The text holds nothing but numbers and a UUID, all made here.
     pub(super) async fn enter(&mut self, tenant: Option<Uuid>) -> Result<(), Lost> {
         let mode = match self.state {
             State::Due(mode) | State::Open(mode) => mode,
-            State::Idle => {
+            State::Idle | State::Gone => {
                 let error = Error::internal("a statement needs a transaction");
                 return Err(Lost { error, fate: Fate::Over });
             }
         };
         let due = self.state != State::Open(mode);
         let other = tenant.is_some() && tenant != self.tenant;
-        if !due && !other {
+        let rise = tenant.is_none() && !self.above;
+        if !due && !other && !rise {
             return Ok(());
         }
         let mut text = String::new();
@@ -95,6 +102,9 @@ impl Session {
             text.push_str(&self.settings.preamble);
             text.push(';');
         }
+        if rise {
+            text.push_str("SELECT set_config('app.above_tenants','on',true);");
+        }
         if let Some(tenant) = tenant.filter(|_| other) {
             text.push_str(&format!("SELECT set_config('app.current_tenant_id','{tenant}',true)"));
             if mode == Mode::Write && !self.alone {
@@ -106,24 +116,41 @@ impl Session {
         if due && mode == Mode::Write {
             text.push_str("SELECT pg_current_xact_id()::text::bigint");
         }
-        let rows = self.raw.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await.map_err(error)?;
+        // Until there is an answer nobody knows whether there is a transaction.
+        self.state = State::Gone;
+        let rows = match self.raw.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await {
+            Ok(rows) => rows,
+            Err(refused) => {
+                if refused.as_database_error().is_some() {
+                    self.state = State::Open(mode);
+                }
+                return Err(error(refused));
+            }
+        };
         if due && mode == Mode::Write {
             self.xid = rows.last().and_then(|row| row.try_get_raw(0).ok()?.as_str().ok()?.parse().ok());
         }
         self.state = State::Open(mode);
         self.tenant = tenant.or(self.tenant);
+        self.above |= rise;
         Ok(())
     }
 
     /// Commits. When the connection breaks meanwhile, nobody has said whether it went well; the database is asked.
     pub(super) async fn commit(&mut self) -> Result<(), Lost> {
-        let open = matches!(self.state, State::Open(_));
-        self.state = State::Idle;
-        if !open {
-            return Ok(());
+        match std::mem::replace(&mut self.state, State::Gone) {
+            State::Open(_) => {}
+            State::Gone => return Err(gone()),
+            State::Idle | State::Due(_) => {
+                self.state = State::Idle;
+                return Ok(());
+            }
         }
         match self.raw.execute(sqlx::raw_sql("COMMIT")).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.state = State::Idle;
+                Ok(())
+            }
             Err(broken)
                 if broken
                     .as_database_error()
@@ -131,7 +158,11 @@ impl Session {
             {
                 self.outcome(broken).await
             }
-            Err(refused) => Err(error(refused)),
+            Err(refused) => {
+                // The database has rolled back.
+                self.state = State::Idle;
+                Err(error(refused))
+            }
         }
     }
 
@@ -143,38 +174,47 @@ impl Session {
             Lost { error: Error::new(ErrorKind::Uncertain, message).with_source(source), fate: Fate::Over }
         };
         // Recovery of the database may take a while; a transaction that is still under way ends with its connection.
-        for wait in settings::waits(self.settings.connect_timeout) {
-            let Ok(mut raw) = self.settings.options.connect().await else {
-                self.settings.env.sleep(wait).await;
-                continue;
+        let env = self.settings.env.clone();
+        let limit = self.settings.connect_timeout;
+        let deadline = env.monotonic().saturating_add(limit);
+        for wait in settings::waits(limit) {
+            let asked = async {
+                let mut raw = self.settings.options.connect().await?;
+                // One message: a pooler may give the next one another connection.
+                let sql = AssertSqlSafe(format!("SELECT pg_xact_status('{xid}')"));
+                let row = raw.fetch_one(sqlx::raw_sql(sql)).await?;
+                Ok::<_, sqlx::Error>((raw, row.try_get_raw(0)?.as_str().unwrap_or_default().to_owned()))
             };
-            let status = sqlx::query("SELECT pg_xact_status(($1::bigint)::text::xid8)")
-                .bind(xid)
-                .fetch_one(&mut raw)
-                .await;
-            let status = match status.and_then(|row| row.try_get::<Option<String>, _>(0)) {
-                Ok(status) => status,
-                Err(error) if error.as_database_error().is_some() => return Err(unknown(error)),
-                Err(_) => {
-                    self.settings.env.sleep(wait).await;
-                    continue;
-                }
-            };
-            self.raw = raw;
-            match status.as_deref() {
-                Some("committed") => return Ok(()),
-                Some("aborted") => return Err(Lost { error: error(broken).error, fate: Fate::Again }),
-                Some("in progress") => self.settings.env.sleep(wait).await,
-                _ => return Err(unknown(broken)),
+            match env.timeout(deadline.saturating_sub(env.monotonic()), asked).await {
+                None => break,
+                Some(Ok((raw, status))) => match &*status {
+                    "committed" | "aborted" => {
+                        self.raw = raw;
+                        self.state = State::Idle;
+                        if status == "committed" {
+                            return Ok(());
+                        }
+                        return Err(Lost { error: error(broken).error, fate: Fate::Again });
+                    }
+                    "in progress" => {}
+                    _ => return Err(unknown(broken)),
+                },
+                Some(Err(refused)) if error_is_final(&refused) => return Err(unknown(refused)),
+                Some(Err(_)) => {}
             }
+            env.sleep(wait).await;
         }
         Err(unknown(broken))
     }
 
     pub(super) async fn rollback(&mut self) -> Result<(), Lost> {
-        let open = matches!(self.state, State::Open(_));
+        match std::mem::replace(&mut self.state, State::Gone) {
+            State::Open(_) => self.script("ROLLBACK").await?,
+            State::Gone => return Err(gone()),
+            State::Idle | State::Due(_) => {}
+        }
         self.state = State::Idle;
-        if open { self.script("ROLLBACK").await } else { Ok(()) }
+        Ok(())
     }
 
     /// Whether nothing is open, so that somebody else may have the connection.
@@ -376,6 +416,19 @@ fn value(raw: PgValueRef<'_>) -> Result<Value, sqlx::Error> {
     .map_err(sqlx::Error::Decode)
 }
 
+/// The error of a connection that cannot be used any more.
+fn gone() -> Lost {
+    let error = Error::new(ErrorKind::Unavailable, "the connection to the database was lost")
+        .with_retry(Retry::After(Duration::from_secs(1)));
+    Lost { error, fate: Fate::Again }
+}
+
+/// Whether asking again gives no other answer.
+fn error_is_final(source: &sqlx::Error) -> bool {
+    let code = source.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| !lost_by(&code) && code != "53300")
+}
+
 /// Whether a code of the database says that it goes away, and the connection with it.
 fn lost_by(code: &str) -> bool {
     matches!(code, "57P01" | "57P02" | "57P03" | "57P05" | "25P03") || code.starts_with("08")
@@ -400,6 +453,13 @@ pub(super) fn error(source: sqlx::Error) -> Lost {
         Some("53100") => (unavailable("there is no space left for the database"), Fate::Over),
         Some("53300") => (unavailable("the database has no connection left"), Fate::Again),
         Some("54000") => (Error::too_large("the value is larger than the database takes"), Fate::Over),
+        Some("26000" | "42P05") => (
+            unavailable(
+                "the database has lost a prepared statement; behind a pooler that gives each transaction another \
+                 connection the URL of the store says `pooler=transaction`",
+            ),
+            Fate::Over,
+        ),
         Some("28000" | "28P01") => (
             Error::new(
                 ErrorKind::PermissionDenied,

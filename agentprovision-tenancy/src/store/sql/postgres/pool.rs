@@ -105,8 +105,10 @@ impl Pool {
     async fn connect(&self) -> Result<Conn> {
         let settings = &self.0.settings;
         let mut waits = settings::waits(settings.connect_timeout);
+        let deadline = settings.env.monotonic().saturating_add(settings.connect_timeout);
         loop {
-            let (env, limit) = (settings.env.clone(), settings.connect_timeout);
+            let env = settings.env.clone();
+            let limit = deadline.saturating_sub(env.monotonic());
             let open = Session::open(settings.clone());
             // The socket belongs to the runtime it is opened on.
             let opened = match self.0.runtime.spawn(async move { env.timeout(limit, open).await }).await {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
+use std::time::Duration;
 
 use agentprovision_core::{Env, Error, ErrorKind, Result};
 use secrecy::{ExposeSecret, SecretString};
@@ -28,6 +29,9 @@ pub(in crate::store::sql) struct Migration {
 
 /// One preparation of a database at a time, whoever begins it: the key of a lock.
 const LOCK: i64 = 0x4150_5652_4d49_4752;
+
+/// The longest it is waited for a connection.
+const CONNECT: Duration = Duration::from_secs(30);
 
 /// How a database is prepared.
 #[derive(Clone, Debug)]
@@ -70,13 +74,16 @@ struct Found {
     superuser: bool,
 }
 
-fn name(role: &str) -> Result<&str> {
+/// A role as statements name it: quoted, because it may be a word of the language.
+fn name(role: &str) -> Result<String> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    if (1..=63).contains(&role.len()) && role.chars().all(plain) && !role.starts_with("pg_") {
-        Ok(role)
+    let reserved = role.starts_with("pg_") || matches!(role, "public" | "none");
+    if (1..=63).contains(&role.len()) && role.chars().all(plain) && !reserved {
+        Ok(format!("\"{role}\""))
     } else {
         Err(Error::invalid(
-            "the name of a role is 1 to 63 of the characters a-z, 0-9 and _, and does not begin with `pg_`",
+            "the name of a role is 1 to 63 of the characters a-z, 0-9 and _, does not begin with `pg_`, and is not \
+             `public` or `none`",
         ))
     }
 }
@@ -102,7 +109,10 @@ pub async fn prepare(
         .map_err(|_| Error::invalid("the URL of the database cannot be read"))?
         .application_name("agentprovision migrate")
         .disable_statement_logging();
-    let mut conn = connect.connect().await.map_err(failed)?;
+    let Some(conn) = env.timeout(CONNECT, connect.connect()).await else {
+        return Err(Error::new(ErrorKind::Unavailable, "the database did not answer in time"));
+    };
+    let mut conn = conn.map_err(failed)?;
     let result = async {
         // Held by the connection, across the transactions of the steps.
         run(&mut conn, &format!("SELECT pg_advisory_lock({LOCK})")).await?;
@@ -182,10 +192,10 @@ fn steps(options: &PrepareOptions, found: &Found, env: &Env) -> Result<Vec<Step>
     let mut step = |title: &str, sql: String| {
         steps.push(Step { shown: PrepareStep { title: title.to_owned(), sql }, secret: None });
     };
-    step("the owner of the tables", role(owner, "NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS"));
-    step("the platform", role(app, "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOINHERIT"));
+    step("the owner of the tables", role(&owner, "NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS"));
+    step("the platform", role(&app, "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOINHERIT"));
     if found.superuser {
-        step("backups", role(backup, "NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE BYPASSRLS"));
+        step("backups", role(&backup, "NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE BYPASSRLS"));
     } else {
         step("whoever prepares the database acts as the owner", format!("GRANT {owner} TO CURRENT_USER"));
     }
@@ -193,12 +203,13 @@ fn steps(options: &PrepareOptions, found: &Found, env: &Env) -> Result<Vec<Step>
         if password.expose_secret().contains('\0') {
             return Err(Error::invalid("a password cannot contain the character U+0000"));
         }
-        let text = |password: &str| format!("ALTER ROLE {app} PASSWORD '{password}'");
-        let secret =
-            text(&password.expose_secret().replace('\\', "\\\\").replace('\'', "''")).replace(" '", " E'");
+        let quoted = password.expose_secret().replace('\\', "\\\\").replace('\'', "''");
         steps.push(Step {
-            shown: PrepareStep { title: "the platform's password".into(), sql: text("…") },
-            secret: Some(secret),
+            shown: PrepareStep {
+                title: "the platform's password".into(),
+                sql: format!("ALTER ROLE {app} PASSWORD '…'"),
+            },
+            secret: Some(format!("ALTER ROLE {app} PASSWORD E'{quoted}'")),
         });
     }
     let mut step = |title: &str, sql: String| {
@@ -230,7 +241,7 @@ fn steps(options: &PrepareOptions, found: &Found, env: &Env) -> Result<Vec<Step>
         "{act};\nREVOKE ALL ON ALL TABLES IN SCHEMA {SCHEMA} FROM {app};\nGRANT USAGE ON SCHEMA {SCHEMA} TO {app};\n\
          GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO {app};\n\
          REVOKE INSERT, UPDATE, DELETE ON schema_version FROM {app};\n{policies}",
-        policies = RIGHTS.trim_end().replace("{app}", app),
+        policies = RIGHTS.trim_end().replace("{app}", &options.app),
     );
     if found.superuser {
         rights.push_str(&format!(

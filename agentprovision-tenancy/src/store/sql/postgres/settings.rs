@@ -23,7 +23,7 @@ pub(in crate::store) struct Settings {
     /// The longest a connection is used.
     pub(super) max_lifetime: Duration,
     /// How often a transaction is tried that others were in the way of.
-    pub(super) attempts: u32,
+    pub(in crate::store::sql) attempts: u32,
     /// Whether statements stay prepared. Not behind a pooler that gives each transaction another connection.
     pub(super) prepared: bool,
     /// What follows `BEGIN`, in one message with it.
