@@ -30,7 +30,8 @@ mod sessions;
 mod sqlite;
 mod statement;
 mod tenants;
-#[cfg(all(test, feature = "store-sqlite"))]
+#[cfg(test)]
+#[cfg(feature = "store-sqlite")]
 mod tests;
 mod usage;
 mod value;
@@ -72,7 +73,7 @@ struct SqlStore {
 #[derive(Debug)]
 enum Engine {
     #[cfg(feature = "store-sqlite")]
-    Sqlite(lanes::Lanes),
+    Sqlite(Box<lanes::Lanes>),
     #[cfg(feature = "store-postgres")]
     Postgres(postgres::pool::Pool),
 }
@@ -96,7 +97,7 @@ impl SqlBackend {
     #[cfg(feature = "store-sqlite")]
     pub async fn open(path: &Path, env: Env) -> Result<Self> {
         let lanes = lanes::Lanes::open(path, &env).await?;
-        Ok(Self::over(Engine::Sqlite(lanes), env))
+        Ok(Self::over(Engine::Sqlite(Box::new(lanes)), env))
     }
 
     /// Connects to a prepared database, after checking that it keeps tenants apart.

@@ -115,8 +115,7 @@ impl Session {
             }
         };
         if due && mode == Mode::Write {
-            let xid =
-                rows.last().map(|row| row.try_get_raw(0).and_then(|raw| Ok(raw.as_str().map(str::to_owned))));
+            let xid = rows.last().map(|row| row.try_get_raw(0).map(|raw| raw.as_str().map(str::to_owned)));
             self.xid = match xid {
                 Some(Ok(Ok(xid))) => xid.parse().ok(),
                 _ => None,
