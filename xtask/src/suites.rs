@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that decides whether a change is good, in one order, stopping at the first failure.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use crate::{node, packages, python, sdks};
 /// One line of the summary.
 struct Suite {
     title: &'static str,
-    /// The commands see a running server in `AGENTPROVISION_TEST_POSTGRES_URL`.
+    /// The commands see a running server in `AGENTPROVISION_TEST_POSTGRES_URL`, and a linter of row security in
+    /// `AGENTPROVISION_PGRLS`.
     needs_postgres: bool,
     plan: Plan,
 }
@@ -42,6 +44,7 @@ impl Plan {
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
     postgres: Option<String>,
+    linter: Option<PathBuf>,
     counts: Counts,
 }
 
@@ -49,6 +52,9 @@ impl Steps {
     pub(crate) fn run(&mut self, command: &mut Command) -> Result<()> {
         if let Some(url) = &self.postgres {
             command.env(URL_VARIABLE, url);
+        }
+        if let Some(linter) = &self.linter {
+            command.env("AGENTPROVISION_PGRLS", linter);
         }
         println!("$ {}", shown(command));
         let status = tee(command, |line| {
@@ -169,6 +175,7 @@ pub(crate) fn test(workspace: &Workspace, only: Option<&str>) -> Result<bool> {
                 let mut steps = Steps::default();
                 let (result, elapsed) = timed(|| {
                     if needs_postgres {
+                        steps.linter = Some(linter(workspace, &mut steps)?);
                         steps.postgres = Some(url_of(&mut server)?);
                     }
                     run(workspace, plan, &mut steps)
@@ -202,6 +209,13 @@ fn url_of(server: &mut Option<Postgres>) -> Result<String> {
         None => Postgres::start()?,
     };
     Ok(server.insert(running).url.clone())
+}
+
+/// The program of the linter, in an environment of its own.
+fn linter(workspace: &Workspace, steps: &mut Steps) -> Result<PathBuf> {
+    let requirements = workspace.root.join("agentprovision-tenancy/tests/postgres/requirements.txt");
+    let venv = python::Venv::with(workspace, "pgrls-venv", &requirements, steps)?;
+    Ok(PathBuf::from(venv.command(workspace, "pgrls").get_program()))
 }
 
 fn run(workspace: &Workspace, plan: Plan, steps: &mut Steps) -> Result<()> {

@@ -13,6 +13,7 @@ mod cancelled;
 mod commits;
 mod failures;
 mod hostile;
+mod linter;
 mod login;
 mod planted;
 mod pooler;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         commits::trials(),
         failures::trials(),
         hostile::trials(),
+        linter::trials(),
         login::trials(),
         planted::trials(),
         pooler::trials(),
