@@ -70,6 +70,7 @@ pub(super) async fn sequence(tx: &mut TenantTx<'_>) -> Result<bool> {
 }
 
 /// Moves what is pending into every log.
+#[cfg_attr(not(feature = "store-sqlite"), expect(dead_code, reason = "the one writer's"))]
 pub(super) async fn sequence_all(tx: &mut SystemTx<'_>) -> Result<()> {
     let logs = tx
         .rows(

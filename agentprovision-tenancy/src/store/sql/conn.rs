@@ -2,6 +2,7 @@
 
 use agentprovision_core::id::TenantId;
 use agentprovision_core::{Env, Error, Result};
+#[cfg(feature = "store-sqlite")]
 use sqlx::Connection as _;
 use uuid::Uuid;
 
@@ -42,6 +43,10 @@ pub(super) enum Fate {
     /// It has to be given up.
     Over,
     /// It has to be given up, and may go well when it is tried again: others were in its way, or the connection broke.
+    #[cfg_attr(
+        not(feature = "store-postgres"),
+        expect(dead_code, reason = "nobody is in the way of one writer")
+    )]
     Again,
 }
 
@@ -49,6 +54,7 @@ pub(super) enum Fate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     /// It only reads; each statement sees what is committed when it begins.
+    #[cfg_attr(not(feature = "store-postgres"), expect(dead_code, reason = "readers of a file need none"))]
     Read,
     /// It only reads, all of it as of one moment.
     Snapshot,
@@ -380,15 +386,18 @@ impl TenantTx<'_> {
     }
 
     async fn advisory(&mut self, sql: &'static str, turn: Option<Turn>) -> Result<()> {
-        #[cfg(feature = "store-postgres")]
-        if let Raw::Postgres(session) = &mut self.conn.raw {
-            session.alone |= turn.is_none();
-            self.conn.enter(Some(self.tenant)).await?;
-            let key = postgres::lock_key(self.tenant, turn);
-            return self.conn.rows(sql, super::value::values![key]).await.map(drop);
-        }
-        let _ = (sql, turn);
-        Ok(())
+        let tenant = self.tenant;
+        let key: Option<i64> = each!(
+            &mut self.conn.raw,
+            _raw => { let _ = (tenant, turn); None },
+            session => {
+                session.alone |= turn.is_none();
+                Some(postgres::lock_key(tenant, turn))
+            }
+        );
+        let Some(key) = key else { return Ok(()) };
+        self.conn.enter(Some(tenant)).await?;
+        self.conn.rows(sql, super::value::values![key]).await.map(drop)
     }
 
     /// Runs a statement over many rows. The values are those of its rows without the first column, which is bound here.

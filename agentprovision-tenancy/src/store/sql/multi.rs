@@ -74,6 +74,7 @@ impl Multi {
         Ok(changed)
     }
 
+    #[cfg_attr(not(feature = "store-sqlite"), expect(dead_code, reason = "the one writer's"))]
     pub(super) async fn rows(&'static self, conn: &mut Conn, values: Vec<Value>) -> Result<Vec<Row>> {
         let mut found = Vec::new();
         for (text, values) in self.parts(conn.dialect(), values) {
