@@ -92,7 +92,7 @@ async fn refusing() {
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     assert!(error.message().contains("connection") || error.message().contains("in time"), "{error:?}");
     // The clock runs on while the network takes its time.
-    assert!(passed >= Duration::from_secs(3) && proxy.seen().connections > 3, "{passed:?}");
+    assert!(passed >= Duration::from_secs(3) && proxy.seen().connections > 1, "{passed:?}");
     // Nobody listens at all.
     let port = proxy.port;
     drop(proxy);
