@@ -446,22 +446,6 @@ class ApiKey(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class ArchiveSummary(Record):
-    """An archive that was written or verified, in numbers."""
-
-    bytes: int
-    """Its size in bytes."""
-    digest: str
-    """Its last 32 bytes, the SHA-256 of all before: names it among all archives."""
-    header: ArchiveHeader
-    """What it says about itself."""
-    rows: int
-    """The number of rows of all tables."""
-    tables: list[ArchiveTable]
-    """Its tables."""
-
-
-@dataclass(frozen=True, slots=True)
 class ArchiveHeader(Record):
     """What an archive says about itself before its tables."""
 
@@ -491,6 +475,22 @@ class Checkpoint(Record):
 
 TenantState = Literal["active", "suspended", "deleted"]
 """Whether a tenant's users and agents may do anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveSummary(Record):
+    """An archive that was written or verified, in numbers."""
+
+    bytes: int
+    """Its size in bytes."""
+    digest: str
+    """Its last 32 bytes, the SHA-256 of all before: names it among all archives."""
+    header: ArchiveHeader
+    """What it says about itself."""
+    rows: int
+    """The number of rows of all tables."""
+    tables: list[ArchiveTable]
+    """Its tables."""
 
 
 @dataclass(frozen=True, slots=True)
