@@ -9,8 +9,9 @@
 //! role the platform logs in with; without it the role has none until somebody sets one. `--owner`, `--app` and `--backup`
 //! name other roles than `agentprovision_owner`, `agentprovision_app` and `agentprovision_backup`.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to a terminal")]
+#![allow(clippy::print_stderr, reason = "a program that talks to a terminal")]
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use agentprovision::Env;
@@ -53,9 +54,12 @@ async fn main() -> ExitCode {
     };
     match prepare(&url, &options, &Env::default(), dry_run).await {
         Ok(steps) => {
-            for step in steps {
-                println!("-- {}\n{};\n", step.title, step.sql.trim_end().trim_end_matches(';'));
-            }
+            let text: String = steps
+                .iter()
+                .map(|step| format!("-- {}\n{};\n\n", step.title, step.sql.trim_end().trim_end_matches(';')))
+                .collect();
+            // Whoever reads it may have seen enough.
+            let _ = std::io::stdout().write_all(text.as_bytes());
             let done = if dry_run { "nothing was changed" } else { "the database is prepared" };
             eprintln!("{done}; the platform logs in as {}", options.app);
             ExitCode::SUCCESS
