@@ -87,12 +87,12 @@ async fn timed(url: String) -> (Error, Duration) {
 async fn refusing() {
     let proxy = Proxy::before(place(&server())).await;
     proxy.plan(Plan::Refuse);
-    let url = with(&at(&server(), proxy.port), "sslmode=disable&connect_timeout_ms=3000");
+    let url = with(&at(&server(), proxy.port), "sslmode=disable&connect_timeout_ms=30000");
     let (error, passed) = timed(url).await;
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     assert!(error.message().contains("connection") || error.message().contains("in time"), "{error:?}");
     // The clock runs on while the network takes its time.
-    assert!(passed >= Duration::from_secs(3) && proxy.seen().connections > 1, "{passed:?}");
+    assert!(passed >= Duration::from_secs(30) && proxy.seen().connections > 3, "{passed:?}");
     // Nobody listens at all.
     let port = proxy.port;
     drop(proxy);
