@@ -8,6 +8,7 @@ use agentprovision_core::authz::{Authorizer, PermissionRegistry};
 use agentprovision_core::backend::Backend;
 use agentprovision_core::event::{EventBus, EventSink, Events, relay};
 use agentprovision_core::http::HttpTransport;
+use agentprovision_core::maintenance::sequencer;
 use agentprovision_core::model::{ChatModel, EmbeddingModel, RerankModel};
 use agentprovision_core::run::{EngineOptions, EngineParts, LocalEngine, Runs, Sessions};
 use agentprovision_core::tool::{Tool, ToolSet};
@@ -311,7 +312,17 @@ impl PlatformBuilder {
         let closing = CancellationToken::new();
         let mut sinks: Vec<Arc<dyn EventSink>> = vec![Arc::new(bus.clone())];
         sinks.extend(self.sinks);
-        let relay = tokio::spawn(relay(stores.events.clone(), sinks, env.clone(), closing.clone()));
+        let maintenance = stores.maintenance.clone();
+        let background = vec![
+            tokio::spawn(relay(
+                stores.events.clone(),
+                maintenance.clone(),
+                sinks,
+                env.clone(),
+                closing.clone(),
+            )),
+            tokio::spawn(sequencer(maintenance, env.clone(), closing.clone())),
+        ];
         let runs = Runs::new(&engine);
         let writer = UsageWriter::start(stores.effects.clone(), env);
         Ok(Platform::from_parts(Inner {
@@ -330,7 +341,7 @@ impl PlatformBuilder {
             router,
             permissions: registry,
             engine,
-            relay: tokio::sync::Mutex::new(Some(relay)),
+            background: tokio::sync::Mutex::new(background),
             closing,
             backend,
         }))

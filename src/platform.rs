@@ -53,7 +53,8 @@ pub(crate) struct Inner {
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) permissions: Arc<PermissionRegistry>,
     pub(crate) engine: LocalEngine,
-    pub(crate) relay: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    /// The relay of events and the sequencer of audit records.
+    pub(crate) background: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
     pub(crate) closing: CancellationToken,
 }
 
@@ -238,15 +239,15 @@ impl Platform {
             tracing::warn!(%error, "what budgets had leased and not used stays taken until their windows end");
         }
         self.0.closing.cancel();
-        let mut relay = self.0.relay.lock().await;
-        if let Some(running) = relay.as_mut() {
+        let mut background = self.0.background.lock().await;
+        while let Some(running) = background.last_mut() {
             if let Err(error) = running.await {
-                tracing::warn!(%error, "the relay of events was lost");
+                tracing::warn!(%error, "a background task was lost");
             }
             // Only now: whoever stops waiting before leaves it to the next one.
-            *relay = None;
+            background.pop();
         }
-        drop(relay);
+        drop(background);
         match self.0.backend.close().await {
             Err(error) if error.is(ErrorKind::Closed) => Ok(()),
             other => other,

@@ -1,5 +1,6 @@
 //! The main job on every store: provision, deploy, run, and what is left behind.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use agentprovision::authz::Permission;
@@ -201,4 +202,57 @@ async fn of_64_runs_against_a_budget_for_10_exactly_10_are_admitted_50_times_ove
         }
     }
     platform.close().await.unwrap();
+}
+
+/// Counts every event it is handed, for all platforms of a store.
+#[derive(Debug, Default)]
+struct Deliveries(std::sync::Mutex<Vec<(usize, agentprovision::id::EventId)>>);
+
+#[derive(Debug)]
+struct Mailbox(usize, Arc<Deliveries>);
+
+#[async_trait::async_trait]
+impl agentprovision::event::EventSink for Mailbox {
+    async fn publish(&self, events: &[agentprovision::event::NumberedEvent]) -> Result<()> {
+        let mut delivered = self.1.0.lock().unwrap();
+        delivered.extend(events.iter().map(|event| (self.0, event.event.id)));
+        Ok(())
+    }
+}
+
+/// Three platforms on one store: one of them hands every event over once, and when it closes another goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_platforms_on_a_store_one_hands_events_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = store::new(&folder.path().join("platform.db"));
+    let deliveries = Arc::new(Deliveries::default());
+    let mut platforms = BTreeMap::new();
+    for number in 0..3 {
+        let sink = Arc::new(Mailbox(number, deliveries.clone()));
+        platforms.insert(number, builder().store(&*url).event_sink(sink).build().await.unwrap());
+    }
+    let acme = home(&platforms[&0], "acme").await;
+    let mut users = 0;
+    while let Some(platform) = platforms.values().next() {
+        let ctx = platform.context(acme.tenant.id, acme.root.id).await.unwrap();
+        for _ in 0..20 {
+            users += 1;
+            let new = NewUser::new(format!("u{users}@acme.example")).role(Role::AGENT_VIEWER);
+            platform.users().create(&ctx, new).await.unwrap();
+        }
+        let events = platform.events().read(&ctx, 0, 500).await.unwrap();
+        in_time(async {
+            while deliveries.0.lock().unwrap().len() < events.len() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let delivered = deliveries.0.lock().unwrap().clone();
+        let expected: Vec<_> = events.iter().map(|event| event.event.id).collect();
+        assert_eq!(delivered.iter().map(|(_, id)| *id).collect::<Vec<_>>(), expected);
+        let by: BTreeSet<usize> = delivered[delivered.len() - 20..].iter().map(|(by, _)| *by).collect();
+        assert_eq!(by.len(), 1, "who delivered the last ones: {by:?}");
+        // The one with the duty leaves, and the others do not wait for the end of its term.
+        platforms.remove(by.first().unwrap()).expect("one that is open").close().await.unwrap();
+    }
 }

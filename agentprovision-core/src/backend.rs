@@ -12,6 +12,7 @@ use crate::effect::EffectStore;
 use crate::error::Result;
 use crate::event::EventLog;
 use crate::identity::{ApiKeyStore, UserStore};
+use crate::maintenance::MaintenanceStore;
 use crate::run::{RunIndex, RunStore, SessionStore};
 use crate::tenant::TenantStore;
 use crate::usage::{QuotaGate, UsageReader};
@@ -54,4 +55,6 @@ pub struct Stores {
     pub effects: Arc<dyn EffectStore>,
     /// Export and restore of whole tenants.
     pub archives: Arc<dyn ArchiveStore>,
+    /// What one process at a time does.
+    pub maintenance: Arc<dyn MaintenanceStore>,
 }

@@ -23,6 +23,7 @@ pub mod event;
 pub mod http;
 pub mod id;
 pub mod identity;
+pub mod maintenance;
 pub mod memory_store;
 pub mod model;
 pub mod money;

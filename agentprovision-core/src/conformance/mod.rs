@@ -35,6 +35,7 @@ mod backend;
 mod check;
 mod effects;
 mod events;
+mod maintenance;
 mod quota;
 mod records;
 mod run_index;
@@ -161,6 +162,7 @@ pub fn trials() -> Vec<Trial> {
         events::TRIALS,
         effects::TRIALS,
         archives::TRIALS,
+        maintenance::TRIALS,
         backend::TRIALS,
     ]
     .concat()

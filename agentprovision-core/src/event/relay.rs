@@ -14,9 +14,7 @@ use crate::authz::{Permission, Resource};
 use crate::clock::Env;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-
-/// How often the outbox is looked at when nothing came.
-const POLL: Duration = Duration::from_millis(250);
+use crate::maintenance::{Duty, MaintenanceStore, OnDuty, POLL};
 
 /// The longest a sink may take for a batch.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,39 +23,49 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const BATCH: u32 = 100;
 
 /// Hands every event to every sink, at least once and in order per tenant, until `closing` fires. A batch that a sink
-/// refuses is handed over again; sinks that took it before see it twice.
+/// refuses is handed over again; sinks that took it before see it twice. Of all the processes on a store one at a time
+/// does it.
 pub async fn relay(
     log: Arc<dyn EventLog>,
+    maintenance: Arc<dyn MaintenanceStore>,
     sinks: Vec<Arc<dyn EventSink>>,
     env: Env,
     closing: CancellationToken,
 ) {
+    let mut duty = OnDuty::new(maintenance, env.clone(), Duty::Relay);
     loop {
         let handed = tokio::select! {
             biased;
-            handed = hand_over(&*log, &sinks, &env) => handed,
+            handed = hand_over(&*log, &mut duty, &sinks, &env) => Some(handed),
             // What a sink did not confirm is handed over again by whoever comes next.
-            () = closing.cancelled() => return,
+            () = closing.cancelled() => None,
         };
         let wait = match handed {
-            Ok(0) => POLL,
-            Ok(_) => continue,
-            Err(error) => {
+            None => break,
+            Some(Ok(0)) => POLL,
+            Some(Ok(_)) => continue,
+            Some(Err(error)) => {
                 tracing::warn!(error = ?error, "events could not be handed over");
                 POLL * 4
             }
         };
         tokio::select! {
             biased;
-            () = closing.cancelled() => return,
+            () = closing.cancelled() => break,
             () = env.sleep(wait) => {}
         }
     }
+    duty.end().await;
 }
 
-async fn hand_over(log: &dyn EventLog, sinks: &[Arc<dyn EventSink>], env: &Env) -> Result<usize> {
+async fn hand_over(
+    log: &dyn EventLog,
+    duty: &mut OnDuty,
+    sinks: &[Arc<dyn EventSink>],
+    env: &Env,
+) -> Result<usize> {
     let events = log.unpublished(BATCH).await?;
-    if events.is_empty() {
+    if events.is_empty() || !duty.is_ours().await? {
         return Ok(0);
     }
     for sink in sinks {

@@ -9,6 +9,7 @@ mod archives;
 mod audit;
 mod events;
 mod identity;
+mod maintenance;
 mod runs;
 mod sessions;
 mod tenants;
@@ -25,13 +26,14 @@ use tokio::sync::Notify;
 
 use crate::audit::AuditRecord;
 use crate::backend::{Backend, Stores};
-use crate::clock::Env;
+use crate::clock::{Env, Timestamp};
 use crate::context::Context;
 use crate::effect::{EffectStore, Effects, Guard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::PlatformEvent;
-use crate::id::{AgentId, ApiKeyId, RunId, SessionId, TenantId, UsageId, UserId};
+use crate::id::{AgentId, ApiKeyId, RunId, SessionId, TenantId, UsageId, UserId, WorkerId};
 use crate::identity::{ApiKey, User};
+use crate::maintenance::Duty;
 use crate::page::{Cursor, Page, PageRequest};
 use crate::run::SessionRecord;
 use crate::tenant::{Tenant, TenantState};
@@ -83,7 +85,8 @@ impl Backend for MemoryDb {
             quota: db.clone(),
             events: db.clone(),
             effects: db.clone(),
-            archives: db,
+            archives: db.clone(),
+            maintenance: db,
         }
     }
 
@@ -111,6 +114,8 @@ struct State {
     platform: audit::Log,
     /// The number of the last event.
     event_numbers: BTreeMap<TenantId, u64>,
+    /// Who has which duty, and until when.
+    duties: BTreeMap<Duty, (WorkerId, Timestamp)>,
     /// Stands for the data of a tenant that has none.
     nothing: TenantData,
 }

@@ -242,6 +242,15 @@ CREATE TABLE event_heads (
     seq bigint NOT NULL
 );
 
+-- What one process at a time does, under the id of the platform's own log: which worker has it, and until when.
+CREATE TABLE duties (
+    log_id uuid NOT NULL,
+    duty text COLLATE "C" NOT NULL,
+    worker_id uuid NOT NULL,
+    until bigint NOT NULL,
+    PRIMARY KEY (log_id, duty)
+);
+
 -- What waits above tenants: a pointer for everything in `audit_pending` and `outbox`, and for tenants that have events
 -- nobody has confirmed. It is written with what it points at, and says no more than whose it is.
 CREATE TABLE due (

@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::SqlStore;
-use super::conn::{SystemTx, TenantTx, Turn};
+use super::conn::{TenantTx, Turn};
 use super::multi::AUDIT_LOG;
-use super::value::{TenantSql, system_sql, tenant_sql, values};
+use super::value::{TenantSql, tenant_sql, values};
 
 /// The log of the platform: no tenant has the nil UUID.
 pub(super) const PLATFORM_LOG: Uuid = Uuid::nil();
@@ -69,18 +69,11 @@ pub(super) async fn sequence(tx: &mut TenantTx<'_>) -> Result<bool> {
     Ok(more)
 }
 
-/// Moves what is pending into every log.
-#[cfg_attr(not(feature = "store-sqlite"), expect(dead_code, reason = "the one writer's"))]
-pub(super) async fn sequence_all(tx: &mut SystemTx<'_>) -> Result<()> {
-    let logs = tx
-        .rows(
-            system_sql!(
-                "SELECT DISTINCT log_id FROM audit_pending",
-                "SELECT DISTINCT tenant_id FROM due WHERE kind = 'audit'"
-            ),
-            vec![],
-        )
-        .await?;
+/// Moves what is pending into every log: what the one writer of a file does by itself.
+#[cfg(feature = "store-sqlite")]
+pub(super) async fn sequence_all(tx: &mut super::conn::SystemTx<'_>) -> Result<()> {
+    let logs =
+        tx.rows(super::value::system_sql!("SELECT DISTINCT log_id FROM audit_pending"), vec![]).await?;
     for mut log in logs {
         let log: Uuid = log.next()?;
         while sequence(&mut tx.log(log)).await? {}

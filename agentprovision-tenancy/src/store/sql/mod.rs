@@ -14,6 +14,7 @@ mod identity;
 mod index;
 #[cfg(feature = "store-sqlite")]
 mod lanes;
+mod maintenance;
 #[cfg(feature = "store-sqlite")]
 mod merge;
 #[cfg(feature = "store-sqlite")]
@@ -156,6 +157,7 @@ impl Backend for SqlBackend {
             events: store.clone(),
             effects: store.clone(),
             archives: store.clone(),
+            maintenance: store.clone(),
         }
     }
 
