@@ -34,17 +34,20 @@ pub async fn relay(
 ) {
     let mut duty = OnDuty::new(maintenance, env.clone(), Duty::Relay);
     loop {
-        let handed = tokio::select! {
+        let handed = match tokio::select! {
             biased;
-            handed = hand_over(&*log, &mut duty, &sinks, &env) => Some(handed),
-            // What a sink did not confirm is handed over again by whoever comes next.
-            () = closing.cancelled() => None,
+            handed = hand_over(&*log, &mut duty, &sinks, &env) => handed,
+            // What a sink did not take to the end is handed over again by whoever comes next.
+            () = closing.cancelled() => break,
+        } {
+            // What every sink took is not handed over again because this one leaves now.
+            Ok(events) if !events.is_empty() => log.published(&events).await.map(|()| true),
+            other => other.map(|_| false),
         };
         let wait = match handed {
-            None => break,
-            Some(Ok(0)) => POLL,
-            Some(Ok(_)) => continue,
-            Some(Err(error)) => {
+            Ok(true) => continue,
+            Ok(false) => POLL,
+            Err(error) => {
                 tracing::warn!(error = ?error, "events could not be handed over");
                 POLL * 4
             }
@@ -58,16 +61,19 @@ pub async fn relay(
     duty.end().await;
 }
 
+/// Gives every sink what none has confirmed yet, where this process has the duty to; says what it was.
 async fn hand_over(
     log: &dyn EventLog,
     duty: &mut OnDuty,
     sinks: &[Arc<dyn EventSink>],
     env: &Env,
-) -> Result<usize> {
-    let events = log.unpublished(BATCH).await?;
-    if events.is_empty() || !duty.is_ours().await? {
-        return Ok(0);
+) -> Result<Vec<NumberedEvent>> {
+    // The duty is taken up only where there is something to do: a store at rest is not written to.
+    if log.unpublished(1).await?.is_empty() || !duty.is_ours().await? {
+        return Ok(Vec::new());
     }
+    // What there was before may be another one's work that is done by now.
+    let events = log.unpublished(BATCH).await?;
     for sink in sinks {
         // A sink is the host's code: one that panics or hangs is one that refused.
         let published = AssertUnwindSafe(sink.publish(&events)).catch_unwind();
@@ -77,8 +83,7 @@ async fn hand_over(
             None => return Err(Error::new(ErrorKind::DeadlineExceeded, "an event sink took too long")),
         }
     }
-    log.published(&events).await?;
-    Ok(events.len())
+    Ok(events)
 }
 
 /// Follows a tenant's events. Cheap to clone.
