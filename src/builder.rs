@@ -278,6 +278,7 @@ impl PlatformBuilder {
             Some(wrap) => Tenancy::with_authorizer(issuer.clone(), &stores, roles, pepper, wrap),
             None => Tenancy::new(issuer.clone(), &stores, roles, pepper),
         };
+        let stores = tenancy.stores().clone();
         let access = tenancy.access().clone();
         let registry = Arc::new(registry);
         // Budgets of days and months outlast the process, where the store does.
@@ -322,6 +323,10 @@ impl PlatformBuilder {
                 closing.clone(),
             )),
             tokio::spawn(sequencer(maintenance, env.clone(), closing.clone())),
+            tokio::spawn({
+                let (tenancy, closing) = (tenancy.clone(), closing.clone());
+                async move { tenancy.hear(closing).await }
+            }),
         ];
         let runs = Runs::new(&engine);
         let writer = UsageWriter::start(stores.effects.clone(), env);

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use crate::agent::AgentStore;
 use crate::archive::ArchiveStore;
 use crate::audit::AuditReader;
+use crate::changes::ChangeFeed;
 use crate::effect::EffectStore;
 use crate::error::Result;
 use crate::event::EventLog;
@@ -55,6 +56,8 @@ pub struct Stores {
     pub effects: Arc<dyn EffectStore>,
     /// Export and restore of whole tenants.
     pub archives: Arc<dyn ArchiveStore>,
+    /// Whose metadata changed.
+    pub changes: Arc<dyn ChangeFeed>,
     /// What one process at a time does.
     pub maintenance: Arc<dyn MaintenanceStore>,
 }

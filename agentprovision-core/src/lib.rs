@@ -13,6 +13,7 @@ pub mod audit;
 pub mod authz;
 pub mod backend;
 pub mod canonical;
+pub mod changes;
 pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;

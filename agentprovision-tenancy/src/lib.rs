@@ -7,6 +7,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod cache;
 pub mod identity;
 pub mod rbac;
 mod services;

@@ -7,6 +7,9 @@ use agentprovision_core::authz::Authorizer;
 use agentprovision_core::backend::Stores;
 use agentprovision_core::context::{Authenticator, ContextIssuer};
 
+use tokio_util::sync::CancellationToken;
+
+use crate::cache::Cache;
 use crate::identity::{ApiKeyAuthenticator, ApiKeys, Contexts, Pepper, Users};
 use crate::rbac::{RbacAuthorizer, Roles};
 use crate::tenant::{Archives, Tenants};
@@ -15,6 +18,7 @@ use crate::tenant::{Archives, Tenants};
 #[derive(Clone, Debug)]
 pub struct Tenancy {
     access: Access,
+    cache: Cache,
     roles: Arc<Roles>,
     authorizer: Arc<RbacAuthorizer>,
     tenants: Tenants,
@@ -40,7 +44,9 @@ impl Tenancy {
         authorizer: impl FnOnce(Arc<RbacAuthorizer>) -> Arc<dyn Authorizer>,
     ) -> Self {
         let roles = Arc::new(roles);
-        let rbac = Arc::new(RbacAuthorizer::new(roles.clone()));
+        let cache = Cache::new(stores, issuer.env());
+        let stores = &cache.stores;
+        let rbac = Arc::new(RbacAuthorizer::following(roles.clone(), cache.clone()));
         let access = Access::new(issuer.clone(), authorizer(rbac.clone()));
         let authenticator = ApiKeyAuthenticator {
             env: issuer.env().clone(),
@@ -78,9 +84,22 @@ impl Tenancy {
                 authenticator: Arc::new(authenticator),
             },
             access,
+            cache,
             roles,
             authorizer: rbac,
         }
+    }
+
+    /// The stores these services work on, for the other services of the platform: changes of metadata count at once where
+    /// they go through these.
+    pub fn stores(&self) -> &Stores {
+        &self.cache.stores
+    }
+
+    /// Hears of changes made by other processes until `closing` fires, where the store is told of them. Without it they
+    /// are seen a little later: what other services ask for is never older than 250 ms.
+    pub async fn hear(&self, closing: CancellationToken) {
+        self.cache.hear(closing).await;
     }
 
     /// The check at the door, for the other services of the platform.

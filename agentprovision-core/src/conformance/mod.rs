@@ -32,6 +32,7 @@ mod api_keys;
 mod archives;
 mod audit;
 mod backend;
+mod changes;
 mod check;
 mod effects;
 mod events;
@@ -162,6 +163,7 @@ pub fn trials() -> Vec<Trial> {
         events::TRIALS,
         effects::TRIALS,
         archives::TRIALS,
+        changes::TRIALS,
         maintenance::TRIALS,
         backend::TRIALS,
     ]

@@ -51,7 +51,7 @@ impl TenantData {
 #[async_trait]
 impl UserStore for MemoryDb {
     async fn insert(&self, ctx: &Context, user: User, effects: Effects) -> Result<()> {
-        self.open()?.change_in(ctx.tenant(), effects, |data| {
+        self.open_metadata(ctx.tenant())?.change_in(ctx.tenant(), effects, |data| {
             data.check_new_user(&user)?;
             Ok(move |data: &mut TenantData| {
                 data.users.insert(user.id, user);
@@ -66,7 +66,7 @@ impl UserStore for MemoryDb {
         user: User,
         effects: OperatorEffects,
     ) -> Result<()> {
-        self.open()?.change(tenant, effects.tenant, &effects.platform, |state| {
+        self.open_metadata(tenant)?.change(tenant, effects.tenant, &effects.platform, |state| {
             let data = state.of(tenant);
             if data.users.values().any(|user| user.roles.contains(&Role::TENANT_ADMIN)) {
                 return Err(Error::conflict("the tenant has an admin already"));
@@ -94,7 +94,7 @@ impl UserStore for MemoryDb {
         expected: Revision,
         effects: Effects,
     ) -> Result<()> {
-        self.open()?.change_in(ctx.tenant(), effects, |data| {
+        self.open_metadata(ctx.tenant())?.change_in(ctx.tenant(), effects, |data| {
             if data.user(user.id)?.revision != expected {
                 return Err(Error::conflict("the user was changed in the meantime"));
             }
@@ -107,7 +107,7 @@ impl UserStore for MemoryDb {
     }
 
     async fn delete(&self, ctx: &Context, id: UserId, effects: Effects) -> Result<()> {
-        self.open()?.change_in(ctx.tenant(), effects, |data| {
+        self.open_metadata(ctx.tenant())?.change_in(ctx.tenant(), effects, |data| {
             data.user(id)?;
             Ok(move |data: &mut TenantData| {
                 data.users.remove(&id);
@@ -124,7 +124,7 @@ impl UserStore for MemoryDb {
 #[async_trait]
 impl ApiKeyStore for MemoryDb {
     async fn insert(&self, ctx: &Context, key: ApiKey, effects: Effects) -> Result<()> {
-        self.open()?.change_in(ctx.tenant(), effects, |data| {
+        self.open_metadata(ctx.tenant())?.change_in(ctx.tenant(), effects, |data| {
             data.user(key.user)?;
             if data.keys.contains_key(&key.id) {
                 return Err(Error::already_exists("the API key exists"));
@@ -145,7 +145,7 @@ impl ApiKeyStore for MemoryDb {
     }
 
     async fn revoke(&self, ctx: &Context, id: ApiKeyId, at: Timestamp, effects: Effects) -> Result<()> {
-        self.open()?.change_in(ctx.tenant(), effects, |data| {
+        self.open_metadata(ctx.tenant())?.change_in(ctx.tenant(), effects, |data| {
             let mut key = data.key(id)?.clone();
             key.revoked_at.get_or_insert(at);
             Ok(move |data: &mut TenantData| {

@@ -7,6 +7,7 @@
 mod agents;
 mod archives;
 mod audit;
+mod changes;
 mod events;
 mod identity;
 mod maintenance;
@@ -46,12 +47,14 @@ pub struct MemoryDb {
     state: Arc<Mutex<State>>,
     /// Rung whenever a run became ready.
     ready: Arc<Notify>,
+    /// Counts changes of metadata.
+    changed: Arc<tokio::sync::watch::Sender<u64>>,
 }
 
 impl MemoryDb {
     /// An empty database. Its time is the clock of `env`.
     pub fn new(env: Env) -> Self {
-        Self { env, state: Arc::default(), ready: Arc::default() }
+        Self { env, state: Arc::default(), ready: Arc::default(), changed: Arc::default() }
     }
 
     /// The state, locked; `closed` after [`Backend::close`].
@@ -86,6 +89,7 @@ impl Backend for MemoryDb {
             events: db.clone(),
             effects: db.clone(),
             archives: db.clone(),
+            changes: db.clone(),
             maintenance: db,
         }
     }
@@ -114,6 +118,8 @@ struct State {
     platform: audit::Log,
     /// The number of the last event.
     event_numbers: BTreeMap<TenantId, u64>,
+    /// When the metadata of a tenant last changed, counted over all tenants.
+    epochs: BTreeMap<TenantId, i64>,
     /// Who has which duty, and until when.
     duties: BTreeMap<Duty, (WorkerId, Timestamp)>,
     /// Stands for the data of a tenant that has none.

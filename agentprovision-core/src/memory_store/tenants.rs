@@ -29,7 +29,7 @@ impl State {
 #[async_trait]
 impl TenantStore for MemoryDb {
     async fn create(&self, _: &OperatorContext, tenant: Tenant, effects: OperatorEffects) -> Result<()> {
-        self.open()?.change(tenant.id, effects.tenant, &effects.platform, |state| {
+        self.open_metadata(tenant.id)?.change(tenant.id, effects.tenant, &effects.platform, |state| {
             if state.tenants.contains_key(&tenant.id) {
                 return Err(Error::already_exists("the tenant exists"));
             }
@@ -58,7 +58,7 @@ impl TenantStore for MemoryDb {
     ) -> Result<()> {
         let active = tenant.state == TenantState::Active;
         let (id, deleted) = (tenant.id, tenant.state == TenantState::Deleted);
-        let mut state = self.open()?;
+        let mut state = self.open_metadata(id)?;
         state.change(id, effects.tenant, &effects.platform, |state| {
             let old = state.tenant(tenant.id)?;
             if old.revision != expected {

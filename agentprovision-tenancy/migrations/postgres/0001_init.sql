@@ -289,9 +289,37 @@ $$;
 CREATE TRIGGER run_leases_ready AFTER UPDATE OF ready_at ON run_leases
     FOR EACH ROW WHEN (new.ready_at IS DISTINCT FROM old.ready_at) EXECUTE FUNCTION tell_ready();
 
+-- When a tenant's metadata last changed, by the number of the transaction: who keeps some of it looks here whether it
+-- still holds, and is told to look.
+CREATE TABLE epochs (
+    tenant_id uuid NOT NULL PRIMARY KEY,
+    epoch bigint NOT NULL
+);
+CREATE INDEX epochs_by_epoch ON epochs (epoch);
+
+CREATE FUNCTION note_change() RETURNS trigger LANGUAGE plpgsql SET search_path = agentprovision, pg_temp AS $$
+DECLARE
+    own uuid := nullif(current_setting('app.current_tenant_id', true), '')::uuid;
+BEGIN
+    -- Without a tenant nothing was changed.
+    IF own IS NOT NULL THEN
+        INSERT INTO epochs (tenant_id, epoch) VALUES (own, pg_current_xact_id()::text::bigint)
+        ON CONFLICT (tenant_id) DO UPDATE SET epoch = excluded.epoch;
+        PERFORM pg_notify('agentprovision_changed', '');
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER tenants_epoch AFTER INSERT OR UPDATE OR DELETE ON tenants
+    FOR EACH STATEMENT EXECUTE FUNCTION note_change();
+CREATE TRIGGER users_epoch AFTER INSERT OR UPDATE OR DELETE ON users
+    FOR EACH STATEMENT EXECUTE FUNCTION note_change();
+CREATE TRIGGER api_keys_epoch AFTER INSERT OR UPDATE OR DELETE ON api_keys
+    FOR EACH STATEMENT EXECUTE FUNCTION note_change();
+
 -- Row security, for the owner too: one restrictive policy that nothing can loosen. The setting is read once per statement,
 -- and an empty one is nobody. What the platform's role is permitted within it is in `rights.sql`, and so are the limits of
--- the closed list of tables that are read above tenants (tenants, run_leases, due).
+-- the closed list of tables that are read above tenants (tenants, run_leases, due, epochs).
 DO $$
 DECLARE
     t record;
@@ -304,7 +332,7 @@ BEGIN
         own := format('(%I = (SELECT nullif(current_setting(''app.current_tenant_id'', true), '''')::uuid))', t.key);
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', t.name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', t.name);
-        IF t.name NOT IN ('tenants', 'run_leases', 'due') THEN
+        IF t.name NOT IN ('tenants', 'run_leases', 'due', 'epochs') THEN
             EXECUTE format('CREATE POLICY tenant_isolation ON %I AS RESTRICTIVE USING %s WITH CHECK %s', t.name, own, own);
         END IF;
         -- No tenant has the nil UUID; the platform's own log has.

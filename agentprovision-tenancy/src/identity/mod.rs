@@ -8,7 +8,7 @@ mod contexts;
 mod input;
 mod keys;
 mod secret;
-mod users;
+pub(crate) mod users;
 
 pub use authenticator::ApiKeyAuthenticator;
 pub use contexts::Contexts;

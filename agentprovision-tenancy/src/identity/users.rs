@@ -163,7 +163,7 @@ impl Users {
 }
 
 /// What a stored user may do: nothing while inactive.
-pub(super) fn current_grants(roles: &Roles, user: &User) -> PermissionSet {
+pub(crate) fn current_grants(roles: &Roles, user: &User) -> PermissionSet {
     if user.active { roles.grants(&user.roles) } else { PermissionSet::EMPTY }
 }
 

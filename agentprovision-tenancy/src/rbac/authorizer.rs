@@ -14,6 +14,8 @@ use agentprovision_core::{Context, Error, ErrorKind, Result};
 use async_trait::async_trait;
 
 use super::roles::Roles;
+use crate::cache::Cache;
+use crate::identity::users::current_grants;
 
 const SHARDS: usize = 64;
 
@@ -24,6 +26,8 @@ type Users = HashMap<(TenantId, UserId), Current, BuildHasherDefault<IdHasher>>;
 struct Current {
     revision: Revision,
     grants: PermissionSet,
+    /// How often the tenant had been seen to change when this was read.
+    as_of: u64,
 }
 
 // A lock of its own cache line, so that checks on different users do not slow each other down.
@@ -35,16 +39,25 @@ struct Shard(RwLock<Users>);
 ///
 /// The services of this crate tell it of every change they make, and the maker of contexts of every user it reads, so a
 /// changed role, a removed user, a revoked key or a suspended tenant counts in the very next check of this process,
-/// whatever contexts are still around. Another process sees the change when it next makes a context for the user. A user
-/// nobody told of is judged by the context alone.
+/// whatever contexts are still around. In a [`Tenancy`](crate::Tenancy) it also follows what other processes change: at
+/// the latest 250 ms after such a change was committed, the user, the key and the tenant of the context are read again.
+/// By itself it judges a user nobody told of by the context alone.
 ///
-/// A decision takes a lookup in a sharded map; nothing is read from a store and nothing waits.
+/// A decision takes a lookup in a sharded map, and once in 250 ms a question to the store.
 pub struct RbacAuthorizer {
     roles: Arc<Roles>,
     shards: Box<[Shard]>,
     tenants: RwLock<HashMap<TenantId, (Revision, TenantState)>>,
     any_closed: AtomicBool,
     revoked_keys: RwLock<HashSet<ApiKeyId>>,
+    follows: Option<Follows>,
+}
+
+/// How changes of other processes are seen.
+struct Follows {
+    cache: Cache,
+    /// Keys that were read, each with how often its tenant had been seen to change.
+    keys: RwLock<HashMap<ApiKeyId, u64>>,
 }
 
 impl std::fmt::Debug for RbacAuthorizer {
@@ -62,7 +75,13 @@ impl RbacAuthorizer {
             tenants: RwLock::default(),
             any_closed: AtomicBool::new(false),
             revoked_keys: RwLock::default(),
+            follows: None,
         }
+    }
+
+    /// As [`RbacAuthorizer::new`], following what other processes change.
+    pub(crate) fn following(roles: Arc<Roles>, cache: Cache) -> Self {
+        Self { follows: Some(Follows { cache, keys: RwLock::default() }), ..Self::new(roles) }
     }
 
     /// The names of all permissions.
@@ -87,10 +106,50 @@ impl RbacAuthorizer {
     pub fn set_grants(&self, tenant: TenantId, user: UserId, grants: PermissionSet, revision: Revision) {
         let Some(shard) = self.shard(user) else { return };
         let mut users = write(shard);
-        let known = users.entry((tenant, user)).or_insert(Current { revision, grants });
+        let known = users.entry((tenant, user)).or_insert(Current { revision, grants, as_of: 0 });
         if revision >= known.revision {
-            *known = Current { revision, grants };
+            *known = Current { revision, grants, ..*known };
         }
+    }
+
+    /// Reads the user, the key and the tenant of a context again, where something of the tenant changed since.
+    async fn follow(&self, ctx: &Context) -> Result<()> {
+        let Some(follows) = &self.follows else { return Ok(()) };
+        follows.cache.watch.ensure().await?;
+        let (tenant, user) = (ctx.tenant(), ctx.principal().user());
+        let count = follows.cache.watch.count(tenant);
+        let read_before = |shard: &RwLock<Users>| read(shard).get(&(tenant, user)).map(|known| known.as_of);
+        let user_known = count == 0 || self.shard(user).and_then(read_before) == Some(count);
+        let key_known = |key: &ApiKeyId| count == 0 || read(&follows.keys).get(key) == Some(&count);
+        if user_known && ctx.key().as_ref().is_none_or(key_known) {
+            return Ok(());
+        }
+        let stores = &follows.cache.stores;
+        let known = read(&self.tenants).get(&tenant).map_or(0, |(revision, _)| *revision);
+        match stores.tenants.state(tenant).await {
+            Ok(state) => self.set_tenant(tenant, state, known),
+            Err(error) if error.is(ErrorKind::NotFound) => return Err(no_tenant()),
+            Err(error) => return Err(error),
+        }
+        let (grants, revision) = match stores.users.member(tenant, user).await {
+            Ok(found) => (current_grants(&self.roles, &found), found.revision),
+            Err(error) if error.is(ErrorKind::NotFound) => (PermissionSet::EMPTY, Revision::MAX),
+            Err(error) => return Err(error),
+        };
+        if let Some(key) = ctx.key() {
+            match stores.keys.lookup(tenant, key).await {
+                Ok(found) if found.revoked_at.is_none() => {}
+                Ok(_) => self.revoke_key(key),
+                Err(error) if error.is(ErrorKind::NotFound) => self.revoke_key(key),
+                Err(error) => return Err(error),
+            }
+            write(&follows.keys).insert(key, count);
+        }
+        // Whatever was known before: what changed here meanwhile has been counted, and is read again the next time.
+        if let Some(shard) = self.shard(user) {
+            write(shard).insert((tenant, user), Current { revision, grants, as_of: count });
+        }
+        Ok(())
     }
 
     /// Tells that a user is gone, for good.
@@ -124,7 +183,7 @@ impl RbacAuthorizer {
     pub(crate) fn reset_users(&self, tenant: TenantId) {
         for shard in &self.shards {
             for ((_, _), current) in write(&shard.0).iter_mut().filter(|((of, _), _)| *of == tenant) {
-                *current = Current { revision: 0, grants: PermissionSet::EMPTY };
+                *current = Current { revision: 0, grants: PermissionSet::EMPTY, as_of: 0 };
             }
         }
     }
@@ -184,6 +243,7 @@ impl RbacAuthorizer {
 #[async_trait]
 impl Authorizer for RbacAuthorizer {
     async fn decide(&self, ctx: &Context, permission: Permission, _: &Resource) -> Result<Decision> {
+        self.follow(ctx).await?;
         if self.allows(ctx, permission)? {
             return Ok(Decision::Allow);
         }

@@ -38,30 +38,6 @@ scenarios! {
         assert_eq!(kind(contexts.context(world.issuer.env().id::<TenantId>(), root.id).await), missing);
     }
 
-    async fn a_change_by_another_process_counts_from_the_next_context_on(world) {
-        let World { tenancy, admin, operator, acme, issuer, stores, .. } = &world;
-        // The other process: the same store and issuer, an authorizer of its own.
-        let other = Tenancy::new(issuer.clone(), stores, roles(), pepper());
-        let ada = world.user("ada", &[Role::AGENT_MANAGER]).await;
-        let ctx = world.context(&ada).await;
-        let may = async || {
-            let check = tenancy.access().check(&ctx, Permission::AGENTS_DEPLOY, Resource::all("agents"));
-            check.await.map_err(|error| error.kind())
-        };
-        other.users().update(admin, ada.id, UserUpdate::new().roles([Role::AGENT_VIEWER])).await.unwrap();
-        assert_eq!(may().await, Ok(()));
-        world.context(&ada).await;
-        assert_eq!(may().await, Err(ErrorKind::PermissionDenied));
-
-        // Suspended here, resumed there: a new context says so to this process.
-        tenancy.tenants().suspend(operator, *acme).await.unwrap();
-        assert_eq!(may().await, Err(ErrorKind::TenantSuspended));
-        other.tenants().resume(operator, *acme).await.unwrap();
-        assert_eq!(may().await, Err(ErrorKind::TenantSuspended));
-        world.context(&ada).await;
-        assert_eq!(may().await, Err(ErrorKind::PermissionDenied));
-    }
-
     async fn an_authorizer_of_the_host_narrows_and_never_widens(world) {
         let World { issuer, stores, acme, root, .. } = &world;
         let tenancy = Tenancy::with_authorizer(issuer.clone(), stores, roles(), pepper(), |rbac| {

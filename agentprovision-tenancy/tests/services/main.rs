@@ -10,6 +10,7 @@
 )]
 
 mod contexts;
+mod kept;
 mod keys;
 mod tenants;
 mod users;

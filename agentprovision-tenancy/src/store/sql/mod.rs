@@ -7,6 +7,7 @@
 mod agents;
 mod archive;
 mod audit;
+mod changes;
 mod conn;
 mod effects;
 mod events;
@@ -74,6 +75,8 @@ struct SqlStore {
     closed: AtomicBool,
     /// Rung when a run became ready through this process.
     ready: Notify,
+    /// Counts what other processes told of changed metadata.
+    told: tokio::sync::watch::Sender<u64>,
 }
 
 /// How transactions are run.
@@ -123,7 +126,13 @@ impl SqlBackend {
     }
 
     fn over(engine: Engine, env: Env) -> Self {
-        Self(Arc::new(SqlStore { engine, env, closed: AtomicBool::new(false), ready: Notify::new() }))
+        Self(Arc::new(SqlStore {
+            engine,
+            env,
+            closed: AtomicBool::new(false),
+            ready: Notify::new(),
+            told: tokio::sync::watch::Sender::new(0),
+        }))
     }
 }
 
@@ -157,6 +166,7 @@ impl Backend for SqlBackend {
             events: store.clone(),
             effects: store.clone(),
             archives: store.clone(),
+            changes: store.clone(),
             maintenance: store.clone(),
         }
     }

@@ -1,15 +1,20 @@
-//! Hearing of runs that other processes made ready.
+//! Hearing of runs that other processes made ready, and of metadata that they changed.
 
 use std::sync::Weak;
 
-use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::postgres::{PgListener, PgNotification, PgPoolOptions};
 
 use super::pool::Pool;
 use super::settings;
 use crate::store::sql::SqlStore;
 
+/// A run is ready.
+const READY: &str = "agentprovision_ready";
+/// Metadata changed.
+const CHANGED: &str = "agentprovision_changed";
+
 /// Listens on a connection of its own until the store is gone or closed. Behind a pooler that gives each transaction
-/// another connection nothing can be heard; there, and while the connection is away, workers go by their polls.
+/// another connection nothing can be heard; there, and while the connection is away, everybody goes by their polls.
 pub(in crate::store::sql) fn start(pool: &Pool, store: Weak<SqlStore>) {
     let settings = pool.settings().clone();
     if !settings.prepared {
@@ -23,14 +28,22 @@ pub(in crate::store::sql) fn start(pool: &Pool, store: Weak<SqlStore>) {
                 let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
                 let heard: Result<(), sqlx::Error> = async {
                     let mut listener = PgListener::connect_with(&own).await?;
-                    listener.listen("agentprovision_ready").await?;
+                    listener.listen_all([READY, CHANGED]).await?;
+                    let mut said = None;
                     loop {
-                        // What was said before the connection was there is not heard: look once.
+                        // What was said while the connection was not there is not heard: look at everything.
+                        let all = said.is_none();
+                        let channel = said.as_ref().map(PgNotification::channel);
                         let Some(store) = store.upgrade() else { return Ok(()) };
-                        store.ready.notify_waiters();
+                        if all || channel == Some(READY) {
+                            store.ready.notify_waiters();
+                        }
+                        if all || channel == Some(CHANGED) {
+                            store.told.send_modify(|told| *told += 1);
+                        }
                         drop(store);
                         // `None` when the connection broke and was made anew.
-                        listener.try_recv().await?;
+                        said = listener.try_recv().await?;
                     }
                 }
                 .await;
