@@ -10,6 +10,7 @@ mod operations;
 mod platform;
 pub mod prelude;
 mod providers;
+mod store;
 #[cfg(feature = "wire")]
 pub mod wire;
 
@@ -20,12 +21,15 @@ pub use platform::Platform;
 pub use providers::{
     AzureProvider, BedrockProvider, CompatibleProvider, KeyedProvider, ProviderConfig, ServerProvider,
 };
+#[cfg(feature = "store-postgres")]
+pub use store::Enlisted;
+pub use store::Store;
 
 pub use agentprovision_core::{
     Clock, Context, ContextIssuer, Effects, Entropy, Env, Error, ErrorKind, MemoryDb, OperatorContext,
-    Result, Retry, Timestamp, access, agent, archive, audit, authz, backend, canonical, clock, context,
-    effect, error, event, http, id, identity, memory_store, model, money, page, run, tenant, text, tool,
-    usage,
+    Result, Retry, Timestamp, access, agent, archive, audit, authz, backend, canonical, changes, clock,
+    context, effect, error, event, http, id, identity, maintenance, memory_store, model, money, page, run,
+    tenant, text, tool, usage,
 };
 pub use agentprovision_llm as llm;
 pub use agentprovision_tenancy as tenancy;

@@ -27,13 +27,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::builder::PlatformBuilder;
+use crate::store::Store;
 
 /// A platform: tenants, users, agents and runs over one store. Cheap to clone; every clone is the same platform.
 ///
 /// It drives runs in the background until [`Platform::close`]. A process that ends without it loses nothing: another one
 /// goes on from the journal.
 #[derive(Clone)]
-pub struct Platform(Arc<Inner>);
+pub struct Platform(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) issuer: ContextIssuer,
@@ -103,6 +104,11 @@ impl Platform {
     #[cfg(feature = "gateway")]
     pub(crate) fn access(&self) -> &Access {
         self.0.tenancy.access()
+    }
+
+    /// The store, for what concerns the host's own data beside the platform's.
+    pub fn store(&self) -> Store {
+        Store::of(self)
     }
 
     /// Tenants, for operators.

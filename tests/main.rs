@@ -13,6 +13,7 @@
 mod around;
 #[cfg(unix)]
 mod crash;
+mod enlist;
 mod gateway;
 mod isolation;
 mod models;

@@ -1,5 +1,6 @@
 //! The bundle of stores a platform runs on.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use crate::usage::{QuotaGate, UsageReader};
 
 /// Hands out the stores of one database. Effects commit with their change, so a backend is replaced whole.
 #[async_trait]
-pub trait Backend: fmt::Debug + Send + Sync + 'static {
+pub trait Backend: Any + fmt::Debug + Send + Sync + 'static {
     /// Every store. Cheap: handles over shared state.
     fn stores(&self) -> Stores;
     /// Finishes what was accepted, then closes; later calls fail with `closed`.

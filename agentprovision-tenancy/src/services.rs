@@ -90,6 +90,32 @@ impl Tenancy {
         }
     }
 
+    /// The same services on other stores, those of a transaction that is not committed yet. They let in whom these let in;
+    /// what they change is known here, and to every other process, once it is committed.
+    #[must_use]
+    pub fn within(&self, stores: &Stores) -> Self {
+        let Self { access, cache, roles, authorizer, contexts, .. } = self.clone();
+        let cache = Cache { stores: stores.clone(), ..cache };
+        let authorizer = Arc::new(authorizer.within());
+        let tenants = Tenants {
+            access: access.clone(),
+            stores: stores.clone(),
+            roles: roles.clone(),
+            authorizer: authorizer.clone(),
+        };
+        Self {
+            archives: Archives::of(&tenants),
+            tenants,
+            users: Users { stores: stores.clone(), authorizer: authorizer.clone(), ..self.users.clone() },
+            keys: ApiKeys { stores: stores.clone(), authorizer: authorizer.clone(), ..self.keys.clone() },
+            contexts,
+            access,
+            cache,
+            roles,
+            authorizer,
+        }
+    }
+
     /// The stores these services work on, for the other services of the platform: changes of metadata count at once where
     /// they go through these.
     pub fn stores(&self) -> &Stores {

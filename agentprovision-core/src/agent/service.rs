@@ -32,6 +32,12 @@ pub struct Agents {
 }
 
 impl Agents {
+    /// The same service on another store, that of a transaction that is not committed yet.
+    #[must_use]
+    pub fn within(&self, store: Arc<dyn AgentStore>) -> Self {
+        Self { store, ..self.clone() }
+    }
+
     /// The service over a store, with the tools, models and permissions that specifications are checked against.
     pub fn new(
         store: Arc<dyn AgentStore>,

@@ -125,6 +125,27 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
+    /// The same on other stores, with nobody who listens or looks.
+    pub(super) fn on(&self, stores: Stores) -> Self {
+        Self {
+            stores,
+            tools: self.tools.clone(),
+            models: self.models.clone(),
+            principals: self.principals.clone(),
+            access: self.access.clone(),
+            permissions: self.permissions.clone(),
+            options: self.options.clone(),
+            env: self.env.clone(),
+            worker: self.worker,
+            feeds: Feeds::default(),
+            closing: self.closing.clone(),
+            runtime: self.runtime.clone(),
+            wakes: Mutex::default(),
+            look: Notify::new(),
+            specs: self.specs.clone(),
+        }
+    }
+
     /// The specification behind a version; versions never change, so they are kept.
     pub(super) async fn spec(
         &self,
@@ -220,6 +241,30 @@ impl Shared {
         }
         effects
     }
+}
+
+/// Keeps runs for later that nobody may drive yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Parked(Arc<Mutex<Vec<Lease>>>);
+
+impl Parked {
+    /// The runs, which are not kept any more.
+    pub(super) fn take(&self) -> Vec<Lease> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl Engine for Parked {
+    fn submit(&self, lease: Lease) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(lease);
+    }
+
+    fn wake(&self, _: RunId) {
+        // Whoever drives the run reads what was said when it takes it up.
+    }
+
+    async fn close(&self) {}
 }
 
 /// The default engine: tokio tasks over the store's journal.

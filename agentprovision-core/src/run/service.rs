@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::budget;
 use super::chain::Chain;
 use super::driver::reservation;
-use super::engine::{Engine, LocalEngine, Shared};
+use super::engine::{Engine, LocalEngine, Parked, Shared};
 use super::events::{EventCursor, RunEvents, follow};
 use super::handle::Run;
 use super::journal::{
@@ -18,11 +18,14 @@ use super::journal::{
 use super::load::quote;
 use super::machine::{Command, Input, RunMachine};
 use super::signal::Signal;
-use super::store::{Created, NewRun, Payload, RunQuery, RunRecord, RunStatus};
+use super::store::{
+    Created, JournalBatch, NewRun, Payload, Release, RunPatch, RunQuery, RunRecord, RunStatus,
+};
 use super::watch::Watch;
 use crate::agent::{AgentRecord, AgentSpec, AgentState, LIVE, VersionHash};
 use crate::audit::AuditRecord;
 use crate::authz::{Permission, Resource};
+use crate::backend::Stores;
 use crate::canonical;
 use crate::clock::Timestamp;
 use crate::context::Context;
@@ -138,12 +141,36 @@ impl RunInput {
 pub struct Runs {
     pub(super) shared: Arc<Shared>,
     engine: Arc<dyn Engine>,
+    /// Where runs wait that are part of a transaction of the host's.
+    parked: Option<Parked>,
 }
 
 impl Runs {
     /// The service over an engine.
     pub fn new(engine: &LocalEngine) -> Self {
-        Self { shared: engine.shared().clone(), engine: Arc::new(engine.clone()) }
+        Self { shared: engine.shared().clone(), engine: Arc::new(engine.clone()), parked: None }
+    }
+
+    /// The same service on other stores, those of a transaction that is not committed yet. What is started through it is
+    /// driven by nobody until [`Runs::release`], and then by whoever looks for runs after the commit. Handles on such
+    /// runs end with the stores; the id of a run is what lasts.
+    pub fn within(&self, stores: Stores) -> Self {
+        let parked = Parked::default();
+        let shared = Arc::new(self.shared.on(stores));
+        Self { shared, engine: Arc::new(parked.clone()), parked: Some(parked) }
+    }
+
+    /// Gives up the runs that were started [within](Runs::within) a transaction, in that transaction.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn release(&self) -> Result<()> {
+        for lease in self.parked.iter().flat_map(Parked::take) {
+            let patch = RunPatch { release: Some(Release::Ready), ..RunPatch::default() };
+            let batch = JournalBatch { patch, ..JournalBatch::default() };
+            self.shared.stores.runs.commit(&lease.fence, batch, Effects::none()).await?;
+        }
+        Ok(())
     }
 
     /// Starts a run of an agent's live version.
@@ -163,6 +190,9 @@ impl Runs {
         }
         self.permitted(ctx, agent).await?;
         let watched = input.on_disconnect == OnDisconnect::Cancel;
+        if watched && self.parked.is_some() {
+            return Err(Error::invalid("a run cannot be watched before its transaction is committed"));
+        }
         if watched {
             shared.access.check(ctx, Permission::RUNS_CANCEL, Resource::all("runs")).await?;
         }

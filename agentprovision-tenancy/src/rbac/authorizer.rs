@@ -51,6 +51,8 @@ pub struct RbacAuthorizer {
     any_closed: AtomicBool,
     revoked_keys: RwLock<HashSet<ApiKeyId>>,
     follows: Option<Follows>,
+    /// Who knows what this one does not.
+    beneath: Option<Arc<RbacAuthorizer>>,
 }
 
 /// How changes of other processes are seen.
@@ -76,12 +78,18 @@ impl RbacAuthorizer {
             any_closed: AtomicBool::new(false),
             revoked_keys: RwLock::default(),
             follows: None,
+            beneath: None,
         }
     }
 
     /// As [`RbacAuthorizer::new`], following what other processes change.
     pub(crate) fn following(roles: Arc<Roles>, cache: Cache) -> Self {
         Self { follows: Some(Follows { cache, keys: RwLock::default() }), ..Self::new(roles) }
+    }
+
+    /// One that knows what this one knows, and is told of what is not committed yet.
+    pub(crate) fn within(self: &Arc<Self>) -> Self {
+        Self { beneath: Some(self.clone()), ..Self::new(self.roles.clone()) }
     }
 
     /// The names of all permissions.
@@ -91,7 +99,8 @@ impl RbacAuthorizer {
 
     /// What the user of a tenant may do at the moment, where that is known here.
     pub fn grants_of(&self, tenant: TenantId, user: UserId) -> Option<PermissionSet> {
-        Some(read(self.shard(user)?).get(&(tenant, user))?.grants)
+        let known = read(self.shard(user)?).get(&(tenant, user)).map(|known| known.grants);
+        known.or_else(|| self.beneath.as_ref()?.grants_of(tenant, user))
     }
 
     /// What the context may do at the moment: its grants, within those of its user where they are known here.
@@ -165,6 +174,7 @@ impl RbacAuthorizer {
     /// Whether this process knows the key to be revoked.
     pub fn is_key_revoked(&self, key: ApiKeyId) -> bool {
         read(&self.revoked_keys).contains(&key)
+            || self.beneath.as_ref().is_some_and(|beneath| beneath.is_key_revoked(key))
     }
 
     /// Tells the state of a tenant as of `revision` of its record; what is known of a later revision stays.
@@ -201,6 +211,9 @@ impl RbacAuthorizer {
     /// # Errors
     /// `tenant_suspended` or, for a deleted tenant, `not_found`.
     pub(crate) fn check_tenant(&self, tenant: TenantId) -> Result<()> {
+        if let Some(beneath) = &self.beneath {
+            beneath.check_tenant(tenant)?;
+        }
         if !self.any_closed.load(Ordering::Acquire) {
             return Ok(());
         }

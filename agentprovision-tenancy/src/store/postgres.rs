@@ -8,5 +8,8 @@ pub use super::sql::postgres::prepare::{PrepareOptions, PrepareStep, prepare};
 #[cfg(feature = "testing")]
 pub use super::sql::postgres::testing::TestDatabase;
 
+/// A connection of the driver's, sqlx 0.9: what [`SqlBackend::enlist`](super::SqlBackend::enlist) works on.
+pub use sqlx::postgres::PgConnection;
+
 /// The options of a store URL: name, default, and what it means.
 pub const OPTIONS: &[(&str, &str, &str)] = super::sql::postgres::settings::OPTIONS;

@@ -202,6 +202,10 @@ impl ArchiveStore for SqlStore {
         to: mpsc::Sender<Part>,
         all: OperatorEffects,
     ) -> Result<()> {
+        #[cfg(feature = "store-postgres")]
+        if let Engine::Lent(_) = &self.engine {
+            return Err(super::not_within_another());
+        }
         self.write_system(move |mut system| {
             Box::pin(async move {
                 let mut tx = system.tenant(tenant);
@@ -225,6 +229,8 @@ impl ArchiveStore for SqlStore {
                 }
                 result
             }
+            #[cfg(feature = "store-postgres")]
+            Engine::Lent(_) => Err(super::not_within_another()),
             #[cfg(feature = "store-postgres")]
             Engine::Postgres(pool) => {
                 let mut lent = pool.lend().await?;

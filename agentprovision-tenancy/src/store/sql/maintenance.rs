@@ -71,6 +71,8 @@ impl SqlStore {
             #[cfg(feature = "store-sqlite")]
             Engine::Sqlite(_) => self.check_open().map(|()| Vec::new()),
             #[cfg(feature = "store-postgres")]
+            Engine::Lent(_) => Err(super::not_within_another()),
+            #[cfg(feature = "store-postgres")]
             Engine::Postgres(_) => {
                 let sql = system_sql!(
                     "SELECT DISTINCT tenant_id FROM due WHERE kind = 'audit' ORDER BY tenant_id LIMIT $1"

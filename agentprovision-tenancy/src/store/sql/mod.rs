@@ -59,6 +59,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+#[cfg(feature = "store-postgres")]
+use conn::Mode;
 use conn::{SystemTx, TenantTx};
 use value::{Row, TenantSql, Value};
 
@@ -86,6 +88,9 @@ enum Engine {
     Sqlite(Box<lanes::Lanes>),
     #[cfg(feature = "store-postgres")]
     Postgres(postgres::pool::Pool),
+    /// A part of a transaction of the host's.
+    #[cfg(feature = "store-postgres")]
+    Lent(postgres::enlist::Lent),
 }
 
 /// The error after the backend was closed.
@@ -183,8 +188,16 @@ impl Backend for SqlBackend {
                 pool.close().await;
                 Ok(())
             }
+            #[cfg(feature = "store-postgres")]
+            Engine::Lent(_) => Ok(()),
         }
     }
+}
+
+/// The refusal of what takes a transaction of its own.
+#[cfg(feature = "store-postgres")]
+fn not_within_another() -> Error {
+    Error::unsupported("this cannot be part of a transaction of the host's")
 }
 
 impl SqlStore {
@@ -204,6 +217,8 @@ impl SqlStore {
             Engine::Sqlite(lanes) => lanes.write(work).await,
             #[cfg(feature = "store-postgres")]
             Engine::Postgres(pool) => postgres::work::write(pool, &self.env, work).await,
+            #[cfg(feature = "store-postgres")]
+            Engine::Lent(lent) => lent.run(&self.env, Mode::Write, work).await,
         }
     }
 
@@ -244,6 +259,8 @@ impl SqlStore {
             Engine::Sqlite(lanes) => lanes.read(&self.env, work).await,
             #[cfg(feature = "store-postgres")]
             Engine::Postgres(pool) => postgres::work::read(pool, &self.env, work).await,
+            #[cfg(feature = "store-postgres")]
+            Engine::Lent(lent) => lent.run(&self.env, Mode::Read, work).await,
         }
     }
 

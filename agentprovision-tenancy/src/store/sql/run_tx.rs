@@ -56,6 +56,8 @@ pub(super) async fn begin(store: &SqlStore, fence: Fence) -> Result<SqlRunTx> {
         #[cfg(feature = "store-sqlite")]
         Engine::Sqlite(lanes) => lanes.ask(Request::Begin(begin), answer).await?,
         #[cfg(feature = "store-postgres")]
+        Engine::Lent(_) => return Err(super::not_within_another()),
+        #[cfg(feature = "store-postgres")]
         Engine::Postgres(pool) => {
             let (env, owned) = (store.env.clone(), pool.clone());
             pool.runtime().spawn(async move { drive_lent(&owned, &env, begin).await });

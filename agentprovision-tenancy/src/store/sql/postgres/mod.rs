@@ -1,12 +1,14 @@
 //! The PostgreSQL dialect: sessions, values, rows, and errors told apart.
 
 pub(super) mod check;
+pub(super) mod enlist;
 pub(super) mod listen;
 pub(super) mod pool;
 pub(in crate::store) mod prepare;
 pub(in crate::store) mod settings;
 #[cfg(feature = "testing")]
 pub(in crate::store) mod testing;
+pub(super) mod wire;
 pub(super) mod work;
 
 use std::sync::Arc;
@@ -15,23 +17,25 @@ use std::time::Duration;
 use agentprovision_core::error::Retry;
 use agentprovision_core::{Error, ErrorKind, Result};
 use sqlx::postgres::types::Oid;
-use sqlx::postgres::{PgArguments, PgConnection, PgRow, PgTypeInfo, PgValueRef, Postgres};
+use sqlx::postgres::{PgArguments, PgRow, PgTypeInfo, PgValueRef, Postgres};
 use sqlx::{
-    Arguments as _, AssertSqlSafe, ConnectOptions as _, Connection as _, Decode, Encode, Executor as _,
-    Row as _, Type, TypeInfo as _, ValueRef as _,
+    Arguments as _, AssertSqlSafe, ConnectOptions as _, Decode, Encode, Executor as _, Row as _,
+    SqlSafeStr as _, Type, TypeInfo as _, ValueRef as _,
 };
 use uuid::Uuid;
 
 use super::conn::{Fate, Lost, Mode, Turn};
 use super::value::{Row, Value};
 use settings::Settings;
+use tokio::sync::mpsc;
+use wire::Wire;
 
 /// The schema of every table of the platform.
 pub(super) const SCHEMA: &str = "agentprovision";
 
 /// A connection, and where its transaction stands.
 pub(super) struct Session {
-    raw: PgConnection,
+    wire: Wire,
     settings: Arc<Settings>,
     state: State,
     /// The tenant the open transaction is in.
@@ -61,12 +65,26 @@ impl Session {
     /// Connects, once.
     pub(super) async fn open(settings: Arc<Settings>) -> Result<Self, Lost> {
         let raw = settings.options.connect().await.map_err(error)?;
-        Ok(Self { raw, settings, state: State::Idle, tenant: None, above: false, xid: None, alone: false })
+        Ok(Self::over(Wire::Own(raw), settings))
+    }
+
+    /// On a connection that the host lends: transactions are parts of its own, which it ends itself.
+    pub(super) fn lent(host: mpsc::Sender<wire::Ask>, settings: Arc<Settings>) -> Self {
+        Self::over(Wire::Lent(host), settings)
+    }
+
+    fn over(wire: Wire, settings: Arc<Settings>) -> Self {
+        Self { wire, settings, state: State::Idle, tenant: None, above: false, xid: None, alone: false }
+    }
+
+    /// Whether transactions are parts of one of the host's.
+    fn is_lent(&self) -> bool {
+        matches!(self.wire, Wire::Lent(_))
     }
 
     /// Statements that are not part of a transaction of a tenant.
     pub(super) async fn script(&mut self, sql: &'static str) -> Result<(), Lost> {
-        self.raw.execute(sqlx::raw_sql(sql)).await.map(drop).map_err(error)
+        self.wire.script(sql.to_owned()).await.map(drop).map_err(error)
     }
 
     pub(super) fn begin(&mut self, mode: Mode) {
@@ -93,7 +111,9 @@ impl Session {
             return Ok(());
         }
         let mut text = String::new();
-        if due {
+        // A lent connection's transaction began before us, and nobody asks us how it ended.
+        let begins = due && !self.is_lent();
+        if begins {
             text.push_str(match mode {
                 Mode::Read => "BEGIN READ ONLY",
                 Mode::Snapshot => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
@@ -101,6 +121,8 @@ impl Session {
             });
             text.push_str(&self.settings.preamble);
             text.push(';');
+        } else if due {
+            text.push_str("SAVEPOINT agentprovision;");
         }
         if rise {
             text.push_str("SELECT set_config('app.above_tenants','on',true);");
@@ -113,12 +135,12 @@ impl Session {
             }
             text.push(';');
         }
-        if due && mode == Mode::Write {
+        if begins && mode == Mode::Write {
             text.push_str("SELECT pg_current_xact_id()::text::bigint");
         }
         // Until there is an answer nobody knows whether there is a transaction.
         self.state = State::Gone;
-        let rows = match self.raw.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))).await {
+        let rows = match self.wire.script(text).await {
             Ok(rows) => rows,
             Err(refused) => {
                 if refused.as_database_error().is_some() {
@@ -127,7 +149,7 @@ impl Session {
                 return Err(error(refused));
             }
         };
-        if due && mode == Mode::Write {
+        if begins && mode == Mode::Write {
             self.xid = rows.last().and_then(|row| row.try_get_raw(0).ok()?.as_str().ok()?.parse().ok());
         }
         self.state = State::Open(mode);
@@ -146,7 +168,8 @@ impl Session {
                 return Ok(());
             }
         }
-        match self.raw.execute(sqlx::raw_sql("COMMIT")).await {
+        let end = if self.is_lent() { "RELEASE agentprovision" } else { "COMMIT" };
+        match self.wire.script(end.to_owned()).await {
             Ok(_) => {
                 self.state = State::Idle;
                 Ok(())
@@ -189,7 +212,7 @@ impl Session {
                 None => break,
                 Some(Ok((raw, status))) => match &*status {
                     "committed" | "aborted" => {
-                        self.raw = raw;
+                        self.wire = Wire::Own(raw);
                         self.state = State::Idle;
                         if status == "committed" {
                             return Ok(());
@@ -209,6 +232,9 @@ impl Session {
 
     pub(super) async fn rollback(&mut self) -> Result<(), Lost> {
         match std::mem::replace(&mut self.state, State::Gone) {
+            State::Open(_) if self.is_lent() => {
+                self.script("ROLLBACK TO agentprovision; RELEASE agentprovision").await?;
+            }
             State::Open(_) => self.script("ROLLBACK").await?,
             State::Gone => return Err(gone()),
             State::Idle | State::Due(_) => {}
@@ -223,21 +249,18 @@ impl Session {
     }
 
     pub(super) async fn rows(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, Lost> {
-        let persistent = self.settings.prepared;
+        let persistent = self.settings.prepared && !self.is_lent();
         let result = async {
-            let query = sqlx::query_with(sql, arguments(values)?).persistent(persistent);
-            let rows = query.fetch_all(&mut self.raw).await?;
+            let rows = self.wire.rows(sql.into_sql_str(), arguments(values)?, persistent).await?;
             rows.iter().map(row).collect::<Result<Vec<_>, _>>()
         };
         result.await.map_err(error)
     }
 
     pub(super) async fn execute(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64, Lost> {
-        let persistent = self.settings.prepared;
-        let result = async {
-            sqlx::query_with(sql, arguments(values)?).persistent(persistent).execute(&mut self.raw).await
-        };
-        result.await.map(|done| done.rows_affected()).map_err(error)
+        let persistent = self.settings.prepared && !self.is_lent();
+        let result = async { self.wire.execute(sql.into_sql_str(), arguments(values)?, persistent).await };
+        result.await.map_err(error)
     }
 
     /// A statement of a tool, checked before; one that fails is undone alone.
@@ -248,8 +271,8 @@ impl Session {
     ) -> Result<Vec<Vec<Value>>, Lost> {
         self.script("SAVEPOINT tool").await?;
         let result = async {
-            let query = sqlx::query_with(AssertSqlSafe(sql), tool_arguments(values)?).persistent(false);
-            let rows = query.fetch_all(&mut self.raw).await?;
+            let sql = AssertSqlSafe(sql).into_sql_str();
+            let rows = self.wire.rows(sql, tool_arguments(values)?, false).await?;
             rows.iter().map(|found| row(found).map(Row::into_values)).collect::<Result<_, _>>()
         };
         let result = result.await;
@@ -260,8 +283,7 @@ impl Session {
     pub(super) async fn tool_execute(&mut self, sql: String, values: Vec<Value>) -> Result<u64, Lost> {
         self.script("SAVEPOINT tool").await?;
         let result = async {
-            let query = sqlx::query_with(AssertSqlSafe(sql), tool_arguments(values)?).persistent(false);
-            query.execute(&mut self.raw).await.map(|done| done.rows_affected())
+            self.wire.execute(AssertSqlSafe(sql).into_sql_str(), tool_arguments(values)?, false).await
         };
         let result = result.await;
         self.settle_tool(result).await
@@ -281,7 +303,7 @@ impl Session {
     }
 
     pub(super) async fn close(self) -> Result<(), sqlx::Error> {
-        self.raw.close().await
+        self.wire.close().await
     }
 }
 
