@@ -156,7 +156,7 @@ scenarios! {
         let credentials = |key: &agentprovision_tenancy::identity::NewApiKey| Credentials::ApiKey(key.secret.clone());
         let limited = here.contexts().authenticate(&credentials(&made)).await.unwrap();
         let beside = here.contexts().authenticate(&credentials(&other)).await.unwrap();
-        there.keys().revoke(&world.admin, made.key.id).await.unwrap();
+        there.keys().revoke(&world.admin, made.record.id).await.unwrap();
         world.clock.advance(BOUND);
         // First the context of another key: what was read for it says nothing of this one.
         assert_eq!(may(here, &beside).await, Ok(()));
