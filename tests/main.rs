@@ -13,6 +13,8 @@
 mod around;
 #[cfg(unix)]
 mod crash;
+#[cfg(unix)]
+mod fleet;
 mod gateway;
 mod isolation;
 mod models;
