@@ -73,7 +73,9 @@ const WAYS: [Way; 4] = [Way::Killed, Way::BeforeCommit, Way::AfterCommit, Way::A
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_workers_finish_every_run_whatever_is_killed() {
     let (true, Some(program)) = (store::on_server(), std::env::var_os(XTASK)) else {
-        println!("skipped: it restarts a PostgreSQL server of its own, by `cargo xtask test \"tests on postgres\"`");
+        println!(
+            "skipped: it restarts a PostgreSQL server of its own, by `cargo xtask test \"tests on postgres\"`"
+        );
         return;
     };
     tokio::time::timeout(WATCHDOG, fleet(program.into())).await.expect("not over in time");
@@ -154,7 +156,11 @@ impl Yard {
 
     fn next_job(&self) -> Option<Job> {
         let mut work = self.work();
-        if work.started.len().saturating_sub(work.over.len()) < UNDER_WAY { work.jobs.pop_front() } else { None }
+        if work.started.len().saturating_sub(work.over.len()) < UNDER_WAY {
+            work.jobs.pop_front()
+        } else {
+            None
+        }
     }
 
     fn told(&self, line: String, asked: &mut Vec<Job>) {
@@ -193,7 +199,9 @@ impl Yard {
             Way::Killed | Way::Lives => (Fault::Never, 0),
             Way::BeforeCommit => (Fault::BeforeCommit(commit()), 0),
             Way::AfterCommit => (Fault::AfterCommit(commit()), 0),
-            Way::AtWork if self.draw.below(3) == 0 => (Fault::BeforeEffect(name()), self.draw.below(12) as u64),
+            Way::AtWork if self.draw.below(3) == 0 => {
+                (Fault::BeforeEffect(name()), self.draw.below(12) as u64)
+            }
             Way::AtWork => (Fault::AfterEffect(name()), self.draw.below(12) as u64),
         }
     }

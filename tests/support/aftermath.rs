@@ -42,7 +42,8 @@ impl Place {
                 (limits.steps, limits.tool_calls, limits.tokens) = (Some(20), Some(10), Some(1 << 20))
             })
             .total(|limits| {
-                (limits.steps, limits.tool_calls, limits.tokens) = (Some(40_000), Some(20_000), Some(1 << 32));
+                (limits.steps, limits.tool_calls, limits.tokens) =
+                    (Some(40_000), Some(20_000), Some(1 << 32));
                 limits.cost_usd = Some("10000".parse().unwrap());
             });
         let names = TOOLS.map(|(name, _)| name);
@@ -342,7 +343,10 @@ impl<'s> Case<'s> {
                         Order::Unknown => true,
                     };
                     assert!(as_told, "{what} ended as {outcome:?}");
-                    assert!(!doubted || self.told.taken.contains(&run), "{what} is in doubt, and nobody crashed");
+                    assert!(
+                        !doubted || self.told.taken.contains(&run),
+                        "{what} is in doubt, and nobody crashed"
+                    );
                 }
                 Some(Effect::Transactional) => {
                     assert!(done, "{what} ended as {outcome:?}");

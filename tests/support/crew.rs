@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentprovision::PlatformBuilder;
 use agentprovision::event::{EventSink, NumberedEvent};
 use agentprovision::id::{AgentId, TenantId, UserId};
 use agentprovision::prelude::*;
 use agentprovision::run::EngineOptions;
-use agentprovision::PlatformBuilder;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 

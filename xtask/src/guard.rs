@@ -85,7 +85,8 @@ mod tests {
 
     #[test]
     fn a_script_is_asked_line_by_line() {
-        let script = r#"echo ready; while read -r line; do [ "$line" = again ] && echo ready || exit 3; done"#;
+        let script =
+            r#"echo ready; while read -r line; do [ "$line" = again ] && echo ready || exit 3; done"#;
         let mut guard = Guard::start(Command::new("sh").args(["-c", script])).unwrap();
         guard.ask("again").unwrap();
         guard.ask("again").unwrap();

@@ -103,7 +103,10 @@ fn suites(workspace: &Workspace) -> Vec<Suite> {
         suite("lints", Plan::Run(vec![lints])),
         suite("documentation", Plan::Run(vec![documentation])),
         Suite { needs_postgres: true, ..suite("tests", Plan::Run(vec![tests])) },
-        Suite { needs_postgres: true, ..suite("tests on postgres", Plan::Run(vec![platforms, steps, fleet])) },
+        Suite {
+            needs_postgres: true,
+            ..suite("tests on postgres", Plan::Run(vec![platforms, steps, fleet]))
+        },
         suite("quickstart", quickstart(workspace)),
         suite("transcripts", transcripts(workspace)),
         suite("python", python::plan(workspace)),
