@@ -4,8 +4,7 @@
 //! Nothing is lost, nothing is done twice that must not be, no audit log has a gap, every event was delivered.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -15,8 +14,6 @@ use agentprovision::id::RunId;
 use agentprovision::prelude::*;
 use agentprovision::tenancy::store::postgres::TestDatabase;
 use futures_util::future::{join, join_all};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -24,10 +21,11 @@ use crate::support::aftermath::{Case, Order, Place, all_events, connect, whole_l
 use crate::support::crew::{Crew, Delivered, FileSink};
 use crate::support::life::{Life, SIGABRT, SIGKILL};
 use crate::support::victim::{self, Fault, Scenario, TOOLS};
-use crate::support::{Draw, in_time, store};
+use crate::support::{Draw, store};
+use server::Server;
 
-/// The program that starts PostgreSQL servers; `cargo xtask test` names itself.
-const XTASK: &str = "AGENTPROVISION_XTASK";
+#[path = "../agentprovision-tenancy/tests/postgres/server.rs"]
+mod server;
 
 /// Runs of each tenant: one has much more to do than the others.
 const RUNS: [usize; 5] = [600, 100, 100, 100, 100];
@@ -79,47 +77,6 @@ async fn three_workers_finish_every_run_whatever_is_killed() {
         return;
     };
     tokio::time::timeout(WATCHDOG, fleet(program.into())).await.expect("not over in time");
-}
-
-/// A server that goes with this value, and with this process.
-struct Server {
-    url: String,
-    stdin: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
-    _program: Child,
-}
-
-impl Server {
-    async fn start(program: &Path) -> Self {
-        let mut program = Command::new(program)
-            .arg("services")
-            .env_remove("AGENTPROVISION_TEST_POSTGRES_URL")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
-        let stdin = program.stdin.take().unwrap();
-        let url = loop {
-            let line = in_time(lines.next_line()).await.unwrap().expect("no server was started");
-            if let Some((_, url)) = line.split_once('=') {
-                break url.to_owned();
-            }
-        };
-        Self { url, stdin, lines, _program: program }
-    }
-
-    /// Restarts it; it answers again when this returns.
-    async fn restart(&mut self, how: &str) {
-        self.stdin.write_all(format!("{how}\n").as_bytes()).await.unwrap();
-        loop {
-            let line = in_time(self.lines.next_line()).await.unwrap().expect("the server did not come back");
-            if line == "restarted" {
-                return;
-            }
-        }
-    }
 }
 
 /// A run to start: the number of its place, and its label.
@@ -306,7 +263,7 @@ impl Yard {
         Ok(store.stores().events.unpublished(1).await?.is_empty())
     }
 
-    async fn restarts(&self, server: &mut Server) {
+    async fn restarts(&self, server: &Server) {
         let mut over = self.over.subscribe();
         for (percent, how) in RESTARTS {
             let mark = RUNS.iter().sum::<usize>() * percent / 100;
@@ -341,9 +298,9 @@ fn nothing_left(rows: &str) -> String {
     )
 }
 
-async fn fleet(program: PathBuf) {
+async fn fleet() {
     let begun = Instant::now();
-    let mut server = Server::start(&program).await;
+    let server = Server::start().await;
     let database = TestDatabase::create(&server.url).await.unwrap();
     database.admin(store::TABLES).await.unwrap();
     let url = database.url();
@@ -383,7 +340,7 @@ async fn fleet(program: PathBuf) {
     };
     let store = connect(url).await;
     let working = join_all((0..WORKERS).map(|number| yard.position(number)));
-    let (ends, ((), ())) = join(working, join(yard.overseer(&store), yard.restarts(&mut server))).await;
+    let (ends, ((), ())) = join(working, join(yard.overseer(&store), yard.restarts(&server))).await;
     println!("all runs are over after {:?}; workers ended: {ends:?}", begun.elapsed());
     let Work { jobs, started, refused, told, .. } = std::mem::take(&mut *yard.work());
     println!("starts that were refused: {refused:?}");
