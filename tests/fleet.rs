@@ -70,13 +70,11 @@ const WAYS: [Way; 4] = [Way::Killed, Way::BeforeCommit, Way::AfterCommit, Way::A
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_workers_finish_every_run_whatever_is_killed() {
-    let (true, Some(program)) = (store::on_server(), std::env::var_os(XTASK)) else {
-        println!(
-            "skipped: it restarts a PostgreSQL server of its own, by `cargo xtask test \"tests on postgres\"`"
-        );
+    if !store::on_server() || !Server::may_be_started() {
+        println!("skipped: it needs a server of its own; `cargo xtask test \"tests on postgres\"` runs it");
         return;
-    };
-    tokio::time::timeout(WATCHDOG, fleet(program.into())).await.expect("not over in time");
+    }
+    tokio::time::timeout(WATCHDOG, fleet()).await.expect("not over in time");
 }
 
 /// A run to start: the number of its place, and its label.
