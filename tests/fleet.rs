@@ -62,11 +62,13 @@ enum Way {
     AfterCommit,
     /// In a tool or a model: before it did something, or between that and the commit of its end.
     AtWork,
+    /// When events are handed to its sink: before that has them, or between that and their confirmation.
+    AtSink,
     /// It is not ended.
     Lives,
 }
 
-const WAYS: [Way; 4] = [Way::Killed, Way::BeforeCommit, Way::AfterCommit, Way::AtWork];
+const WAYS: [Way; 5] = [Way::Killed, Way::BeforeCommit, Way::AfterCommit, Way::AtWork, Way::AtSink];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_workers_finish_every_run_whatever_is_killed() {
@@ -150,14 +152,15 @@ impl Yard {
         let commit = || self.draw.below(120) as u64 + 1;
         let tools = TOOLS.map(|(name, _)| name);
         let name = || tools.iter().chain(&["model"]).nth(self.draw.below(5)).unwrap().to_string();
+        let passed = || self.draw.below(8) as u64;
         match way {
             Way::Killed | Way::Lives => (Fault::Never, 0),
             Way::BeforeCommit => (Fault::BeforeCommit(commit()), 0),
             Way::AfterCommit => (Fault::AfterCommit(commit()), 0),
-            Way::AtWork if self.draw.below(3) == 0 => {
-                (Fault::BeforeEffect(name()), self.draw.below(12) as u64)
-            }
-            Way::AtWork => (Fault::AfterEffect(name()), self.draw.below(12) as u64),
+            Way::AtWork if self.draw.below(3) == 0 => (Fault::BeforeEffect(name()), passed()),
+            Way::AtWork => (Fault::AfterEffect(name()), passed()),
+            Way::AtSink if self.draw.below(3) == 0 => (Fault::AfterEffect("sink".into()), passed()),
+            Way::AtSink => (Fault::BeforeEffect("sink".into()), passed()),
         }
     }
 
@@ -212,7 +215,7 @@ impl Yard {
         match (life.end().await, way) {
             (None, _) => Way::Lives,
             (Some(SIGKILL), Way::Killed) => way,
-            (Some(SIGABRT), Way::BeforeCommit | Way::AfterCommit | Way::AtWork) => way,
+            (Some(SIGABRT), Way::BeforeCommit | Way::AfterCommit | Way::AtWork | Way::AtSink) => way,
             (end, way) => panic!("{way:?} ended by signal {end:?}"),
         }
     }
@@ -306,7 +309,7 @@ async fn fleet() {
     for part in ["effects", "events"] {
         std::fs::create_dir(folder.path().join(part)).unwrap();
     }
-    let sink = Arc::new(FileSink(folder.path().join("events/provisioned")));
+    let sink = Arc::new(FileSink::new(folder.path().join("events/provisioned")));
     let platform = victim::onlooker(connect(url).await, url).event_sink(sink).build().await.unwrap();
     let mut places = Vec::new();
     for number in 0..RUNS.len() {

@@ -13,7 +13,7 @@ use agentprovision::run::EngineOptions;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::victim::{note, say};
+use super::victim::{Fault, Trap, note, say};
 
 /// What a worker of a fleet is told about it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,7 +34,20 @@ pub(crate) struct Delivered {
 
 /// Has events on the disk before it says that it has them.
 #[derive(Debug)]
-pub(crate) struct FileSink(pub(crate) PathBuf);
+pub(crate) struct FileSink {
+    file: PathBuf,
+    trap: Option<Arc<Trap>>,
+}
+
+impl FileSink {
+    pub(crate) fn new(file: PathBuf) -> Self {
+        Self { file, trap: None }
+    }
+
+    fn reached(&self, point: fn(String) -> Fault) {
+        self.trap.iter().for_each(|trap| trap.reached(&point("sink".into())));
+    }
+}
 
 #[async_trait]
 impl EventSink for FileSink {
@@ -43,7 +56,9 @@ impl EventSink for FileSink {
             let (tenant, seq, id) = (event.event.tenantid, event.seq, event.event.id.to_string());
             serde_json::to_string(&Delivered { tenant, seq, id }).unwrap() + "\n"
         };
-        note(&self.0, &events.iter().map(line).collect::<String>());
+        self.reached(Fault::BeforeEffect);
+        note(&self.file, &events.iter().map(line).collect::<String>());
+        self.reached(Fault::AfterEffect);
         Ok(())
     }
 }
@@ -58,8 +73,8 @@ fn options() -> EngineOptions {
 }
 
 /// Works until nothing more is said to it.
-pub(crate) async fn serve(builder: PlatformBuilder, crew: Crew) {
-    let sink = Arc::new(FileSink(crew.events));
+pub(super) async fn serve(builder: PlatformBuilder, crew: Crew, trap: Arc<Trap>) {
+    let sink = Arc::new(FileSink { file: crew.events, trap: Some(trap) });
     let platform = builder.engine(options()).event_sink(sink).build().await.unwrap();
     let places = Arc::new(crew.places);
     let mut starts = tokio::task::JoinSet::new();

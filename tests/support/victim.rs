@@ -64,7 +64,7 @@ pub(crate) enum Fault {
     Never,
     BeforeCommit(u64),
     AfterCommit(u64),
-    /// In a tool, or when the model is asked, before it has done anything.
+    /// In a tool, or when the model is asked, or when a sink is handed events, before it has done anything.
     BeforeEffect(String),
     AfterEffect(String),
     /// Not an end: the n-th commit waits for a line on standard input. The process takes up no runs meanwhile.
@@ -104,16 +104,19 @@ pub(super) fn note(file: &Path, lines: &str) {
     file.sync_data().unwrap();
 }
 
-/// The tools and the models, which end the process at its fault point and write down what they do.
-struct World {
-    on_server: bool,
-    effects: PathBuf,
+/// Ends the process where its fault is.
+#[derive(Debug)]
+pub(super) struct Trap {
     fault: Fault,
     spared: AtomicU64,
 }
 
-impl World {
-    fn reached(&self, point: &Fault) {
+impl Trap {
+    fn new(fault: Fault, spared: u64) -> Arc<Self> {
+        Arc::new(Self { fault, spared: AtomicU64::new(spared) })
+    }
+
+    pub(super) fn reached(&self, point: &Fault) {
         let passed = |left: u64| left.checked_sub(1);
         if self.fault == *point
             && self.spared.fetch_update(Ordering::SeqCst, Ordering::SeqCst, passed).is_err()
@@ -121,14 +124,23 @@ impl World {
             std::process::abort();
         }
     }
+}
 
+/// The tools and the models, which end the process at its fault point and write down what they do.
+struct World {
+    on_server: bool,
+    effects: PathBuf,
+    trap: Arc<Trap>,
+}
+
+impl World {
     /// Does something that cannot be taken back.
     fn act(&self, what: &str, label: &str, place: impl fmt::Display, key: &str) {
         note(&self.effects, &format!("{what} {label} {place} {key}\n"));
     }
 
     async fn call(&self, name: &str, effect: Effect, call: ToolCall, label: &str) -> Result<Value> {
-        self.reached(&Fault::BeforeEffect(name.into()));
+        self.trap.reached(&Fault::BeforeEffect(name.into()));
         if effect == Effect::Transactional {
             let tx = call.tx()?;
             // No key of any kind: a booking that is made twice is there twice.
@@ -140,7 +152,7 @@ impl World {
             tx.execute("INSERT INTO bookings (tenant_id, label, key) VALUES ($1, $2, $3)", &values).await?;
         }
         self.act(name, label, call.step(), call.idempotency_key());
-        self.reached(&Fault::AfterEffect(name.into()));
+        self.trap.reached(&Fault::AfterEffect(name.into()));
         Ok(json!({ "done": name }))
     }
 
@@ -148,9 +160,9 @@ impl World {
     fn answer(&self, request: &ChatRequest) -> Reply {
         let label = said(request);
         let done = ScriptedModel::tool_results(request);
-        self.reached(&Fault::BeforeEffect("model".into()));
+        self.trap.reached(&Fault::BeforeEffect("model".into()));
         self.act("model", &label, done, "-");
-        self.reached(&Fault::AfterEffect("model".into()));
+        self.trap.reached(&Fault::AfterEffect("model".into()));
         let call = |(name, _): &(&str, Effect)| (name.to_string(), json!({ "label": label }));
         let asked = if label.starts_with("turn") { 1 } else { TOOLS.len() };
         match TOOLS.get(done..) {
@@ -174,20 +186,14 @@ fn said(request: &ChatRequest) -> String {
 
 /// The platform of those who provision a store, or look at what was left in it.
 pub(crate) fn onlooker(backend: Arc<dyn Backend>, url: &str) -> PlatformBuilder {
-    platform(backend, url, PathBuf::new(), Fault::Never, 0)
+    platform(backend, url, PathBuf::new(), Trap::new(Fault::Never, 0))
 }
 
 /// The platform of victims. Those who look at what they left use its reader of bookings.
-fn platform(
-    backend: Arc<dyn Backend>,
-    url: &str,
-    effects: PathBuf,
-    fault: Fault,
-    spared: u64,
-) -> PlatformBuilder {
-    let options = options(&fault);
+fn platform(backend: Arc<dyn Backend>, url: &str, effects: PathBuf, trap: Arc<Trap>) -> PlatformBuilder {
+    let options = options(&trap.fault);
     let on_server = url.starts_with("postgres://");
-    let world = Arc::new(World { on_server, effects, fault, spared: AtomicU64::new(spared) });
+    let world = Arc::new(World { on_server, effects, trap });
     let scripted = world.clone();
     let model = ScriptedModel::from_fn("m", move |request| scripted.answer(request));
     let clerk = ScriptedModel::from_fn("clerk", |request| match request.messages.last() {
@@ -237,9 +243,10 @@ pub(crate) async fn live(scenario: Scenario) {
             _ => {}
         }));
     let Scenario { store, effects, tenant, user, agent, session, labels, fault, spared, crew } = scenario;
-    let builder = platform(backend.clone(), &store, effects, fault, spared);
+    let trap = Trap::new(fault, spared);
+    let builder = platform(backend.clone(), &store, effects, trap.clone());
     if let Some(crew) = crew {
-        crew::serve(builder, crew).await;
+        crew::serve(builder, crew, trap).await;
         say(format_args!("commits {}", backend.commits()));
         return;
     }
