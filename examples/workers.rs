@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use agentprovision::context::Credentials;
 use agentprovision::id::AgentId;
+use agentprovision::model::{Content, Message};
 use agentprovision::prelude::*;
 use agentprovision::run::EngineOptions;
 use agentprovision::tenancy::identity::ApiKeyRequest;
@@ -31,15 +32,17 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::{get, post};
+use futures_util::future::try_join_all;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
 
 const USAGE: &str = "usage: workers [web [--listen ADDRESS] | worker [--name NAME] | [--prepare]] --url URL";
 
-const ORDERS: u32 = 12;
+const ORDERS: u32 = 18;
 
 type Outcome<T> = std::result::Result<T, Box<dyn StdError>>;
 
@@ -99,21 +102,25 @@ fn platform(url: &str, who: &str) -> PlatformBuilder {
         move |_: ToolCall, Order { order }: Order| {
             let who = who.clone();
             async move {
+                println!("  {who}: {verb}s order {order}");
                 // What takes its time is what a worker can be killed in.
-                tokio::time::sleep(Duration::from_millis(300)).await;
-                println!("  {who}: {verb} order {order}");
-                Ok(format!("{verb} by {who}"))
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                Ok(format!("{verb}ed by {who}"))
             }
         }
     };
     // The model asks for one tool after the other, then says who did what.
     let model = ScriptedModel::from_fn("clerk", |request| {
-        let said = serde_json::to_value(&request.messages).unwrap_or_default();
-        let order =
-            said.pointer("/0/content/0/text").and_then(Value::as_str).and_then(|text| text.parse().ok());
+        let order = request.messages.iter().find_map(|message| match message {
+            Message::User { content } => content.iter().find_map(|part| match part {
+                Content::Text { text } => text.parse().ok(),
+                _ => None,
+            }),
+            _ => None,
+        });
         let order: u32 = order.unwrap_or_default();
         let results = request.messages.iter().filter_map(|message| match message {
-            agentprovision::model::Message::Tool { content, .. } => Some(content.trim_matches('"')),
+            Message::Tool { content, .. } => Some(content.trim_matches('"')),
             _ => None,
         });
         match results.collect::<Vec<_>>().as_slice() {
@@ -126,10 +133,10 @@ fn platform(url: &str, who: &str) -> PlatformBuilder {
         .store(url)
         .model("clerk", Arc::new(model))
         .tool(
-            tool("pick", "Takes the goods of an order off their shelves", work("picked"))
+            tool("pick", "Takes the goods of an order off their shelves", work("pick"))
                 .effect(Effect::Idempotent),
         )
-        .tool(tool("pack", "Packs the goods of an order", work("packed")).effect(Effect::Idempotent))
+        .tool(tool("pack", "Packs the goods of an order", work("pack")).effect(Effect::Idempotent))
 }
 
 /// A worker: a platform, until somebody ends it. It gives its runs back then; killed, it leaves them until their leases
@@ -259,17 +266,15 @@ async fn show(url: String, prepare_it: bool) -> Outcome<()> {
         workers.push(start_worker(&url, &format!("worker-{number}")).await?);
     }
     let ask = |method: &'static str, path: String| http(address.to_string(), method, path, key.clone());
-    let mut runs = Vec::new();
-    for order in 1..=ORDERS {
-        runs.push(ask("POST", format!("/orders/{order}")).await?);
-    }
+    let orders = (1..=ORDERS).map(|order| ask("POST", format!("/orders/{order}")));
+    let runs = try_join_all(orders).await?;
     println!("web: started {} runs, and drives none of them", runs.len());
-    // Some are over, some are under way, some wait.
-    let first = ask("GET", format!("/runs/{}", runs.first().ok_or("no run was started")?)).await?;
-    println!("web: {first}");
+    // Some are over by now, some wait; the one it has begun just now is under way.
     let mut killed = workers.remove(0);
-    killed.kill().await?;
-    println!("web: worker-1 is killed, in the middle of whatever it does");
+    let _ = platform.env().timeout(Duration::from_secs(10), killed.packs.notified()).await;
+    killed.process.kill().await?;
+    killed.output.await?;
+    println!("web: worker-1 is killed, in the middle of what it does");
 
     let mut changed_hands = 0;
     for run in &runs {
@@ -285,11 +290,14 @@ async fn show(url: String, prepare_it: bool) -> Outcome<()> {
     // In order: no more requests, no more work, then the store.
     let _ = stop.send(());
     serving.await??;
-    for worker in &mut workers {
-        let process = worker.id().ok_or("a worker is gone")?.to_string();
+    for mut worker in workers {
+        let process = worker.process.id().ok_or("a worker is gone")?.to_string();
         Command::new("kill").args(["-TERM", &process]).status().await?;
-        let status = worker.wait().await?;
-        println!("web: a worker ended with {status}");
+        let status = worker.process.wait().await?;
+        worker.output.await?;
+        if !status.success() {
+            return Err(format!("a worker ended with {status}").into());
+        }
     }
     platform.close().await?;
     Ok(())
@@ -307,25 +315,39 @@ async fn prepared(url: &str) -> Outcome<String> {
     Ok(format!("postgres://{}:{password}@{place}", options.app))
 }
 
+/// A worker as a process.
+struct Worker {
+    process: Child,
+    /// Ends with what it prints.
+    output: JoinHandle<()>,
+    /// Whenever it begins to pack an order, which was picked before.
+    packs: Arc<Notify>,
+}
+
 /// This program again, as a worker that is ready.
-async fn start_worker(url: &str, name: &str) -> Outcome<Child> {
-    let mut worker = Command::new(std::env::current_exe()?)
+async fn start_worker(url: &str, name: &str) -> Outcome<Worker> {
+    let mut process = Command::new(std::env::current_exe()?)
         .args(["worker", "--name", name])
         // On a command line others would see the password.
         .env("DATABASE_URL", url)
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    let stdout = worker.stdout.take().ok_or("a worker has no output")?;
+    let stdout = process.stdout.take().ok_or("a worker has no output")?;
     let mut lines = BufReader::new(stdout).lines();
     let ready = lines.next_line().await?.ok_or("a worker did not start; the reason is above")?;
     println!("{ready}");
-    tokio::spawn(async move {
+    let packs = Arc::new(Notify::new());
+    let told = packs.clone();
+    let output = tokio::spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
             println!("{line}");
+            if line.contains(": packs") {
+                told.notify_waiters();
+            }
         }
     });
-    Ok(worker)
+    Ok(Worker { process, output, packs })
 }
 
 /// A request over a connection of its own, and the body of its answer.
