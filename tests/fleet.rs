@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use agentprovision::audit::{Checkpoint, merkle};
 use agentprovision::backend::Backend;
 use agentprovision::event::NumberedEvent;
-use agentprovision::id::RunId;
+use agentprovision::id::{RunId, TenantId};
 use agentprovision::prelude::*;
 use agentprovision::tenancy::store::postgres::TestDatabase;
 use futures_util::future::{join, join_all};
@@ -104,6 +105,8 @@ struct Work {
     refused: BTreeMap<String, usize>,
     /// What was told of runs.
     told: Vec<String>,
+    /// Heads of audit logs, as they were read.
+    heads: BTreeMap<TenantId, Vec<Checkpoint>>,
 }
 
 impl Yard {
@@ -239,11 +242,36 @@ impl Yard {
     /// Notices when everything was started, is over and is delivered.
     async fn overseer(&self, store: &Arc<dyn Backend>) {
         let mut over = self.over.subscribe();
+        let mut read_at = 0;
         while !self.is_all_over(store).await.unwrap_or(false) {
             // The end of a run may have been told to nobody.
             let _ = tokio::time::timeout(Duration::from_millis(500), over.changed()).await;
+            let now = *over.borrow_and_update();
+            if now >= read_at + 20 {
+                read_at = now;
+                join_all(self.places.iter().map(|place| self.read_head(store, place))).await;
+            }
         }
         self.all_over.cancel();
+    }
+
+    /// Keeps the head of a tenant's audit log as it is now, which puts what is pending into the log.
+    async fn read_head(&self, store: &Arc<dyn Backend>, place: &Place) {
+        // The server may be away.
+        if let Ok(head) = store.stores().audit.checkpoint(&place.home.admin).await {
+            self.work().heads.entry(place.home.tenant.id).or_default().push(head);
+        }
+    }
+
+    /// Every head that was read is one of a log that is the beginning of the log as it is now.
+    async fn check_heads(&self, store: &Arc<dyn Backend>, place: &Place, heads: &[Checkpoint]) {
+        let (audit, admin) = (store.stores().audit, &place.home.admin);
+        let now = audit.checkpoint(admin).await.unwrap();
+        assert!(heads.len() > 5 && heads.is_sorted_by_key(|head| head.size), "{heads:?}");
+        for head in heads {
+            let proof = audit.consistency(admin, head.size, now.size).await.unwrap();
+            merkle::verify_consistency(head.size, head.root, now.size, now.root, &proof).unwrap();
+        }
     }
 
     /// What the store says; it may be away.
@@ -343,7 +371,7 @@ async fn fleet() {
     let working = join_all((0..WORKERS).map(|number| yard.position(number)));
     let (ends, ((), ())) = join(working, join(yard.overseer(&store), yard.restarts(&server))).await;
     println!("all runs are over after {:?}; workers ended: {ends:?}", begun.elapsed());
-    let Work { jobs, started, refused, told, .. } = std::mem::take(&mut *yard.work());
+    let Work { jobs, started, refused, told, heads, .. } = std::mem::take(&mut *yard.work());
     println!("starts that were refused: {refused:?}");
     assert!(jobs.iter().all(|(_, label)| started.contains_key(label)), "something was not started: {jobs:?}");
     for (way, ends) in WAYS.iter().flat_map(|way| ends.iter().map(move |ends| (way, ends))) {
@@ -377,6 +405,7 @@ async fn fleet() {
             told.remove(&run).iter().flatten().for_each(|line| case.told(line));
         }
         doubted += case.check(Order::Unknown).await;
+        yard.check_heads(&store, place, &heads[&place.home.tenant.id]).await;
     }
     assert!(told.is_empty(), "runs that were told are not there: {:?}", told.keys());
     store.close().await.unwrap();
