@@ -97,7 +97,7 @@ fn providers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ProviderC
 pub struct EngineConfig {
     /// Milliseconds a run is held without being renewed.
     pub lease_ms: Option<u64>,
-    /// Runs that are driven at the same time.
+    /// Runs that are driven at the same time; 0 leaves all of them to other processes on the same store.
     pub max_runs: Option<usize>,
     /// Runs of one tenant that are driven at the same time; as many as of all where absent.
     pub max_runs_per_tenant: Option<usize>,
@@ -202,10 +202,8 @@ impl EngineConfig {
         set("lease_ms", &mut options.lease, self.lease_ms)?;
         set("poll_ms", &mut options.poll, self.poll_ms)?;
         set("model_idle_ms", &mut options.model_idle, self.model_idle_ms)?;
-        for (name, runs) in [("max_runs", self.max_runs), ("max_runs_per_tenant", self.max_runs_per_tenant)] {
-            if runs == Some(0) {
-                return Err(Error::invalid(format!("`engine.{name}` is 0")));
-            }
+        if self.max_runs_per_tenant == Some(0) {
+            return Err(Error::invalid("`engine.max_runs_per_tenant` is 0"));
         }
         options.max_runs = self.max_runs.unwrap_or(options.max_runs);
         options.max_runs_per_tenant = self.max_runs_per_tenant;
@@ -276,8 +274,8 @@ mod tests {
         } else {
             assert_eq!(built.unwrap_err().kind(), agentprovision_core::ErrorKind::Unsupported);
         }
-        let zero = PlatformConfig::from_json(r#"{"engine": {"max_runs": 0}}"#).unwrap();
-        assert!(zero.into_builder().unwrap_err().message().contains("`engine.max_runs`"));
+        let none = PlatformConfig::from_json(r#"{"engine": {"max_runs": 0}}"#).unwrap();
+        assert_eq!(none.engine.options().unwrap().max_runs, 0);
         let zero = PlatformConfig::from_json(r#"{"engine": {"max_runs_per_tenant": 0}}"#).unwrap();
         assert!(zero.into_builder().unwrap_err().message().contains("max_runs_per_tenant"));
         let some = PlatformConfig::from_json(r#"{"engine": {"max_runs_per_tenant": 3}}"#).unwrap();

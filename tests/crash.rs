@@ -3,25 +3,15 @@
 //! The process is this binary again (see [`victim`]). What it told before it ended must be there afterwards, and what its
 //! tools did must be what the journal says.
 
-use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::Stdio;
-
-use agentprovision::Entropy;
-use agentprovision::testing::SeededEntropy;
 use futures_util::StreamExt;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
+use crate::support::Draw;
 use crate::support::aftermath::{Case, Order, Site};
-use crate::support::in_time;
+use crate::support::life::{End, Life, SIGABRT, SIGKILL};
 use crate::support::victim::{self, Fault, SCENARIO, Scenario, TOOLS};
 
 /// Processes at a time.
 const PARALLEL: usize = 4;
-
-const SIGABRT: i32 = 6;
-const SIGKILL: i32 = 9;
 
 /// Not a test of its own: what the others run in a process to crash. Without a scenario it has nothing to do.
 #[test]
@@ -30,75 +20,6 @@ fn child() {
     let scenario: Scenario = serde_json::from_str(&scenario).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(victim::live(scenario));
-}
-
-/// A process that lives a scenario.
-struct Life {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-    stdin: ChildStdin,
-}
-
-/// How a process ended: by itself, or by this signal.
-type End = Option<i32>;
-
-impl Life {
-    fn begin(scenario: &Scenario) -> Self {
-        // Where there is this name, it stays the same binary when a build replaces the file.
-        let own = PathBuf::from("/proc/self/exe");
-        let own = if own.exists() { own } else { std::env::current_exe().unwrap() };
-        let mut child = Command::new(own)
-            .args(["crash::child", "--exact", "--nocapture", "--test-threads=1"])
-            .env(SCENARIO, serde_json::to_string(scenario).unwrap())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let stdin = child.stdin.take().unwrap();
-        Self { child, lines, stdin }
-    }
-
-    /// The next line it tells; nothing after its last.
-    async fn line(&mut self) -> Option<String> {
-        while let Some(line) = in_time(self.lines.next_line()).await.unwrap() {
-            if let Some(told) = line.strip_prefix('@') {
-                return Some(told.to_owned());
-            }
-        }
-        None
-    }
-
-    /// Takes in what it tells up to a line that begins so.
-    async fn until(&mut self, start: &str, case: &mut Case<'_>) {
-        while let Some(line) = self.line().await {
-            case.told(&line);
-            if line.starts_with(start) {
-                return;
-            }
-        }
-        panic!("it never told `{start}`");
-    }
-
-    /// Takes in what it tells until its end. Gives the number of its commits, if it came that far.
-    async fn rest(&mut self, case: &mut Case<'_>) -> (End, u64) {
-        let mut commits = 0;
-        while let Some(line) = self.line().await {
-            if let Some(number) = line.strip_prefix("commits ") {
-                commits = number.parse().unwrap();
-            }
-            case.told(&line);
-        }
-        case.ended();
-        (self.end().await, commits)
-    }
-
-    async fn end(&mut self) -> End {
-        let status = in_time(self.child.wait()).await.unwrap();
-        assert!(status.success() || status.signal().is_some(), "a process failed: {status}");
-        status.signal()
-    }
 }
 
 /// Lets one process after another end at these points, then one live to its end, and checks what is left. Gives the
@@ -175,24 +96,6 @@ async fn tools_at_the_same_time_survive_a_crash_at_every_point() {
     every_point("once", false).await;
 }
 
-/// Numbers below a bound from a seed that is printed.
-struct Draw(SeededEntropy);
-
-impl Draw {
-    fn new() -> Self {
-        let seed = std::env::var("AGENTPROVISION_SEED")
-            .map_or(0, |seed| seed.parse().expect("AGENTPROVISION_SEED is a number"));
-        println!("AGENTPROVISION_SEED={seed}");
-        Self(SeededEntropy::new(seed))
-    }
-
-    fn below(&self, bound: usize) -> usize {
-        let mut bytes = [0; 8];
-        self.0.fill(&mut bytes);
-        (u64::from_be_bytes(bytes) % bound as u64) as usize
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_crashes_in_a_row() {
     let site = Site::provision().await;
@@ -230,7 +133,7 @@ async fn killed_from_outside_at_any_moment() {
                     let Some(line) = life.line().await else { break };
                     case.told(&line);
                 }
-                life.child.start_kill().unwrap();
+                life.kill();
                 match life.rest(&mut case).await.0 {
                     Some(SIGKILL) => killed += 1,
                     None => {}
@@ -307,7 +210,7 @@ async fn a_frozen_worker_writes_nothing_when_it_wakes() {
             frozen.until("frozen", &mut case).await;
             let mut other = Life::begin(&case.scenario(Fault::Never));
             other.until(until, &mut case).await;
-            frozen.stdin.write_all(b"\n").await.unwrap();
+            frozen.say("").await;
             assert_eq!(other.rest(&mut case).await.0, None);
             assert_eq!(frozen.rest(&mut case).await.0, None, "the frozen worker did not end well");
             case.check(Order::Known).await
@@ -331,7 +234,7 @@ async fn a_frozen_worker_may_lose_its_run_to_its_own_process() {
             let mut life = Life::begin(&case.scenario(Fault::FreezeAlone(commit)));
             life.until("frozen", &mut case).await;
             life.until("took ", &mut case).await;
-            life.stdin.write_all(b"\n").await.unwrap();
+            life.say("").await;
             assert_eq!(life.rest(&mut case).await.0, None);
             case.check(Order::Known).await
         }

@@ -14,6 +14,8 @@ mod around;
 #[cfg(unix)]
 mod crash;
 mod enlist;
+#[cfg(unix)]
+mod fleet;
 mod gateway;
 mod isolation;
 mod models;

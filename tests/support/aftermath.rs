@@ -1,49 +1,50 @@
 //! What must hold of a store whose processes were crashed, whatever the crashes were.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use agentprovision::audit::AuditRecord;
 use agentprovision::backend::Backend;
-use agentprovision::id::{AgentId, RunId, SessionId, TenantId, UserId};
+use agentprovision::event::NumberedEvent;
+use agentprovision::id::{AgentId, RunId, SessionId, UserId};
 use agentprovision::prelude::*;
 use agentprovision::run::{ClaimRequest, DoneOutcome, JournalEntry, RunTotals, StepKind, decode_entry};
 use agentprovision::usage::{BudgetKey, Dimension, Meter};
 use agentprovision::{Env, Platform, Timestamp};
 
 use super::victim::{self, Fault, Scenario, TOOLS};
-use super::{home, in_time, store};
+use super::{Home, home, in_time, store};
 
 /// A folder with a store in which everything is ready to run.
 pub(crate) struct Site {
     pub(crate) folder: tempfile::TempDir,
     url: String,
-    tenant: TenantId,
-    admin: UserId,
-    user: UserId,
-    agent: AgentId,
+    place: Place,
+}
+
+/// A tenant in which everything is ready to run.
+pub(crate) struct Place {
+    pub(crate) home: Home,
+    pub(crate) user: UserId,
+    pub(crate) agent: AgentId,
     clerk: AgentId,
     session: SessionId,
 }
 
-impl Site {
+impl Place {
     /// Provisions a tenant, a user, the agent that is crashed, a session, and the agent that counts afterwards.
-    pub(crate) async fn provision() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let url = store::new(&folder.path().join("site.db"));
-        let store = connect(&url).await;
-        let platform =
-            victim::platform(store, folder.path().join("none"), Fault::Never).build().await.unwrap();
-        let acme = home(&platform, "acme").await;
-        let (user, ctx) = acme.user(&platform, "ada", Role::AGENT_MANAGER).await;
+    pub(crate) async fn provision(platform: &Platform, name: &str) -> Self {
+        let home = home(platform, name).await;
+        let (user, ctx) = home.user(platform, "ada", Role::AGENT_MANAGER).await;
         let budget = Budget::usd("1")
             .per_run(|limits| {
                 (limits.steps, limits.tool_calls, limits.tokens) = (Some(20), Some(10), Some(1 << 20))
             })
             .total(|limits| {
-                (limits.steps, limits.tool_calls, limits.tokens) = (Some(400), Some(200), Some(1 << 26));
-                limits.cost_usd = Some("100".parse().unwrap());
+                (limits.steps, limits.tool_calls, limits.tokens) =
+                    (Some(40_000), Some(20_000), Some(1 << 32));
+                limits.cost_usd = Some("10000".parse().unwrap());
             });
         let names = TOOLS.map(|(name, _)| name);
         let spec = AgentSpec::new("victim").instructions("Do it.").model("m").tools(names).budget(budget);
@@ -53,34 +54,30 @@ impl Site {
         let clerk = platform.agents().create(&ctx, spec).await.unwrap().id;
         platform.agents().deploy(&ctx, clerk).await.unwrap();
         let session = platform.sessions().open(&ctx, agent).await.unwrap().id();
+        Self { home, user: user.id, agent, clerk, session }
+    }
+}
+
+impl Site {
+    pub(crate) async fn provision() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = store::new(&folder.path().join("site.db"));
+        let platform = victim::onlooker(connect(&url).await, &url).build().await.unwrap();
+        let place = Place::provision(&platform, "acme").await;
         platform.close().await.unwrap();
-        Self {
-            folder,
-            url,
-            tenant: acme.tenant.id,
-            admin: acme.root.id,
-            user: user.id,
-            agent,
-            clerk,
-            session,
-        }
+        Self { folder, url, place }
     }
 
     /// A case on a copy of the store.
     pub(crate) fn case(&self, name: &str, labels: &[&str], in_session: bool) -> Case<'_> {
         let store = store::copy(&self.url, &self.folder.path().join(format!("{name}.db")));
-        Case {
-            site: self,
-            store,
-            effects: self.folder.path().join(format!("{name}.effects")),
-            labels: labels.iter().map(|label| label.to_string()).collect(),
-            in_session,
-            told: Told::default(),
-        }
+        let effects = self.folder.path().join(format!("{name}.effects"));
+        let labels = labels.iter().map(|label| label.to_string()).collect();
+        Case { place: &self.place, store, effects, labels, in_session, told: Told::default() }
     }
 }
 
-async fn connect(url: &str) -> Arc<dyn Backend> {
+pub(crate) async fn connect(url: &str) -> Arc<dyn Backend> {
     agentprovision::tenancy::store::connect(url, Env::default()).await.unwrap()
 }
 
@@ -90,6 +87,8 @@ struct Told {
     runs: BTreeMap<String, RunId>,
     rows: BTreeMap<(RunId, u64), String>,
     seen: BTreeMap<(RunId, u64), String>,
+    /// Runs that a worker took up.
+    taken: BTreeSet<RunId>,
     /// Steps of unsafe tools that had begun and not ended when a worker took their run up.
     in_doubt: BTreeSet<(RunId, u32)>,
     /// Rows that were told when a process ended, and how many effects there were then.
@@ -98,8 +97,9 @@ struct Told {
 
 /// One store that is crashed.
 pub(crate) struct Case<'s> {
-    site: &'s Site,
+    place: &'s Place,
     store: String,
+    /// The file of what the tools did, or the folder of the files of several processes.
     effects: PathBuf,
     pub(crate) labels: Vec<String>,
     in_session: bool,
@@ -125,17 +125,35 @@ pub(crate) enum Order {
     Unknown,
 }
 
-impl Case<'_> {
+/// The lines of a file, or of all files of a folder, that were written to their end.
+pub(crate) fn whole_lines(path: &Path) -> Vec<String> {
+    if path.is_dir() {
+        let files = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        return files.flat_map(|file| whole_lines(&file)).collect();
+    }
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
+    whole.lines().map(str::to_owned).collect()
+}
+
+impl<'s> Case<'s> {
+    /// A case in a tenant of a store that others share, with the runs of these labels.
+    pub(crate) fn shared(place: &'s Place, store: &str, effects: PathBuf, labels: Vec<String>) -> Self {
+        Self { place, store: store.to_owned(), effects, labels, in_session: false, told: Told::default() }
+    }
+
     pub(crate) fn scenario(&self, fault: Fault) -> Scenario {
         Scenario {
             store: self.store.clone(),
             effects: self.effects.clone(),
-            tenant: self.site.tenant,
-            user: self.site.user,
-            agent: self.site.agent,
-            session: self.in_session.then_some(self.site.session),
+            tenant: self.place.home.tenant.id,
+            user: self.place.user,
+            agent: self.place.agent,
+            session: self.in_session.then_some(self.place.session),
             labels: self.labels.clone(),
             fault,
+            spared: 0,
+            crew: None,
         }
     }
 
@@ -162,6 +180,7 @@ impl Case<'_> {
             }
             "took" => {
                 let run = part().parse().unwrap();
+                told.taken.insert(run);
                 let mut open = BTreeSet::new();
                 for (_, body) in told.rows.range((run, 0)..=(run, u64::MAX)) {
                     match decode_entry(body.as_bytes()).unwrap() {
@@ -183,8 +202,8 @@ impl Case<'_> {
     }
 
     fn effects(&self) -> Vec<Done> {
-        let text = std::fs::read_to_string(&self.effects).unwrap_or_default();
-        text.lines()
+        whole_lines(&self.effects)
+            .iter()
             .map(|line| {
                 let [what, label, place, key] = line.split(' ').collect::<Vec<_>>()[..] else {
                     panic!("{line}")
@@ -202,19 +221,25 @@ impl Case<'_> {
     /// Opens the store that is left and checks it. Gives the number of steps in doubt.
     pub(crate) async fn check(&self, order: Order) -> usize {
         let store = connect(&self.store).await;
-        let platform =
-            victim::platform(store.clone(), self.effects.clone(), Fault::Never).build().await.unwrap();
-        let admin = platform.context(self.site.tenant, self.site.admin).await.unwrap();
-        let effects = self.effects();
+        let platform = victim::onlooker(store.clone(), &self.store).build().await.unwrap();
+        let home = &self.place.home;
+        let admin = platform.context(home.tenant.id, home.root.id).await.unwrap();
+        let mut effects: BTreeMap<String, Vec<(usize, Done)>> = BTreeMap::new();
+        for (number, done) in self.effects().into_iter().enumerate() {
+            effects.entry(done.label.clone()).or_default().push((number, done));
+        }
         let (mut sum, mut tool_ms, mut uncertain) = (RunTotals::default(), 0, 0);
         let mut requests = 0;
         assert_eq!(self.told.runs.len(), self.labels.len());
-        let everything = platform.runs().list(&admin, RunQuery::default()).await.unwrap();
-        assert_eq!(everything.items.len(), self.labels.len(), "a run too many, or too few");
+        let everything = self.all_runs(&store).await;
+        let told: BTreeSet<RunId> = self.told.runs.values().copied().collect();
+        let there: BTreeSet<RunId> = everything.into_iter().collect();
+        assert_eq!(there, told, "a run too many, or too few");
+        let bookings = self.bookings(&platform).await;
         for (label, run) in &self.told.runs {
             let journal = self.journal(&platform, &admin, *run).await;
-            let bookings = self.bookings(&platform, label).await;
-            uncertain += self.check_effects(label, *run, &journal, &effects, &bookings, order);
+            let (effects, bookings) = (effects.remove(label).unwrap_or_default(), bookings.get(label));
+            uncertain += self.check_effects(label, *run, &journal, &effects, bookings, order);
             let totals = journal.totals(&mut tool_ms, &mut requests);
             let JournalEntry::Finished { totals: finished, .. } = journal.last() else {
                 panic!("it is not over")
@@ -235,12 +260,12 @@ impl Case<'_> {
             (Dimension::Cost, sum.cost.nanos()),
         ];
         for (dimension, spent) in spent {
-            let key = BudgetKey::new(self.site.agent, dimension);
+            let key = BudgetKey::new(self.place.agent, dimension);
             let state = store.stores().quota.state(&admin, &key).await.unwrap().unwrap();
             assert_eq!((state.spent, state.reserved, state.overrun), (spent, 0, 0), "{dimension:?}");
         }
-        self.check_records(&platform, &admin, &sum, tool_ms, requests).await;
-        let session = store.stores().sessions.get(&admin, self.site.session).await.unwrap();
+        self.check_records(&platform, &store, &admin, &sum, tool_ms, requests).await;
+        let session = store.stores().sessions.get(&admin, self.place.session).await.unwrap();
         assert_eq!(session.active_run, None, "the turn of the session is not free");
         let far = Timestamp::from_micros(i64::MAX);
         let left = store
@@ -285,8 +310,8 @@ impl Case<'_> {
         label: &str,
         run: RunId,
         journal: &Journal,
-        effects: &[Done],
-        bookings: &str,
+        effects: &[(usize, Done)],
+        bookings: Option<&Vec<String>>,
         order: Order,
     ) -> usize {
         let (mut uncertain, mut known) = (0, 0);
@@ -295,8 +320,9 @@ impl Case<'_> {
                 StepKind::Model => ("model", journal.tools_before(*step)),
                 _ => (name.as_str(), *step),
             };
-            let here = |done: &Done| done.what == what && done.label == label && done.place == place;
-            let keys: Vec<&str> = effects.iter().filter(|done| here(done)).map(|done| &*done.key).collect();
+            let here = |done: &Done| done.what == what && done.place == place;
+            let keys: Vec<&str> =
+                effects.iter().filter(|(_, done)| here(done)).map(|(_, done)| &*done.key).collect();
             known += keys.len();
             assert!(keys.windows(2).all(|pair| pair[0] == pair[1]), "{what} was repeated under another key");
             let done = matches!(outcome, DoneOutcome::Ok { .. });
@@ -317,16 +343,20 @@ impl Case<'_> {
                         Order::Unknown => true,
                     };
                     assert!(as_told, "{what} ended as {outcome:?}");
+                    assert!(
+                        !doubted || self.told.taken.contains(&run),
+                        "{what} is in doubt, and nobody crashed"
+                    );
                 }
                 Some(Effect::Transactional) => {
                     assert!(done, "{what} ended as {outcome:?}");
-                    assert_eq!(bookings, format!("[[Text(\"{}\")]]", keys[0]), "not exactly once");
+                    assert_eq!(bookings, Some(&vec![keys[0].to_owned()]), "not exactly once");
                 }
                 _ => assert!(done && !keys.is_empty(), "{what} was done {} times: {outcome:?}", keys.len()),
             }
             let row = journal.done_row(*step);
             for (rows, before) in self.told.ends.iter().filter(|(rows, _)| rows.contains(&(run, row))) {
-                let again = effects.iter().skip(*before).filter(|done| here(done)).count();
+                let again = effects.iter().filter(|(number, done)| number >= before && here(done)).count();
                 assert_eq!(
                     again,
                     0,
@@ -335,8 +365,7 @@ impl Case<'_> {
                 );
             }
         }
-        let done = effects.iter().filter(|done| done.label == label).count();
-        assert_eq!(done, known, "something was done that is no step of the run");
+        assert_eq!(effects.len(), known, "something was done that is no step of the run {label}");
         uncertain
     }
 
@@ -344,6 +373,7 @@ impl Case<'_> {
     async fn check_records(
         &self,
         platform: &Platform,
+        store: &Arc<dyn Backend>,
         admin: &Context,
         sum: &RunTotals,
         tool_ms: u64,
@@ -352,9 +382,12 @@ impl Case<'_> {
         // What the clerk used is not the runs'.
         let counted: BTreeSet<_> = self.told.runs.values().copied().map(Some).collect();
         let mut used = BTreeMap::<Meter, u64>::new();
-        let mut cost = 0;
-        for event in platform.usage().events(admin, None, 500).await.unwrap() {
-            if counted.contains(&event.run) {
+        let (mut cost, mut last) = (0, None);
+        loop {
+            let page = platform.usage().events(admin, last, 500).await.unwrap();
+            let Some(end) = page.last() else { break };
+            last = Some(end.id);
+            for event in page.iter().filter(|event| counted.contains(&event.run)) {
                 *used.entry(event.meter).or_default() += event.quantity;
                 cost += event.cost.map_or(0, |cost| cost.nanos());
             }
@@ -367,42 +400,78 @@ impl Case<'_> {
         ];
         assert_eq!((used, cost), (BTreeMap::from(expected), sum.cost.nanos()));
 
-        platform.audit().verify(admin).await.unwrap();
-        let entries = platform.audit().entries(admin, 0, 500).await.unwrap();
-        let records: Vec<AuditRecord> = entries.iter().map(|entry| entry.record().unwrap()).collect();
-        let events = platform.events().read(admin, 0, 500).await.unwrap();
-        assert!(
-            events.iter().zip(1..).all(|(event, seq)| event.seq == seq),
-            "events are not numbered without gaps"
-        );
+        let head = platform.audit().verify(admin).await.unwrap();
+        let mut records = BTreeMap::<(String, String, String), u32>::new();
+        let mut size = 0;
+        while size < head.size {
+            let entries = platform.audit().entries(admin, size, 500).await.unwrap();
+            size += entries.len() as u64;
+            for AuditRecord { action, resource_id, details, .. } in
+                entries.iter().map(|entry| entry.record().unwrap())
+            {
+                let run = details.get("run").and_then(|run| run.as_str()).unwrap_or_default().to_owned();
+                *records.entry((action, resource_id.unwrap_or_default(), run)).or_default() += 1;
+            }
+        }
+        let mut events = BTreeMap::<(String, Option<String>), u32>::new();
+        for event in all_events(store, admin).await {
+            *events.entry((event.event.kind, event.event.subject)).or_default() += 1;
+        }
         for run in self.told.runs.values().map(RunId::to_string) {
-            let recorded = |action: &str, id: &dyn Fn(&AuditRecord) -> bool| {
-                records.iter().filter(|record| record.action == action && id(record)).count()
+            let recorded = |action: &str, id: &str, run: &str| {
+                records.get(&(action.to_owned(), id.to_owned(), run.to_owned())).copied().unwrap_or(0)
             };
-            let of_run = |record: &AuditRecord| record.resource_id.as_ref() == Some(&run);
-            assert_eq!((recorded("runs.start", &of_run), recorded("runs.finish", &of_run)), (1, 1));
+            assert_eq!((recorded("runs.start", &run, ""), recorded("runs.finish", &run, "")), (1, 1));
             for (name, _) in TOOLS {
-                let call = |record: &AuditRecord| {
-                    record.resource_id.as_deref() == Some(name) && record.details["run"] == run.as_str()
-                };
-                assert_eq!(recorded("tools.call", &call), 1, "records of {name}");
+                assert_eq!(recorded("tools.call", name, &run), 1, "records of {name}");
             }
             for kind in ["agentprovision.run.started", "agentprovision.run.finished"] {
-                let of_run = |event: &&agentprovision::event::NumberedEvent| {
-                    event.event.kind == kind && event.event.subject.as_ref() == Some(&run)
-                };
-                assert_eq!(events.iter().filter(of_run).count(), 1, "{kind}");
+                assert_eq!(events.get(&(kind.to_owned(), Some(run.clone()))), Some(&1), "{kind}");
             }
         }
     }
 
-    /// The keys of the bookings of a label, read by the clerk through a transaction of the platform.
-    async fn bookings(&self, platform: &Platform, label: &str) -> String {
-        let ctx = platform.context(self.site.tenant, self.site.user).await.unwrap();
-        let run = platform.runs().start(&ctx, self.site.clerk, RunInput::text(label)).await.unwrap();
+    /// The keys of the bookings by label, read by the clerk through a transaction of the platform.
+    async fn bookings(&self, platform: &Platform) -> BTreeMap<String, Vec<String>> {
+        let ctx = platform.context(self.place.home.tenant.id, self.place.user).await.unwrap();
+        let run = platform.runs().start(&ctx, self.place.clerk, RunInput::text("all")).await.unwrap();
         let answer = in_time(run.wait()).await.unwrap().text().unwrap().to_owned();
-        serde_json::from_str(&answer).unwrap_or_else(|_| panic!("the clerk says {answer}"))
+        let rows: Vec<(String, String)> =
+            serde_json::from_str(&answer).unwrap_or_else(|_| panic!("the clerk says {answer}"));
+        let mut bookings = BTreeMap::<String, Vec<String>>::new();
+        for (label, key) in rows {
+            bookings.entry(label).or_default().push(key);
+        }
+        bookings
     }
+
+    /// The runs that are there.
+    pub(crate) async fn all_runs(&self, store: &Arc<dyn Backend>) -> Vec<RunId> {
+        let mut query = RunQuery::default();
+        query.page = PageRequest::limit(100);
+        let mut runs = Vec::new();
+        loop {
+            let page = store.stores().index.list(&self.place.home.admin, query.clone()).await.unwrap();
+            runs.extend(page.items.iter().map(|run| run.id));
+            let Some(next) = page.next else { return runs };
+            query.page.after = Some(next);
+        }
+    }
+}
+
+/// The events of a tenant, which are numbered without gaps.
+pub(crate) async fn all_events(store: &Arc<dyn Backend>, admin: &Context) -> Vec<NumberedEvent> {
+    let mut events: Vec<NumberedEvent> = Vec::new();
+    loop {
+        let page = store.stores().events.read(admin, events.len() as u64, 500).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        events.extend(page);
+    }
+    let numbered = events.iter().zip(1..).all(|(event, seq)| event.seq == seq);
+    assert!(numbered, "events are not numbered without gaps");
+    events
 }
 
 /// A journal with its steps.

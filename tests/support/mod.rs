@@ -2,6 +2,10 @@
 
 #[cfg(unix)]
 pub(crate) mod aftermath;
+#[cfg(unix)]
+pub(crate) mod crew;
+#[cfg(unix)]
+pub(crate) mod life;
 pub(crate) mod store;
 #[cfg(unix)]
 pub(crate) mod victim;
@@ -9,9 +13,11 @@ pub(crate) mod victim;
 use std::future::Future;
 use std::time::Duration;
 
+use agentprovision::Entropy;
 use agentprovision::identity::User;
 use agentprovision::prelude::*;
 use agentprovision::tenant::Tenant;
+use agentprovision::testing::SeededEntropy;
 
 /// A test that hangs fails.
 pub(crate) async fn in_time<F: Future>(future: F) -> F::Output {
@@ -43,5 +49,23 @@ impl Home {
         let user = platform.users().create(&self.admin, new).await.unwrap();
         let ctx = platform.context(self.tenant.id, user.id).await.unwrap();
         (user, ctx)
+    }
+}
+
+/// Numbers below a bound from a seed that is printed.
+pub(crate) struct Draw(SeededEntropy);
+
+impl Draw {
+    pub(crate) fn new() -> Self {
+        let seed = std::env::var("AGENTPROVISION_SEED")
+            .map_or(0, |seed| seed.parse().expect("AGENTPROVISION_SEED is a number"));
+        println!("AGENTPROVISION_SEED={seed}");
+        Self(SeededEntropy::new(seed))
+    }
+
+    pub(crate) fn below(&self, bound: usize) -> usize {
+        let mut bytes = [0; 8];
+        self.0.fill(&mut bytes);
+        (u64::from_be_bytes(bytes) % bound as u64) as usize
     }
 }

@@ -10,7 +10,7 @@ use agentprovision::tenancy::store::postgres::TestDatabase;
 static DATABASES: Mutex<Option<HashMap<String, TestDatabase>>> = Mutex::new(None);
 
 /// Tables of the host's that tools write; the platform's login makes none.
-const TABLES: &str = "CREATE TABLE public.bookings (tenant_id uuid NOT NULL, label text, key text); \
+pub(crate) const TABLES: &str = "CREATE TABLE public.bookings (tenant_id uuid NOT NULL, label text, key text); \
     CREATE TABLE public.notes (tenant uuid NOT NULL, b bytea, t text, n real); \
     GRANT SELECT, INSERT, UPDATE, DELETE ON public.bookings, public.notes TO agentprovision_app";
 

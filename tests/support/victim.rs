@@ -5,8 +5,9 @@
 
 use std::fmt;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use agentprovision::backend::{Backend, Stores};
@@ -17,11 +18,13 @@ use agentprovision::run::{
     ClaimRequest, Created, EngineOptions, Fence, JournalBatch, Lease, NewRun, RunStore, RunTx, Signal,
 };
 use agentprovision::testing::{FaultBackend, FaultPoint, Reply, ScriptedModel};
-use agentprovision::tool::{TxHandle, tool};
+use agentprovision::tool::{SqlValue, TxHandle, tool};
 use agentprovision::{Effects, Env, PlatformBuilder, Timestamp};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use super::crew::{self, Crew};
 
 /// The environment variable that makes a process a victim.
 pub(crate) const SCENARIO: &str = "AGENTPROVISION_CRASH_SCENARIO";
@@ -49,6 +52,10 @@ pub(crate) struct Scenario {
     /// One run each; the label is its input and its idempotency key.
     pub(crate) labels: Vec<String>,
     pub(crate) fault: Fault,
+    /// How often an effect's point is passed before it is the one.
+    pub(crate) spared: u64,
+    /// The fleet the process is a worker of; it starts the runs it is told to, and not those of the labels.
+    pub(crate) crew: Option<Crew>,
 }
 
 /// Where the process ends. Commits are counted from its start.
@@ -57,7 +64,7 @@ pub(crate) enum Fault {
     Never,
     BeforeCommit(u64),
     AfterCommit(u64),
-    /// In a tool, or when the model is asked, before it has done anything.
+    /// In a tool, or when the model is asked, or when a sink is handed events, before it has done anything.
     BeforeEffect(String),
     AfterEffect(String),
     /// Not an end: the n-th commit waits for a line on standard input. The process takes up no runs meanwhile.
@@ -67,7 +74,7 @@ pub(crate) enum Fault {
 }
 
 /// Tells the parent a line.
-fn say(line: fmt::Arguments<'_>) {
+pub(super) fn say(line: fmt::Arguments<'_>) {
     // The harness of the test may have left a line unfinished, so each begins with a newline. One write for all of it:
     // a line is told whole or not at all.
     let text = format!("\n@{line}\n");
@@ -90,32 +97,54 @@ struct Order {
     label: String,
 }
 
-/// The tools and the models, which end the process at its fault point and write down what they do.
-struct World {
-    effects: PathBuf,
-    fault: Fault,
+/// Appends lines to a file in such a way that they are there whatever comes next.
+pub(super) fn note(file: &Path, lines: &str) {
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
+    file.write_all(lines.as_bytes()).unwrap();
+    file.sync_data().unwrap();
 }
 
-impl World {
-    fn reached(&self, point: &Fault) {
-        if self.fault == *point {
+/// Ends the process where its fault is.
+#[derive(Debug)]
+pub(super) struct Trap {
+    fault: Fault,
+    spared: AtomicU64,
+}
+
+impl Trap {
+    fn new(fault: Fault, spared: u64) -> Arc<Self> {
+        Arc::new(Self { fault, spared: AtomicU64::new(spared) })
+    }
+
+    pub(super) fn reached(&self, point: &Fault) {
+        let passed = |left: u64| left.checked_sub(1);
+        if self.fault == *point
+            && self.spared.fetch_update(Ordering::SeqCst, Ordering::SeqCst, passed).is_err()
+        {
             std::process::abort();
         }
     }
+}
 
+/// The tools and the models, which end the process at its fault point and write down what they do.
+struct World {
+    on_server: bool,
+    effects: PathBuf,
+    trap: Arc<Trap>,
+}
+
+impl World {
     /// Does something that cannot be taken back.
     fn act(&self, what: &str, label: &str, place: impl fmt::Display, key: &str) {
-        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&self.effects).unwrap();
-        file.write_all(format!("{what} {label} {place} {key}\n").as_bytes()).unwrap();
-        file.sync_data().unwrap();
+        note(&self.effects, &format!("{what} {label} {place} {key}\n"));
     }
 
     async fn call(&self, name: &str, effect: Effect, call: ToolCall, label: &str) -> Result<Value> {
-        self.reached(&Fault::BeforeEffect(name.into()));
+        self.trap.reached(&Fault::BeforeEffect(name.into()));
         if effect == Effect::Transactional {
             let tx = call.tx()?;
             // No key of any kind: a booking that is made twice is there twice.
-            if !super::store::on_server() {
+            if !self.on_server {
                 let table = "CREATE TABLE IF NOT EXISTS bookings (tenant_id BLOB, label TEXT, key TEXT)";
                 tx.execute(table, &[]).await?;
             }
@@ -123,7 +152,7 @@ impl World {
             tx.execute("INSERT INTO bookings (tenant_id, label, key) VALUES ($1, $2, $3)", &values).await?;
         }
         self.act(name, label, call.step(), call.idempotency_key());
-        self.reached(&Fault::AfterEffect(name.into()));
+        self.trap.reached(&Fault::AfterEffect(name.into()));
         Ok(json!({ "done": name }))
     }
 
@@ -131,9 +160,9 @@ impl World {
     fn answer(&self, request: &ChatRequest) -> Reply {
         let label = said(request);
         let done = ScriptedModel::tool_results(request);
-        self.reached(&Fault::BeforeEffect("model".into()));
+        self.trap.reached(&Fault::BeforeEffect("model".into()));
         self.act("model", &label, done, "-");
-        self.reached(&Fault::AfterEffect("model".into()));
+        self.trap.reached(&Fault::AfterEffect("model".into()));
         let call = |(name, _): &(&str, Effect)| (name.to_string(), json!({ "label": label }));
         let asked = if label.starts_with("turn") { 1 } else { TOOLS.len() };
         match TOOLS.get(done..) {
@@ -155,22 +184,28 @@ fn said(request: &ChatRequest) -> String {
     text.unwrap()
 }
 
-/// The platform of victims, and of those who look at what they left: they add a reader of bookings.
-pub(crate) fn platform(backend: Arc<dyn Backend>, effects: PathBuf, fault: Fault) -> PlatformBuilder {
-    let options = options(&fault);
-    let world = Arc::new(World { effects, fault });
+/// The platform of those who provision a store, or look at what was left in it.
+pub(crate) fn onlooker(backend: Arc<dyn Backend>, url: &str) -> PlatformBuilder {
+    platform(backend, url, PathBuf::new(), Trap::new(Fault::Never, 0))
+}
+
+/// The platform of victims. Those who look at what they left use its reader of bookings.
+fn platform(backend: Arc<dyn Backend>, url: &str, effects: PathBuf, trap: Arc<Trap>) -> PlatformBuilder {
+    let options = options(&trap.fault);
+    let on_server = url.starts_with("postgres://");
+    let world = Arc::new(World { on_server, effects, trap });
     let scripted = world.clone();
     let model = ScriptedModel::from_fn("m", move |request| scripted.answer(request));
     let clerk = ScriptedModel::from_fn("clerk", |request| match request.messages.last() {
         Some(Message::Tool { content, .. }) => Reply::text(content),
         _ => Reply::tool("bookings", json!({ "label": said(request) })),
     });
-    let bookings =
-        tool("bookings", "Lists the bookings of a label", |call: ToolCall, order: Order| async move {
-            let sql = "SELECT key FROM bookings WHERE tenant_id = $1 AND label = $2";
-            let rows = call.tx()?.query(sql, &[order.label.as_str().into()]).await?;
-            Ok(format!("{rows:?}"))
-        });
+    let bookings = tool("bookings", "Lists all bookings", |call: ToolCall, _: Order| async move {
+        let sql = "SELECT label, key FROM bookings WHERE tenant_id = $1";
+        let rows = call.tx()?.query(sql, &[]).await?;
+        let text = |value| if let SqlValue::Text(text) = value { text } else { panic!("{value:?}") };
+        Ok(json!(rows.into_iter().map(|row| row.into_iter().map(text).collect()).collect::<Vec<Vec<_>>>()))
+    });
     let mut builder = Platform::builder()
         .backend(backend)
         .engine(options)
@@ -207,8 +242,15 @@ pub(crate) async fn live(scenario: Scenario) {
             }
             _ => {}
         }));
-    let Scenario { effects, tenant, user, agent, session, labels, fault, .. } = scenario;
-    let platform = platform(backend.clone(), effects, fault).build().await.unwrap();
+    let Scenario { store, effects, tenant, user, agent, session, labels, fault, spared, crew } = scenario;
+    let trap = Trap::new(fault, spared);
+    let builder = platform(backend.clone(), &store, effects, trap.clone());
+    if let Some(crew) = crew {
+        crew::serve(builder, crew, trap).await;
+        say(format_args!("commits {}", backend.commits()));
+        return;
+    }
+    let platform = builder.build().await.unwrap();
     let ctx = platform.context(tenant, user).await.unwrap();
     let mut follows = tokio::task::JoinSet::new();
     for label in labels {

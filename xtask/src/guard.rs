@@ -1,15 +1,18 @@
 //! Cleaning up however this program ends: a shell waits for the end of its standard input, which comes when the
 //! guard is dropped, but also when this program is interrupted or killed.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use crate::run::{Result, cannot_start, output};
 
 #[derive(Debug)]
-pub(crate) struct Guard(Child);
+pub(crate) struct Guard {
+    shell: Child,
+    answers: BufReader<ChildStdout>,
+}
 
 impl Guard {
     /// Starts a shell script that prints `ready`, reads its standard input to the end, then cleans up.
@@ -17,20 +20,30 @@ impl Guard {
         // Its own process group, so that ctrl-c in the terminal ends this program and not the guard.
         let shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let mut child = shell.spawn().map_err(|e| cannot_start(shell, &e))?;
+        let answers = BufReader::new(child.stdout.take().ok_or("the shell has no standard output")?);
+        let mut guard = Self { shell: child, answers };
+        if guard.is_ready()? { Ok(guard) } else { Err("it did not start; the reason is above".into()) }
+    }
+
+    /// Gives a script that understands lines one of them, and waits until it is ready again.
+    pub(crate) fn ask(&mut self, line: &str) -> Result<()> {
+        let stdin = self.shell.stdin.as_mut().ok_or("the shell has no standard input")?;
+        writeln!(stdin, "{line}")?;
+        if self.is_ready()? { Ok(()) } else { Err("it did not get ready again; the reason is above".into()) }
+    }
+
+    fn is_ready(&mut self) -> Result<bool> {
         let mut line = String::new();
-        if let Some(stdout) = child.stdout.take() {
-            BufReader::new(stdout).read_line(&mut line)?;
-        }
-        let guard = Self(child);
-        if line.trim() == "ready" { Ok(guard) } else { Err("it did not start; the reason is above".into()) }
+        self.answers.read_line(&mut line)?;
+        Ok(line.trim() == "ready")
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        drop(self.0.stdin.take());
+        drop(self.shell.stdin.take());
         // Nothing can be done about an error here, and the shell needs no more from us.
-        let _ = self.0.wait();
+        let _ = self.shell.wait();
     }
 }
 
@@ -68,6 +81,18 @@ mod tests {
         std::fs::write(path.join("file"), "x").unwrap();
         drop(temp);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_script_is_asked_line_by_line() {
+        let script =
+            r#"echo ready; while read -r line; do [ "$line" = again ] && echo ready || exit 3; done"#;
+        let mut guard = Guard::start(Command::new("sh").args(["-c", script])).unwrap();
+        guard.ask("again").unwrap();
+        guard.ask("again").unwrap();
+        guard.ask("another").unwrap_err();
+        // Nobody is there any more.
+        guard.ask("again").unwrap_err();
     }
 
     #[test]

@@ -26,17 +26,24 @@ usage: cargo xtask <command>
                  libraries of providers against the gateway; the last line is `N passed, N failed`
   test SUITE     one of its suites; a name that is none lists them
   test --fresh   everything, from a fresh clone in a minimal Debian root (root user, Debian host)
-  services       start a throw-away PostgreSQL, print its URL, stop it on Enter
+  services       start a throw-away PostgreSQL, print its URL, stop it on Enter; the lines `restart` and
+                 `restart immediate` (as in a crash) restart it on the same port
   bench [NAME]   run the benchmarks and collect their ratios
 
 environment:
   AGENTPROVISION_CONFORMANCE        folder of conformance data; without it what reads the folder is skipped
-  AGENTPROVISION_TEST_POSTGRES_URL  use this PostgreSQL server instead of starting one";
+  AGENTPROVISION_TEST_POSTGRES_URL  use this PostgreSQL server instead of starting one
+  AGENTPROVISION_XTASK              set for the tests: this program, by which those that restart a PostgreSQL
+                                    start one of their own; without it they are skipped";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let outcome = Workspace::find().and_then(|workspace| dispatch(&workspace, &arguments));
+    let outcome = match arguments.as_slice() {
+        // Tests start this too, from wherever they are.
+        ["services"] => postgres::serve().map(|()| true),
+        arguments => Workspace::find().and_then(|workspace| dispatch(&workspace, arguments)),
+    };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -53,7 +60,6 @@ fn dispatch(workspace: &Workspace, arguments: &[&str]) -> Result<bool> {
         ["test"] => suites::test(workspace, None),
         ["test", "--fresh"] => fresh::test(workspace),
         ["test", suite] if !suite.starts_with('-') => suites::test(workspace, Some(suite)),
-        ["services"] => postgres::serve().map(|()| true),
         ["bench"] => bench::bench(workspace, None).map(|()| true),
         ["bench", name] if !name.starts_with('-') => bench::bench(workspace, Some(name)).map(|()| true),
         ["help" | "--help" | "-h"] => {

@@ -16,7 +16,8 @@ pub(crate) const URL_VARIABLE: &str = "AGENTPROVISION_TEST_POSTGRES_URL";
 /// The account made for the server where Debian's package has not made `postgres`; PostgreSQL refuses root.
 const OWN_ACCOUNT: &str = "agentprovision-test";
 
-/// Makes a cluster in `$1`, runs it until standard input ends, removes it. The programs are in `$2`, the port is `$3`.
+/// Makes a cluster in `$1`, runs it until standard input ends, removes it. The programs are in `$2`, the port is `$3`. A
+/// line of standard input restarts it on the same port, in the mode of `pg_ctl` it names.
 const SCRIPT: &str = r#"
 set -eu
 dir=$1 bin=$2 port=$3 started=
@@ -31,20 +32,25 @@ cd "$dir"
     -o "-c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories='' -c fsync=off"
 started=yes
 echo ready
-cat >/dev/null
+while read -r mode; do
+    started=
+    "$bin/pg_ctl" restart --wait --mode="$mode" --pgdata="$dir/data" --log="$dir/log" >>"$dir/log" 2>&1
+    started=yes
+    echo ready
+done
 "#;
 
 /// A running server; dropping it, and any end of this program, stops it and removes its data.
 #[derive(Debug)]
 pub(crate) struct Postgres {
     pub(crate) url: String,
-    _guard: Option<Guard>,
+    guard: Option<Guard>,
 }
 
 impl Postgres {
     pub(crate) fn start() -> Result<Self> {
         if let Some(url) = std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty()) {
-            return Ok(Self { url, _guard: None });
+            return Ok(Self { url, guard: None });
         }
         let programs = programs()?;
         let account = if debian::is_root() { Some(account()?) } else { None };
@@ -61,16 +67,61 @@ impl Postgres {
         }
         let guard = Guard::start(&mut shell).map_err(|e| format!("PostgreSQL: {e}"))?;
         let url = format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres");
-        Ok(Self { url, _guard: Some(guard) })
+        Ok(Self { url, guard: Some(guard) })
+    }
+
+    /// Restarts it, and returns when it answers again, at the same URL.
+    fn restart(&mut self, mode: Restart) -> Result<()> {
+        let guard = self.guard.as_mut().ok_or("a server that was named is not ours to restart")?;
+        let mode = match mode {
+            Restart::Fast => "fast",
+            Restart::Immediate => "immediate",
+        };
+        guard.ask(mode).map_err(|e| format!("PostgreSQL: {e}").into())
+    }
+}
+
+/// How a server is stopped before it starts again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Restart {
+    /// In order: clients are told, and everything is written.
+    Fast,
+    /// As in a crash: what was not written yet is recovered, or lost if nobody was told that it is there.
+    Immediate,
+}
+
+/// What a line on standard input asks of the server.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Stop,
+    Restart(Restart),
+    Unknown,
+}
+
+fn asked(line: &str) -> Asked {
+    match line.split_whitespace().collect::<Vec<_>>().as_slice() {
+        [] => Asked::Stop,
+        ["restart"] => Asked::Restart(Restart::Fast),
+        ["restart", "immediate"] => Asked::Restart(Restart::Immediate),
+        _ => Asked::Unknown,
     }
 }
 
 /// `cargo xtask services`.
 pub(crate) fn serve() -> Result<()> {
-    let server = Postgres::start()?;
+    let mut server = Postgres::start()?;
     println!("{URL_VARIABLE}={}", server.url);
-    println!("press Enter to stop");
-    std::io::stdin().read_line(&mut String::new())?;
+    println!("press Enter to stop; `restart` and `restart immediate` restart it");
+    for line in std::io::stdin().lines() {
+        match asked(&line?) {
+            Asked::Stop => break,
+            Asked::Restart(mode) => {
+                server.restart(mode)?;
+                println!("restarted");
+            }
+            Asked::Unknown => println!("not understood: Enter, `restart` or `restart immediate`"),
+        }
+    }
     Ok(())
 }
 
@@ -120,4 +171,19 @@ fn random_password() -> Result<String> {
     let mut bytes = [0; 16];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_on_standard_input_are_understood() {
+        assert_eq!(asked(""), Asked::Stop);
+        assert_eq!(asked("restart"), Asked::Restart(Restart::Fast));
+        assert_eq!(asked(" restart  immediate "), Asked::Restart(Restart::Immediate));
+        for other in ["restart smart", "stop", "immediate", "restart immediate now"] {
+            assert_eq!(asked(other), Asked::Unknown, "{other}");
+        }
+    }
 }

@@ -9,11 +9,14 @@ use crate::report::Counts;
 use crate::run::{Result, Workspace, heading, shown, tee, timed, works};
 use crate::{node, packages, python, sdks};
 
+/// Names this program to tests that start and restart a server of their own.
+const XTASK_VARIABLE: &str = "AGENTPROVISION_XTASK";
+
 /// One line of the summary.
 struct Suite {
     title: &'static str,
     /// The commands see a running server in `AGENTPROVISION_TEST_POSTGRES_URL`, and a linter of row security in
-    /// `AGENTPROVISION_PGRLS`.
+    /// `AGENTPROVISION_PGRLS`. In `AGENTPROVISION_XTASK` they see this program, for servers of their own.
     needs_postgres: bool,
     plan: Plan,
 }
@@ -51,7 +54,7 @@ pub(crate) struct Steps {
 impl Steps {
     pub(crate) fn run(&mut self, command: &mut Command) -> Result<()> {
         if let Some(url) = &self.postgres {
-            command.env(URL_VARIABLE, url);
+            command.env(URL_VARIABLE, url).env(XTASK_VARIABLE, std::env::current_exe()?);
         }
         if let Some(linter) = &self.linter {
             command.env("AGENTPROVISION_PGRLS", linter);
@@ -92,13 +95,18 @@ fn suites(workspace: &Workspace) -> Vec<Suite> {
     // A step's transaction holds up nobody there, so a worker that stands still inside one keeps its run.
     platforms.args(["--skip", "a_frozen_worker"]);
     let steps = on_server("store", &["tx::"]);
+    // Alone: it keeps every core busy by itself.
+    let fleet = on_server("suite", &["fleet"]);
     vec![
         suite("format", Plan::Run(vec![cargo(&["fmt", "--all", "--check"])])),
         suite("dependency policy", dependency_policy(workspace)),
         suite("lints", Plan::Run(vec![lints])),
         suite("documentation", Plan::Run(vec![documentation])),
         Suite { needs_postgres: true, ..suite("tests", Plan::Run(vec![tests])) },
-        Suite { needs_postgres: true, ..suite("tests on postgres", Plan::Run(vec![platforms, steps])) },
+        Suite {
+            needs_postgres: true,
+            ..suite("tests on postgres", Plan::Run(vec![platforms, steps, fleet]))
+        },
         suite("quickstart", quickstart(workspace)),
         suite("transcripts", transcripts(workspace)),
         suite("python", python::plan(workspace)),

@@ -19,7 +19,7 @@ use super::journal::{DoneOutcome, JournalEntry, STATE_VERSION, StepKind};
 use super::machine::OpenStep;
 use super::room::{Room, Ticket, Wanted};
 use super::signal::Signal;
-use super::store::{ClaimRequest, JournalBatch, Lease, Release, RunPatch, RunStore};
+use super::store::{ClaimRequest, Fence, JournalBatch, Lease, Release, RunPatch, RunStore};
 use crate::access::{Access, Principals};
 use crate::agent::{AgentSpec, VersionHash};
 use crate::audit::AuditRecord;
@@ -40,7 +40,8 @@ use crate::usage::{Meter, UsageEvent};
 pub struct EngineOptions {
     /// How long a run is held without being renewed; default 30 s. It is renewed after a third of it.
     pub lease: Duration,
-    /// Runs that are driven at the same time; default 256.
+    /// Runs that are driven at the same time; default 256. With 0 none is, here: what is started here is left at once to
+    /// the workers on the same store, and followed like any other run.
     pub max_runs: usize,
     /// Runs of one tenant that are driven at the same time; by default as many as of all. More of them wait, here or in
     /// the store, and hold up no other tenant.
@@ -300,13 +301,28 @@ impl LocalEngine {
             specs: moka::sync::Cache::new(1024),
         });
         let engine = Self { shared, drivers: TaskTracker::new(), room };
-        let looking = engine.clone();
-        engine.drivers.spawn(async move { looking.look_for_runs().await });
+        if engine.drives() {
+            let looking = engine.clone();
+            engine.drivers.spawn(async move { looking.look_for_runs().await });
+        }
         engine
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    fn drives(&self) -> bool {
+        self.shared.options.max_runs > 0
+    }
+
+    /// Leaves a run to whoever looks for it next.
+    async fn give_back(&self, fence: &Fence) {
+        let patch = RunPatch { release: Some(Release::Ready), ..RunPatch::default() };
+        let batch = JournalBatch { patch, ..JournalBatch::default() };
+        if let Err(error) = self.shared.stores.runs.commit(fence, batch, Effects::none()).await {
+            tracing::warn!(run = %fence.run, error = ?error, "a run could not be given back");
+        }
     }
 
     async fn look_for_runs(&self) {
@@ -365,12 +381,8 @@ impl LocalEngine {
             tokio::select! {
                 biased;
                 () = shared.closing.cancelled() => {
-                    // What is not begun is left to whoever looks for it next.
-                    let patch = RunPatch { release: Some(Release::Ready), ..RunPatch::default() };
-                    let batch = JournalBatch { patch, ..JournalBatch::default() };
-                    if let Err(error) = shared.stores.runs.commit(fence, batch, Effects::none()).await {
-                        tracing::warn!(run = %fence.run, error = ?error, "a run could not be given back");
-                    }
+                    // What is not begun is not begun here.
+                    self.give_back(fence).await;
                     break None;
                 }
                 () = ticket.wait() => break Some(Turn { _room: Some(ticket) }),
@@ -417,6 +429,11 @@ fn listen(runs: &dyn RunStore) -> Fuse<BoxFuture<'_, ()>> {
 #[async_trait]
 impl Engine for LocalEngine {
     fn submit(&self, lease: Lease) {
+        if !self.drives() {
+            let engine = self.clone();
+            self.drivers.spawn(async move { engine.give_back(&lease.fence).await });
+            return;
+        }
         // In line from now on: the next look has to know of it.
         let (engine, ticket) = (self.clone(), self.room.enter(lease.fence.tenant));
         self.drivers.spawn(async move {

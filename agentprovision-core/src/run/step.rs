@@ -32,6 +32,8 @@ use crate::tool::{Effect, Tool, ToolCall, timed_out};
 const MAX_ATTEMPTS: u32 = 4;
 /// How often a step begins to ask, also where nobody could be asked.
 const MAX_ROUNDS: u32 = 6;
+/// Transactions that may be lost under one call of a tool.
+const MAX_LOST: u32 = 4;
 
 /// What every step of a run knows.
 #[derive(Clone)]
@@ -215,16 +217,18 @@ impl StepScope {
         let started = self.now();
         let found = self.shared.tools.get(&step.name).cloned();
         let result = match (found, request.json()) {
-            (Some(tool), Some(input)) => match not_after(&cancel, self.permitted(&*tool)).await {
-                Ok(ctx) if step.effect == Effect::Transactional => {
-                    return self.transactional(step, tool, ctx, input, cancel, started).await;
+            (Some(tool), Some(input)) => {
+                match self.beyond_outages(&cancel, || self.permitted(&*tool)).await {
+                    Ok(ctx) if step.effect == Effect::Transactional => {
+                        return self.transactional(step, tool, ctx, input, cancel, started).await;
+                    }
+                    Ok(ctx) => {
+                        let call = self.call(&step, &*tool, ctx, &cancel, None);
+                        self.run(&step, tool, call, input, &cancel).await
+                    }
+                    Err(error) => Err(Some(error)),
                 }
-                Ok(ctx) => {
-                    let call = self.call(&step, &*tool, ctx, &cancel, None);
-                    self.run(&step, tool, call, input, &cancel).await
-                }
-                Err(error) => Err(Some(error)),
-            },
+            }
             (None, _) => {
                 Err(Some(Error::not_found(format!("the tool `{}` is not there any more", step.name))))
             }
@@ -319,7 +323,8 @@ impl StepScope {
         Err(if step.effect == Effect::Unsafe { None } else { Some(stopped) })
     }
 
-    /// A transactional tool: what it writes, its result and the effects commit together.
+    /// A transactional tool: what it writes, its result and the effects commit together. A transaction that the store lost
+    /// before its commit has left nothing, so the tool is called again in another one.
     async fn transactional(
         self,
         step: OpenStep,
@@ -329,31 +334,27 @@ impl StepScope {
         cancel: CancellationToken,
         started: Timestamp,
     ) -> StepEnd {
-        let failed = |scope: &Self, error: &Error| {
-            scope.done(&step, DoneOutcome::Failed { error: StepError::from(error) }, started)
-        };
-        let tx = match not_after(&cancel, self.shared.stores.runs.begin(&self.fence)).await {
-            Ok(tx) => tx,
-            Err(error) => {
-                let entry = failed(&self, &error);
-                return StepEnd { step, entry, payload: None, committed: None, lost: None };
+        let mut lost = 0;
+        let (tx, result) = loop {
+            let begin = || self.shared.stores.runs.begin(&self.fence);
+            let tx = match self.beyond_outages(&cancel, begin).await {
+                Ok(tx) => tx,
+                Err(error) => return self.failed(step, &error, started),
+            };
+            let call = self.call(&step, &*tool, ctx.clone(), &cancel, Some(tx.handle()));
+            let error = match self.run(&step, tool.clone(), call, input.clone(), &cancel).await {
+                Ok(value) => break (tx, value),
+                Err(error) => error.unwrap_or_else(|| Error::internal("the tool did not end")),
+            };
+            // A rollback that fails is one the store does by itself when the handle is dropped.
+            let Err(gone) = tx.rollback().await else { return self.failed(step, &error, started) };
+            tracing::warn!(run = %self.fence.run, error = ?gone, "a rollback failed");
+            lost += 1;
+            if !error.is(ErrorKind::Unavailable) || lost == MAX_LOST || cancel.is_cancelled() {
+                return self.failed(step, &error, started);
             }
         };
-        let call = self.call(&step, &*tool, ctx, &cancel, Some(tx.handle()));
-        let result = self.run(&step, tool, call, input, &cancel).await;
-        let value = match result {
-            Ok(value) => value,
-            Err(error) => {
-                let error = error.unwrap_or_else(|| Error::internal("the tool did not end"));
-                // A rollback that fails is one the store does by itself when the handle is dropped.
-                if let Err(error) = tx.rollback().await {
-                    tracing::warn!(run = %self.fence.run, error = ?error, "a rollback failed");
-                }
-                let entry = failed(&self, &error);
-                return StepEnd { step, entry, payload: None, committed: None, lost: None };
-            }
-        };
-        let (outcome, payload) = self.output(canonical::json_bytes(&value));
+        let (outcome, payload) = self.output(canonical::json_bytes(&result));
         let entry = self.done(&step, outcome, started);
         let effects = self.shared.done_effects(&self.ctx, self.agent, self.fence.run, &step, &entry);
         let batch = encode_entry(&entry).map(|body| JournalBatch {
@@ -371,14 +372,39 @@ impl StepScope {
             Err(error)
                 if matches!(
                     error.kind(),
-                    ErrorKind::Unavailable | ErrorKind::Closed | ErrorKind::Internal
+                    ErrorKind::Unavailable | ErrorKind::Uncertain | ErrorKind::Closed | ErrorKind::Internal
                 ) =>
             {
                 StepEnd { step, entry, payload: None, committed: None, lost: Some(error) }
             }
-            Err(error) => {
-                let entry = failed(&self, &error);
-                StepEnd { step, entry, payload: None, committed: None, lost: None }
+            Err(error) => self.failed(step, &error, started),
+        }
+    }
+
+    fn failed(&self, step: OpenStep, error: &Error, started: Timestamp) -> StepEnd {
+        let entry = self.done(&step, DoneOutcome::Failed { error: StepError::from(error) }, started);
+        StepEnd { step, entry, payload: None, committed: None, lost: None }
+    }
+
+    /// What `ask` gives, asked again for as long as what it asks cannot be reached: an outage before a tool begins is no
+    /// answer of the tool. It ends with the run's deadline, which cancels the step.
+    async fn beyond_outages<T, F: Future<Output = Result<T>>>(
+        &self,
+        cancel: &CancellationToken,
+        ask: impl Fn() -> F,
+    ) -> Result<T> {
+        loop {
+            let error = match not_after(cancel, ask()).await {
+                Err(error) if error.is(ErrorKind::Unavailable) && self.now() < self.deadline => error,
+                answer => return answer,
+            };
+            tracing::warn!(run = %self.fence.run, error = ?error, "a tool waits for an outage to end");
+            let Retry::After(hint) = error.retry() else { return Err(error) };
+            let wait = hint.clamp(Duration::from_millis(50), Duration::from_secs(8));
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(not_begun()),
+                () = self.shared.env.sleep(wait) => {}
             }
         }
     }

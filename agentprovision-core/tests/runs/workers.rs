@@ -269,3 +269,34 @@ async fn a_closed_engine_leaves_its_runs_to_another_at_once() {
     in_time(second.close()).await;
     tenants.world.stop().await;
 }
+
+#[tokio::test]
+async fn an_engine_without_room_leaves_its_runs_to_another_at_once() {
+    let tenants = tenants(0, None).await;
+    let before = tenants.world.env.now();
+    let mut runs = tenants.start_many(&tenants.busy, 3).await;
+    // Nobody here takes up what is cancelled either.
+    runs[2].cancel().await.unwrap();
+    tenants.working(0, 0).await;
+    assert_eq!(runs[0].record().await.unwrap().status, RunStatus::Running);
+
+    let mut parts = tenants.world.parts.clone();
+    parts.options.max_runs = 4;
+    let second = agentprovision_core::run::LocalEngine::start(parts);
+    let elsewhere = agentprovision_core::run::Runs::new(&second);
+    tenants.working(2, 0).await;
+    // Another one goes on at once too, where there is an engine by now.
+    runs.push(tenants.start(&tenants.busy).await);
+    tenants.working(3, 0).await;
+    tenants.site.gate.add_permits(3);
+    let mut ends = Vec::new();
+    for run in &runs {
+        let run = elsewhere.get(&tenants.busy.0, run.id()).await.unwrap();
+        ends.push(in_time(run.wait()).await.unwrap().record().status);
+    }
+    use RunStatus::{Cancelled, Completed};
+    assert_eq!(ends, [Completed, Completed, Cancelled, Completed]);
+    assert_eq!(tenants.world.env.now(), before, "no lease ran out and nobody polled");
+    in_time(second.close()).await;
+    tenants.world.stop().await;
+}

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentprovision_core::{Env, ErrorKind};
+use agentprovision_core::{Context, Env, ErrorKind, Result};
+use agentprovision_tenancy::store::postgres::TestDatabase;
 use libtest_mimic::Trial;
 
 use crate::proxy::{Plan, Proxy};
+use crate::server::Server;
 use crate::trial;
-use crate::world::{World, at, database, manual, place, with};
+use crate::world::{Raw, World, at, database, manual, place, with};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -27,11 +29,22 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("commits", "a_server_that_falls_silent_is_not_waited_for_without_end", silent),
         trial("commits", "a_read_that_breaks_is_done_again", read),
         trial("commits", "a_lost_answer_of_a_step_is_looked_up_too", step),
+        of_own_server("one_that_a_crash_lost_is_done_again", || crash(Numbers::Free)),
+        of_own_server("one_that_a_crash_lost_is_not_taken_for_another", || crash(Numbers::GivenAgain)),
+        of_own_server("one_that_outlived_a_crash_is_uncertain_and_there_once", outlived),
     ]
 }
 
+/// A trial that crashes a server of its own; ignored where none can be started.
+fn of_own_server<F: Future<Output = ()>>(name: &str, body: impl FnOnce() -> F + Send + 'static) -> Trial {
+    trial("commits", name, body).with_ignored_flag(!Server::may_be_started())
+}
+
 async fn behind_proxy(env: Env, options: &str) -> (World, Arc<Proxy>) {
-    let database = database().await;
+    over_proxy(database().await, env, options).await
+}
+
+async fn over_proxy(database: TestDatabase, env: Env, options: &str) -> (World, Arc<Proxy>) {
     let proxy = Proxy::before(place(database.url())).await;
     let url = with(&at(database.url(), proxy.port), &format!("sslmode=disable&max_connections=2{options}"));
     (World::over(database, &url, env).await, Arc::new(proxy))
@@ -166,4 +179,83 @@ async fn step() {
         world.add(&ctx, "alice").await.unwrap();
         world.has(&ctx, &["alice"]).await;
     }
+}
+
+/// What becomes of the numbers of transactions that a crash lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Numbers {
+    Free,
+    /// Others have them, and are committed.
+    GivenAgain,
+}
+
+/// A change is under way while the server crashes.
+struct Crash {
+    world: Arc<World>,
+    proxy: Arc<Proxy>,
+    // Last, so that it goes after its database.
+    server: Server,
+}
+
+impl Crash {
+    async fn new() -> Self {
+        let server = Server::start().await;
+        let database = TestDatabase::create(&server.url).await.unwrap();
+        let (world, proxy) = over_proxy(database, Env::default(), "").await;
+        Self { world: Arc::new(world), proxy, server }
+    }
+
+    /// Cuts the change's commit, crashes the server, does `meanwhile`, and lets the platform ask.
+    async fn under(&self, cut: Plan, meanwhile: impl AsyncFnOnce(&mut Raw)) -> (Context, Result<()>) {
+        let ctx = self.world.tenant().await;
+        // What was written up to here is on the disk, and nothing else writes.
+        self.world.admin().await.run("CHECKPOINT").await;
+        self.proxy.seen();
+        self.proxy.then(Plan::Refuse);
+        self.proxy.plan(cut);
+        let change = tokio::spawn({
+            let (world, ctx) = (self.world.clone(), ctx.clone());
+            async move { world.add(&ctx, "alice").await }
+        });
+        while self.proxy.peek().commits == 0 {
+            tokio::task::yield_now().await;
+        }
+        self.server.restart("restart immediate").await;
+        let mut admin = self.world.admin().await;
+        meanwhile(&mut admin).await;
+        self.proxy.plan(Plan::Pass);
+        (ctx, change.await.unwrap())
+    }
+}
+
+async fn crash(numbers: Numbers) {
+    let crash = Crash::new().await;
+    let (ctx, changed) = crash
+        .under(Plan::CutBefore("COMMIT"), async |admin: &mut Raw| {
+            let mut number = "SELECT 1";
+            if numbers == Numbers::GivenAgain {
+                number = "SELECT pg_current_xact_id()";
+            }
+            for _ in 0..20 {
+                admin.run(number).await;
+            }
+        })
+        .await;
+    match changed {
+        Ok(()) => crash.world.has(&ctx, &["alice"]).await,
+        // Who has the number now was committed; whether the change was, nobody can tell.
+        Err(error) => {
+            assert_eq!((error.kind(), numbers), (ErrorKind::Uncertain, Numbers::GivenAgain), "{error:?}");
+            crash.world.has(&ctx, &[]).await;
+        }
+    }
+    crash.world.add(&ctx, "bob").await.unwrap();
+    assert!(crash.world.names(&ctx).await.unwrap().contains(&"bob".to_owned()));
+}
+
+async fn outlived() {
+    let crash = Crash::new().await;
+    let (ctx, changed) = crash.under(Plan::CutAfter("COMMIT"), async |_: &mut Raw| {}).await;
+    assert_eq!(changed.unwrap_err().kind(), ErrorKind::Uncertain);
+    crash.world.has(&ctx, &["alice"]).await;
 }

@@ -20,6 +20,7 @@ mod pooler;
 mod prepare;
 mod proxy;
 mod reach;
+mod server;
 mod world;
 
 use std::process::ExitCode;

@@ -122,9 +122,20 @@ impl SqlBackend {
     #[cfg(feature = "store-postgres")]
     pub(in crate::store) async fn connect(settings: postgres::settings::Settings, env: Env) -> Result<Self> {
         let pool = postgres::pool::Pool::new(settings);
-        let mut lent = pool.lend().await?;
-        postgres::check::check(&mut lent.conn, &env).await?;
-        lent.give_back();
+        let mut attempt = 1;
+        loop {
+            let mut lent = pool.lend().await?;
+            let Err(error) = postgres::check::check(&mut lent.conn, &env).await else {
+                lent.give_back();
+                break;
+            };
+            // The server may have gone away in the middle.
+            let again = lent.conn.take_fate().is_some_and(|lost| lost.fate == conn::Fate::Again);
+            if !again || attempt >= pool.settings().attempts {
+                return Err(error);
+            }
+            attempt += 1;
+        }
         let store = Self::over(Engine::Postgres(pool.clone()), env);
         postgres::listen::start(&pool, Arc::downgrade(&store.0));
         Ok(store)

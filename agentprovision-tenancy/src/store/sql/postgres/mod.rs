@@ -33,6 +33,10 @@ use wire::Wire;
 /// The schema of every table of the platform.
 pub(super) const SCHEMA: &str = "agentprovision";
 
+/// When the server's statistics began, which they do anew with every crash. Those after it give numbers of transactions again
+/// of which the crash has left nothing.
+const ERA: &str = "coalesce(pg_stat_get_bgwriter_stat_reset_time()::text,'')";
+
 /// A connection, and where its transaction stands.
 pub(super) struct Session {
     wire: Wire,
@@ -44,6 +48,8 @@ pub(super) struct Session {
     above: bool,
     /// The number of the open transaction, where it writes: how it ended can be asked for later.
     xid: Option<i64>,
+    /// What [`ERA`] was when the connection first wrote; behind a pooler, when the open transaction began.
+    era: Option<String>,
     /// Whether the transaction waits for its tenant alone, and not among other writers.
     pub(super) alone: bool,
 }
@@ -61,6 +67,16 @@ enum State {
     Gone,
 }
 
+/// How a transaction ended, as the database tells afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Committed,
+    /// It was rolled back, or nothing of it outlived a crash.
+    Undone,
+    UnderWay,
+    Unknown,
+}
+
 impl Session {
     /// Connects, once.
     pub(super) async fn open(settings: Arc<Settings>) -> Result<Self, Lost> {
@@ -74,7 +90,8 @@ impl Session {
     }
 
     fn over(wire: Wire, settings: Arc<Settings>) -> Self {
-        Self { wire, settings, state: State::Idle, tenant: None, above: false, xid: None, alone: false }
+        let (state, tenant, xid, era) = (State::Idle, None, None, None);
+        Self { wire, settings, state, tenant, above: false, xid, era, alone: false }
     }
 
     /// Whether transactions are parts of one of the host's.
@@ -135,8 +152,14 @@ impl Session {
             }
             text.push(';');
         }
-        if begins && mode == Mode::Write {
+        let writes = begins && mode == Mode::Write;
+        let asks_era = writes && (self.era.is_none() || !self.settings.prepared);
+        if writes {
             text.push_str("SELECT pg_current_xact_id()::text::bigint");
+        }
+        if asks_era {
+            text.push(',');
+            text.push_str(ERA);
         }
         // Until there is an answer nobody knows whether there is a transaction.
         self.state = State::Gone;
@@ -149,8 +172,11 @@ impl Session {
                 return Err(error(refused));
             }
         };
-        if begins && mode == Mode::Write {
-            self.xid = rows.last().and_then(|row| row.try_get_raw(0).ok()?.as_str().ok()?.parse().ok());
+        if writes {
+            self.xid = rows.last().and_then(|row| text_of(row, 0).ok()?.parse().ok());
+        }
+        if asks_era {
+            self.era = rows.last().and_then(|row| text_of(row, 1).ok());
         }
         self.state = State::Open(mode);
         self.tenant = tenant.or(self.tenant);
@@ -193,7 +219,8 @@ impl Session {
     async fn outcome(&mut self, broken: sqlx::Error) -> Result<(), Lost> {
         let Some(xid) = self.xid else { return Err(error(broken)) };
         let unknown = |source: sqlx::Error| {
-            let message = "the connection broke while a change was committed, and the database cannot be asked whether it was";
+            let message =
+                "the connection broke while a change was committed, and nobody can tell whether it was";
             Lost { error: Error::new(ErrorKind::Uncertain, message).with_source(source), fate: Fate::Over }
         };
         // Recovery of the database may take a while; a transaction that is still under way ends with its connection.
@@ -201,26 +228,20 @@ impl Session {
         let limit = self.settings.connect_timeout;
         let deadline = env.monotonic().saturating_add(limit);
         for wait in settings::waits(limit) {
-            let asked = async {
-                let mut raw = self.settings.options.connect().await?;
-                // One message: a pooler may give the next one another connection.
-                let sql = AssertSqlSafe(format!("SELECT pg_xact_status('{xid}')"));
-                let row = raw.fetch_one(sqlx::raw_sql(sql)).await?;
-                Ok::<_, sqlx::Error>((raw, row.try_get_raw(0)?.as_str().unwrap_or_default().to_owned()))
-            };
+            let asked = self.ask_outcome(xid);
             match env.timeout(deadline.saturating_sub(env.monotonic()), asked).await {
                 None => break,
-                Some(Ok((raw, status))) => match &*status {
-                    "committed" | "aborted" => {
+                Some(Ok((raw, outcome))) => match outcome {
+                    Outcome::Committed | Outcome::Undone => {
                         self.wire = Wire::Own(raw);
                         self.state = State::Idle;
-                        if status == "committed" {
+                        if outcome == Outcome::Committed {
                             return Ok(());
                         }
                         return Err(Lost { error: error(broken).error, fate: Fate::Again });
                     }
-                    "in progress" => {}
-                    _ => return Err(unknown(broken)),
+                    Outcome::UnderWay => {}
+                    Outcome::Unknown => return Err(unknown(broken)),
                 },
                 Some(Err(refused)) if error_is_final(&refused) => return Err(unknown(refused)),
                 Some(Err(_)) => {}
@@ -228,6 +249,26 @@ impl Session {
             env.sleep(wait).await;
         }
         Err(unknown(broken))
+    }
+
+    /// Asks the database how a transaction ended.
+    async fn ask_outcome(&self, xid: i64) -> Result<(PgConnection, Outcome), sqlx::Error> {
+        let mut raw = self.settings.options.connect().await?;
+        // One message: a pooler may give the next one another connection.
+        let sql = AssertSqlSafe(format!("SELECT pg_xact_status('{xid}'),{ERA}"));
+        let row = match raw.fetch_one(sqlx::raw_sql(sql)).await {
+            // The number is not given yet: a crash has left nothing of who had it.
+            Err(refused) if code(&refused).as_deref() == Some("22023") => return Ok((raw, Outcome::Undone)),
+            row => row?,
+        };
+        let outcome = match &*text_of(&row, 0).unwrap_or_default() {
+            "aborted" => Outcome::Undone,
+            "in progress" => Outcome::UnderWay,
+            // After a crash somebody else may have had the number.
+            "committed" if self.era.is_some() && self.era == text_of(&row, 1).ok() => Outcome::Committed,
+            _ => Outcome::Unknown,
+        };
+        Ok((raw, outcome))
     }
 
     pub(super) async fn rollback(&mut self) -> Result<(), Lost> {
@@ -445,10 +486,20 @@ fn gone() -> Lost {
     Lost { error, fate: Fate::Again }
 }
 
+/// The code of an error of the database.
+fn code(source: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
+    source.as_database_error().and_then(|error| error.code())
+}
+
+/// A column of a row that came as text.
+fn text_of(row: &PgRow, column: usize) -> Result<String, sqlx::Error> {
+    let raw = row.try_get_raw(column)?;
+    raw.as_str().map(str::to_owned).map_err(sqlx::Error::Decode)
+}
+
 /// Whether asking again gives no other answer.
 fn error_is_final(source: &sqlx::Error) -> bool {
-    let code = source.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| !lost_by(&code) && code != "53300")
+    code(source).is_some_and(|code| !lost_by(&code) && code != "53300")
 }
 
 /// Whether a code of the database says that it goes away, and the connection with it.
