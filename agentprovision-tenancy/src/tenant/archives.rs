@@ -129,13 +129,14 @@ impl Archives {
     /// revoked or changed after the export is as it was then, and work that was under way goes on once the tenant is
     /// resumed. Both logs tell of it with the heads of the archived log and of the one that was found.
     ///
-    /// A deleted tenant's log stays and its erased records are filled in again; elsewhere the archived log is copied. A
+    /// A deleted tenant's log stays: its erased records are filled in again, and what happened to the tenant elsewhere
+    /// since is put behind them. Where there is no log the archived one is copied. A
     /// domain that is taken is left out. A new tenant has no events, and its API keys hold nowhere: their texts name the
     /// tenant they were made for.
     ///
     /// # Errors
-    /// Those of [`Archives::verify`]; `conflict` when the tenant is there and not deleted, or the archived audit log is
-    /// not the beginning of the one that is there; `foreign_context`.
+    /// Those of [`Archives::verify`]; `conflict` when the tenant is there and not deleted, or the archived audit log has
+    /// nothing in common with the one that is there; `foreign_context`.
     pub async fn restore(
         &self,
         op: &OperatorContext,

@@ -20,6 +20,8 @@ mod pooler;
 mod prepare;
 mod proxy;
 mod reach;
+#[cfg(feature = "store-sqlite")]
+mod travel;
 mod world;
 
 use std::process::ExitCode;
@@ -69,6 +71,8 @@ fn main() -> ExitCode {
         pooler::trials(),
         prepare::trials(),
         reach::trials(),
+        #[cfg(feature = "store-sqlite")]
+        travel::trials(),
     ];
     libtest_mimic::run(&Arguments::from_args(), topics.into_iter().flatten().collect()).exit_code()
 }

@@ -86,7 +86,7 @@ macro_rules! tables {
     };
 }
 
-/// The version of the schema, of every SQL store: the number of its migrations.
+/// The version of these tables in archives, of every SQL store. A migration that changes none of them leaves it as it is.
 pub(super) const SCHEMA: u32 = 1;
 
 use Pages::{After, Offset};
