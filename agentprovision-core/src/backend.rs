@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use crate::agent::AgentStore;
 use crate::archive::ArchiveStore;
 use crate::audit::AuditReader;
+use crate::backup::BackupStore;
 use crate::effect::EffectStore;
 use crate::error::Result;
 use crate::event::EventLog;
@@ -54,4 +55,6 @@ pub struct Stores {
     pub effects: Arc<dyn EffectStore>,
     /// Export and restore of whole tenants.
     pub archives: Arc<dyn ArchiveStore>,
+    /// Records of backups.
+    pub backups: Arc<dyn BackupStore>,
 }

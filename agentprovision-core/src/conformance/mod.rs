@@ -32,6 +32,7 @@ mod api_keys;
 mod archives;
 mod audit;
 mod backend;
+mod backups;
 mod check;
 mod effects;
 mod events;
@@ -161,6 +162,7 @@ pub fn trials() -> Vec<Trial> {
         events::TRIALS,
         effects::TRIALS,
         archives::TRIALS,
+        backups::TRIALS,
         backend::TRIALS,
     ]
     .concat()

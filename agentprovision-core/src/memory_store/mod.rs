@@ -7,6 +7,7 @@
 mod agents;
 mod archives;
 mod audit;
+mod backups;
 mod events;
 mod identity;
 mod runs;
@@ -30,7 +31,7 @@ use crate::context::Context;
 use crate::effect::{EffectStore, Effects, Guard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::PlatformEvent;
-use crate::id::{AgentId, ApiKeyId, RunId, SessionId, TenantId, UsageId, UserId};
+use crate::id::{AgentId, ApiKeyId, BackupId, RunId, SessionId, TenantId, UsageId, UserId};
 use crate::identity::{ApiKey, User};
 use crate::page::{Cursor, Page, PageRequest};
 use crate::run::SessionRecord;
@@ -83,7 +84,8 @@ impl Backend for MemoryDb {
             quota: db.clone(),
             events: db.clone(),
             effects: db.clone(),
-            archives: db,
+            archives: db.clone(),
+            backups: db,
         }
     }
 
@@ -130,6 +132,7 @@ struct TenantData {
     usage: BTreeMap<UsageId, UsageEvent>,
     /// By number.
     events: BTreeMap<u64, events::Outgoing>,
+    backups: BTreeMap<BackupId, backups::Kept>,
 }
 
 /// Effects that nothing refuses any more.

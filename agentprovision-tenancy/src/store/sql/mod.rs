@@ -7,6 +7,7 @@
 mod agents;
 mod archive;
 mod audit;
+mod backups;
 mod conn;
 mod effects;
 mod events;
@@ -156,6 +157,7 @@ impl Backend for SqlBackend {
             events: store.clone(),
             effects: store.clone(),
             archives: store.clone(),
+            backups: store.clone(),
         }
     }
 

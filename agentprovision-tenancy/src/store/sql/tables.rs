@@ -143,6 +143,9 @@ tables! {
     outbox [Gone] (tenant_id, bytes Bytes) "ORDER BY pos LIMIT $2 OFFSET $3" Offset;
 }
 
+/// Tables of a tenant that no archive has, because they tell of archives: their rows go with the tenant.
+pub(super) static APART: &[TenantSql] = &[tenant_sql!("DELETE FROM backups WHERE tenant_id = $1")];
+
 /// What comes before every key in a column.
 pub(super) fn before(kind: Kind) -> Value {
     match kind {

@@ -295,6 +295,7 @@ pub(super) fn lock_key(tenant: Uuid, turn: Option<Turn>) -> i64 {
         Some(Turn::Events) => 3,
         Some(Turn::Admins) => 4,
         Some(Turn::Budgets) => 5,
+        Some(Turn::Backups) => 6,
     };
     // The low half of an id is random; the constant spreads the classes over all bits.
     (low ^ 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(class)).cast_signed()
