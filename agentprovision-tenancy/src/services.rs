@@ -9,7 +9,7 @@ use agentprovision_core::context::{Authenticator, ContextIssuer};
 
 use crate::identity::{ApiKeyAuthenticator, ApiKeys, Contexts, Pepper, Users};
 use crate::rbac::{RbacAuthorizer, Roles};
-use crate::tenant::{Archives, Tenants};
+use crate::tenant::{Archives, BackupOptions, Backups, Tenants};
 
 /// Tenants, users, keys and contexts that share one issuer, one registry of roles and one authorizer. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -19,6 +19,7 @@ pub struct Tenancy {
     authorizer: Arc<RbacAuthorizer>,
     tenants: Tenants,
     archives: Archives,
+    backups: Backups,
     users: Users,
     keys: ApiKeys,
     contexts: Contexts,
@@ -56,6 +57,7 @@ impl Tenancy {
         };
         Self {
             archives: Archives::of(&tenants),
+            backups: Backups::of(&tenants, None),
             tenants,
             users: Users {
                 access: access.clone(),
@@ -106,6 +108,20 @@ impl Tenancy {
     /// Archives of tenants.
     pub fn archives(&self) -> &Archives {
         &self.archives
+    }
+
+    /// The same services, with a folder for backups and perhaps a schedule, which [`Backups::start`] follows.
+    ///
+    /// # Errors
+    /// `invalid_input` for options that cannot be used.
+    pub fn with_backups(mut self, options: BackupOptions) -> agentprovision_core::Result<Self> {
+        self.backups = Backups::of(&self.tenants, Some(options.checked()?));
+        Ok(self)
+    }
+
+    /// Backups of tenants.
+    pub fn backups(&self) -> &Backups {
+        &self.backups
     }
 
     /// The users of tenants.
