@@ -1,7 +1,7 @@
 //! Tenants are exported, deleted and restored: what comes back, what is left, and what nothing may touch.
 
 mod refused;
-mod world;
+pub(crate) mod world;
 
 use std::collections::BTreeSet;
 
