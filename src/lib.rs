@@ -14,7 +14,7 @@ mod providers;
 pub mod wire;
 
 pub use builder::PlatformBuilder;
-pub use config::{EngineConfig, PlatformConfig, RoleConfig};
+pub use config::{BackupConfig, EngineConfig, PlatformConfig, RoleConfig};
 pub use operations::{OPERATIONS, Operation, Scope};
 pub use platform::Platform;
 pub use providers::{
@@ -23,9 +23,9 @@ pub use providers::{
 
 pub use agentprovision_core::{
     Clock, Context, ContextIssuer, Effects, Entropy, Env, Error, ErrorKind, MemoryDb, OperatorContext,
-    Result, Retry, Timestamp, access, agent, archive, audit, authz, backend, canonical, clock, context,
-    effect, error, event, http, id, identity, memory_store, model, money, page, run, tenant, text, tool,
-    usage,
+    Result, Retry, Timestamp, access, agent, archive, audit, authz, backend, backup, canonical, clock,
+    context, effect, error, event, http, id, identity, memory_store, model, money, page, run, tenant, text,
+    tool, usage,
 };
 pub use agentprovision_llm as llm;
 pub use agentprovision_tenancy as tenancy;

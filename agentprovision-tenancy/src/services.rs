@@ -110,7 +110,8 @@ impl Tenancy {
         &self.archives
     }
 
-    /// The same services, with a folder for backups and perhaps a schedule, which [`Backups::start`] follows.
+    /// The same services, with a folder for backups and perhaps a schedule, which a
+    /// [`BackupSchedule`](crate::tenant::BackupSchedule) follows.
     ///
     /// # Errors
     /// `invalid_input` for options that cannot be used.

@@ -22,7 +22,7 @@ use agentprovision_core::{Context, Error, OperatorContext, Result};
 use serde_json::{Map, Value, json};
 
 pub use archives::{Archives, LastArchive, RestoreInto, RestoreOptions, Restored};
-pub use backups::{BackupOptions, Backups};
+pub use backups::{BackupOptions, BackupSchedule, Backups};
 pub use input::{NewTenant, TenantUpdate};
 
 use crate::identity::NewUser;

@@ -17,7 +17,9 @@ use agentprovision_core::{ContextIssuer, Env, ErrorKind, MemoryDb, Timestamp};
 use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::Pepper;
 use agentprovision_tenancy::rbac::Roles;
-use agentprovision_tenancy::tenant::{BackupOptions, LastArchive, NewTenant, RestoreInto, RestoreOptions};
+use agentprovision_tenancy::tenant::{
+    BackupOptions, BackupSchedule, LastArchive, NewTenant, RestoreInto, RestoreOptions,
+};
 use async_trait::async_trait;
 
 use crate::archives::world::{Home, kind};
@@ -186,7 +188,7 @@ async fn a_backup_that_cannot_be_written_has_failed() {
     assert_eq!(kind(backups.list(&home.op, full.id, PageRequest::limit(0)).await), ErrorKind::InvalidInput);
     assert_eq!(kind(backups.get(&home.op, nobody, id).await), ErrorKind::NotFound);
     assert_eq!(kind(other.tenancy.backups().run(&other.op, full.id).await), ErrorKind::Unsupported);
-    home.tenancy.backups().close().await;
+    BackupSchedule::start(home.tenancy.backups()).close().await;
     assert_eq!(kind(vault.run(full.id).await), ErrorKind::Closed);
     assert_eq!(states(&vault.list(full.id).await), ["completed"]);
 }
@@ -298,8 +300,7 @@ async fn every_tenant_is_backed_up_at_its_time_by_one_process() {
     // Two platforms on the store.
     let options = BackupOptions::new(&vault.folder.0).every(HOUR).keep(3);
     let second = tenancy(&home.world.issuer, &home.world.stores, options);
-    home.tenancy.backups().start();
-    second.backups().start();
+    let running = [&home.tenancy, &second].map(|tenancy| BackupSchedule::start(tenancy.backups()));
     let mut slots = Vec::new();
     for round in 1..=5 {
         for tenant in [full.id, other.id] {
@@ -320,8 +321,8 @@ async fn every_tenant_is_backed_up_at_its_time_by_one_process() {
         home.world.clock.advance(HOUR);
     }
     assert!(slots.windows(2).all(|pair| pair[1].since(pair[0]) == HOUR), "{slots:?}");
-    for tenancy in [&home.tenancy, &second] {
-        tenancy.backups().close().await;
+    for schedule in running {
+        schedule.close().await;
     }
     assert!(vault.list(full.id).await.len() <= 4);
     assert_eq!(vault.list(gone.id).await, []);
@@ -339,7 +340,7 @@ async fn a_time_that_failed_is_made_again() {
     let home = &vault.home;
     let full = home.full("acme").await;
     std::fs::remove_dir(&vault.folder.0).unwrap();
-    home.tenancy.backups().start();
+    let running = BackupSchedule::start(home.tenancy.backups());
     let count = async |state: &str| {
         states(&vault.list(full.id).await).into_iter().filter(|other| *other == state).count()
     };
@@ -352,7 +353,7 @@ async fn a_time_that_failed_is_made_again() {
     std::fs::create_dir(&vault.folder.0).unwrap();
     home.world.clock.advance(HOUR);
     until(async || count("completed").await == 1).await;
-    home.tenancy.backups().close().await;
+    running.close().await;
     vault.files_are_those_of(&[full.id]).await;
 }
 
@@ -392,7 +393,7 @@ async fn a_clock_that_jumps_loses_no_backup() {
         &home.world.stores,
         BackupOptions::new(&folder.0).every(HOUR).keep(2).patience(HOUR * 1000),
     );
-    jumping.backups().start();
+    let running = BackupSchedule::start(jumping.backups());
     let mut number = 0;
     // Forth and back by hours; the times it comes to again are done already.
     for (hours, more) in [(0, 1), (5, 1), (-3, 1), (5, 0), (0, 0), (7, 1), (-20, 1), (-19, 1)] {
@@ -414,7 +415,7 @@ async fn a_clock_that_jumps_loses_no_backup() {
         .await;
     }
     until(async || clock.steady.waiters() >= 1).await;
-    jumping.backups().close().await;
+    running.close().await;
     // The two that were made last are there, whatever the clock said then.
     let left = list(&jumping, &op, full.id).await;
     let numbers: BTreeSet<u64> = left.iter().map(|backup| backup.number).collect();

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Tenants;
 use super::archives::{Archives, Partial, beside, blocking, tell};
+pub use schedule::BackupSchedule;
 
 /// Where backups go, when they are made and how many are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,21 +154,6 @@ impl Backups {
     pub async fn get(&self, op: &OperatorContext, tenant: TenantId, id: BackupId) -> Result<Backup> {
         self.access.operator(op)?;
         self.stores.backups.get(op, tenant, id).await
-    }
-
-    /// Follows the schedule, if there is one, until [`Backups::close`]. To be called once, within a runtime.
-    pub fn start(&self) {
-        if let Some(every) = self.options.as_ref().and_then(|options| options.every) {
-            let service = self.clone();
-            self.tasks.spawn(async move { service.follow(every).await });
-        }
-    }
-
-    /// Ends what is being made, as failed ones, and waits for it.
-    pub async fn close(&self) {
-        self.closing.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
     }
 
     fn options(&self) -> Result<&Arc<BackupOptions>> {

@@ -23,24 +23,49 @@ struct Wait {
     failures: u32,
 }
 
-impl Backups {
+/// The making of backups in this process: those of the schedule, if there is one, and those that somebody asked for.
+#[derive(Clone, Debug)]
+pub struct BackupSchedule(Backups);
+
+impl BackupSchedule {
+    /// Follows the schedule of a service in the background. To be called once, within a runtime.
+    pub fn start(backups: &Backups) -> Self {
+        let schedule = Self(backups.clone());
+        if let Some(every) = backups.options.as_ref().and_then(|options| options.every) {
+            let following = schedule.clone();
+            backups.tasks.spawn(async move { following.follow(every).await });
+        }
+        schedule
+    }
+
+    /// Ends what is being made, as failed ones, and waits for it. Nothing is begun any more.
+    pub async fn close(&self) {
+        self.0.closing.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
     /// Makes the backups of the schedule until the platform closes.
-    pub(super) async fn follow(&self, every: Duration) {
-        let op = self.access.issuer().operator("agentprovision", "backups on schedule");
-        let (Ok(op), Ok(options)) = (op, self.options().cloned()) else { return };
+    async fn follow(&self, every: Duration) {
+        let op = self.0.access.issuer().operator("agentprovision", "backups on schedule");
+        let (Ok(op), Ok(options)) = (op, self.0.options().cloned()) else { return };
         let mut waits = HashMap::new();
         loop {
-            if let Err(error) = self.look(&op, &options, every, &mut waits).await {
-                tracing::warn!(error = ?error, "backups that are due could not be looked for");
-            }
-            let (now, clock) = (self.access.env().now(), self.access.env().monotonic());
+            let looked = self.look(&op, &options, every, &mut waits).await;
+            let (now, clock) = (self.0.access.env().now(), self.0.access.env().monotonic());
             let next = slot(now, every).after(every).since(now);
             let waiting = waits.values().filter_map(|wait| wait.until).min();
-            let waiting = waiting.map_or(LOOK, |until| until.saturating_sub(clock));
+            let wait = match looked {
+                Ok(()) => waiting.map_or(LOOK, |until| until.saturating_sub(clock)).min(next).min(LOOK),
+                Err(error) => {
+                    tracing::warn!(error = ?error, "backups that are due could not be looked for");
+                    LOOK
+                }
+            };
             tokio::select! {
                 biased;
-                () = self.closing.cancelled() => return,
-                () = self.access.env().sleep(next.min(waiting).min(LOOK)) => {}
+                () = self.0.closing.cancelled() => return,
+                () = self.0.access.env().sleep(wait) => {}
             }
         }
     }
@@ -55,19 +80,20 @@ impl Backups {
     ) -> Result<()> {
         let mut page = PageRequest::limit(100);
         loop {
-            let tenants = self.stores.tenants.list(op, page.clone()).await?;
+            let tenants = self.0.stores.tenants.list(op, page.clone()).await?;
             for tenant in tenants.items {
-                if self.closing.is_cancelled() {
+                if self.0.closing.is_cancelled() {
                     return Ok(());
                 }
                 if tenant.state == TenantState::Deleted {
                     waits.remove(&tenant.id);
                     continue;
                 }
-                let slot = slot(self.access.env().now(), every);
+                let slot = slot(self.0.access.env().now(), every);
                 let known = waits.get(&tenant.id).filter(|wait| wait.slot == slot);
-                let waits_on = known
-                    .is_some_and(|wait| wait.until.is_none_or(|until| self.access.env().monotonic() < until));
+                let waits_on = known.is_some_and(|wait| {
+                    wait.until.is_none_or(|until| self.0.access.env().monotonic() < until)
+                });
                 if !waits_on {
                     let failures = known.map_or(0, |wait| wait.failures);
                     let wait = self.due(op, options, every, tenant.id, slot, failures).await;
@@ -89,10 +115,10 @@ impl Backups {
         slot: Timestamp,
         failures: u32,
     ) -> Wait {
-        let env = self.access.env();
+        let env = self.0.access.env();
         let done = async {
-            let begun = self.begin(op, options, tenant, Some(slot)).await?;
-            if begun.new { self.make(op, options, begun.backup).await } else { Ok(begun.backup) }
+            let begun = self.0.begin(op, options, tenant, Some(slot)).await?;
+            if begun.new { self.0.make(op, options, begun.backup).await } else { Ok(begun.backup) }
         };
         match done.await {
             Ok(backup) if backup.state == BackupState::Completed => Wait { slot, until: None, failures: 0 },
