@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod backups;
 mod cancelled;
 mod commits;
 mod failures;
@@ -61,6 +62,7 @@ fn run<F: Future<Output = ()>>(body: impl FnOnce() -> F + Send + 'static) -> Res
 
 fn main() -> ExitCode {
     let topics = [
+        backups::trials(),
         cancelled::trials(),
         commits::trials(),
         failures::trials(),

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use agentprovision_core::archive::{ArchiveStore, Header, Layout, Part, Restore, Standing, Value, verify};
+use agentprovision_core::audit::Checkpoint;
+use agentprovision_core::audit::merkle::empty_root;
 use agentprovision_core::backend::{Backend as _, Stores};
 use agentprovision_core::backup::{Backup, BackupState, NewBackup};
 use agentprovision_core::clock::{Clock, ManualClock, OsEntropy};
@@ -424,4 +427,171 @@ async fn a_clock_that_jumps_loses_no_backup() {
     assert!(jumping.tenants().get(&op, full.id).await.unwrap().state == TenantState::Active);
     let last = folder.file("last");
     jumping.tenants().delete(&op, full.id, LastArchive::At(last)).await.unwrap();
+}
+
+/// What an export does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrong {
+    /// It does not end.
+    Stuck,
+    /// It has no rows.
+    Empty,
+    /// It is changed on the disk after it was written.
+    Spoilt,
+    /// It is larger than any file may be.
+    Large,
+}
+
+/// Archives that go wrong.
+#[derive(Debug)]
+struct Faulty {
+    inner: Arc<dyn ArchiveStore>,
+    wrong: Wrong,
+    folder: std::path::PathBuf,
+    env: Env,
+}
+
+#[async_trait]
+impl ArchiveStore for Faulty {
+    fn layout(&self) -> agentprovision_core::Result<&'static Layout> {
+        self.inner.layout()
+    }
+
+    async fn standing(
+        &self,
+        op: &agentprovision_core::OperatorContext,
+        tenant: TenantId,
+    ) -> agentprovision_core::Result<Standing> {
+        self.inner.standing(op, tenant).await
+    }
+
+    async fn export(
+        &self,
+        op: &agentprovision_core::OperatorContext,
+        tenant: TenantId,
+        to: tokio::sync::mpsc::Sender<Part>,
+        effects: OperatorEffects,
+    ) -> agentprovision_core::Result<()> {
+        let layout = self.layout()?;
+        let header = Header {
+            schema: layout.version,
+            tenant,
+            state: TenantState::Active,
+            exported_at: self.env.now(),
+            store: "sqlite".into(),
+            audit: Checkpoint { size: 0, root: empty_root() },
+        };
+        match self.wrong {
+            Wrong::Stuck => {
+                to.send(Part::Header(header)).await.unwrap();
+                std::future::pending().await
+            }
+            Wrong::Empty => {
+                to.send(Part::Header(header)).await.unwrap();
+                to.send(Part::End).await.unwrap();
+                Ok(())
+            }
+            Wrong::Large => {
+                to.send(Part::Header(header)).await.unwrap();
+                let payloads = layout.tables.iter().position(|table| table.name == "payloads").unwrap();
+                loop {
+                    let id = Value::Bytes(tenant.uuid().as_bytes().to_vec());
+                    let noise = (0..2048).flat_map(|_| self.env.random::<32>()).collect();
+                    let hash = Value::Bytes(self.env.random::<32>().to_vec());
+                    let row = vec![id.clone(), id, hash, Value::Bytes(noise), Value::Null];
+                    if to.send(Part::Rows(payloads, vec![row])).await.is_err() {
+                        return Err(agentprovision_core::Error::new(ErrorKind::Cancelled, "nobody takes it"));
+                    }
+                }
+            }
+            Wrong::Spoilt => {
+                self.inner.export(op, tenant, to, effects).await?;
+                let name = names(&self.folder).pop_first().unwrap();
+                let file = self.folder.join(name);
+                // Once it is complete.
+                while verify(&*std::fs::read(&file).unwrap(), layout).is_err() {
+                    tokio::task::yield_now().await;
+                }
+                let mut bytes = std::fs::read(&file).unwrap();
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                std::fs::write(&file, bytes).unwrap();
+                Ok(())
+            }
+        }
+    }
+
+    async fn restore(
+        &self,
+        op: &agentprovision_core::OperatorContext,
+        restore: Restore,
+        from: tokio::sync::mpsc::Receiver<Part>,
+        effects: OperatorEffects,
+    ) -> agentprovision_core::Result<agentprovision_core::tenant::Tenant> {
+        self.inner.restore(op, restore, from, effects).await
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_verify_or_does_not_end_is_not_completed() {
+    let _watchdog = watchdog();
+    let home = Home::new().await;
+    let full = home.full("acme").await;
+    let expected = [
+        (Wrong::Empty, ErrorKind::Corrupt),
+        (Wrong::Spoilt, ErrorKind::Corrupt),
+        (Wrong::Stuck, ErrorKind::DeadlineExceeded),
+        (Wrong::Stuck, ErrorKind::Cancelled),
+    ];
+    for (place, (wrong, error)) in expected.into_iter().enumerate() {
+        let folder = Folder::new();
+        let inner = home.world.stores.archives.clone();
+        let env = home.world.env.clone();
+        let faulty = Faulty { inner, wrong, folder: folder.0.clone(), env };
+        let stores = Stores { archives: Arc::new(faulty), ..home.world.stores.clone() };
+        let options = BackupOptions::new(&folder.0).patience(HOUR);
+        let service = tenancy(&home.world.issuer, &stores, options);
+        let (backups, op) = (service.backups().clone(), home.op.clone());
+        let running = tokio::spawn(async move { backups.run(&op, full.id).await });
+        if wrong == Wrong::Stuck {
+            until(async || !names(&folder.0).is_empty()).await;
+            match error {
+                ErrorKind::Cancelled => BackupSchedule::start(service.backups()).close().await,
+                _ => home.world.clock.advance(HOUR),
+            }
+        }
+        assert_eq!(kind(running.await.unwrap()), error, "{wrong:?}");
+        let made = list(&service, &home.op, full.id).await.remove(place);
+        assert_eq!((made.state, made.error), (BackupState::Failed, Some(error)), "{wrong:?}");
+        until(async || names(&folder.0).is_empty()).await;
+    }
+}
+
+/// Runs again as a process whose files cannot grow beyond some megabytes, as if the disk were full.
+const FULL: &str = "AGENTPROVISION_TEST_FULL_DISK";
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_full_disk_leaves_no_file() {
+    let _watchdog = watchdog();
+    if std::env::var_os(FULL).is_none() {
+        let test = "backups::a_full_disk_leaves_no_file";
+        let limit = r#"trap '' XFSZ; ulimit -f 16384; exec "$0" --exact "$1""#;
+        let mut child = std::process::Command::new("sh");
+        child.args(["-c", limit]).arg(std::env::current_exe().unwrap()).arg(test).env(FULL, "1");
+        let output = child.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    let (home, folder) = (Home::new().await, Folder::new());
+    let full = home.full("acme").await;
+    let (inner, env) = (home.world.stores.archives.clone(), home.world.env.clone());
+    let faulty = Faulty { inner, wrong: Wrong::Large, folder: folder.0.clone(), env };
+    let stores = Stores { archives: Arc::new(faulty), ..home.world.stores.clone() };
+    let service = tenancy(&home.world.issuer, &stores, BackupOptions::new(&folder.0));
+    assert_eq!(kind(service.backups().run(&home.op, full.id).await), ErrorKind::Unavailable);
+    let made = list(&service, &home.op, full.id).await;
+    assert_eq!((made[0].state, made[0].error), (BackupState::Failed, Some(ErrorKind::Unavailable)));
+    assert_eq!(names(&folder.0), BTreeSet::new());
 }
