@@ -26,6 +26,7 @@ use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::Pepper;
 use agentprovision_tenancy::rbac::{RbacAuthorizer, RoleSpec, Roles};
 use agentprovision_tenancy::store;
+use agentprovision_tenancy::tenant::{BackupOptions, BackupSchedule};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use tower::Layer;
@@ -57,6 +58,7 @@ pub struct PlatformBuilder {
     sinks: Vec<Arc<dyn EventSink>>,
     pepper: Option<SecretString>,
     engine: EngineOptions,
+    backups: Option<BackupOptions>,
     routing: RoutingConfig,
     layers: LayersConfig,
     /// What the host itself adds to the router, in this order.
@@ -188,6 +190,12 @@ impl PlatformBuilder {
         self
     }
 
+    /// A folder for backups of tenants, and when they are made.
+    pub fn backups(mut self, options: BackupOptions) -> Self {
+        self.backups = Some(options);
+        self
+    }
+
     /// How requests to models are routed.
     pub fn routing(mut self, config: RoutingConfig) -> Self {
         self.routing = config;
@@ -278,6 +286,10 @@ impl PlatformBuilder {
             Some(wrap) => Tenancy::with_authorizer(issuer.clone(), &stores, roles, pepper, wrap),
             None => Tenancy::new(issuer.clone(), &stores, roles, pepper),
         };
+        let tenancy = match self.backups {
+            Some(options) => tenancy.with_backups(options)?,
+            None => tenancy,
+        };
         let stores = tenancy.stores().clone();
         let access = tenancy.access().clone();
         let registry = Arc::new(registry);
@@ -329,6 +341,7 @@ impl PlatformBuilder {
             }),
         ];
         let runs = Runs::new(&engine);
+        let schedule = BackupSchedule::start(tenancy.backups());
         let writer = UsageWriter::start(stores.effects.clone(), env);
         Ok(Platform::from_parts(Inner {
             issuer,
@@ -346,6 +359,7 @@ impl PlatformBuilder {
             router,
             permissions: registry,
             engine,
+            schedule,
             background: tokio::sync::Mutex::new(background),
             closing,
             backend,

@@ -10,6 +10,7 @@ use agentprovision_llm::Catalog;
 use agentprovision_llm::layers::LayersConfig;
 use agentprovision_llm::route::RoutingConfig;
 use agentprovision_tenancy::rbac::RoleSpec;
+use agentprovision_tenancy::tenant::BackupOptions;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -38,6 +39,9 @@ pub struct PlatformConfig {
     pub pepper_env: Option<String>,
     /// Settings of the engine.
     pub engine: EngineConfig,
+    /// Where backups of tenants go, and when they are made; none where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backups: Option<BackupConfig>,
     /// Models and prices that go over those the library knows, in the format of
     /// [`catalog`](agentprovision_llm::catalog); tenants' own terms among them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,6 +111,34 @@ pub struct EngineConfig {
     pub model_idle_ms: Option<u64>,
 }
 
+/// Where backups of tenants go, and when they are made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct BackupConfig {
+    /// The folder of their files, which must be there.
+    pub folder: String,
+    /// Seconds between the backups of a tenant; only when somebody asks for them where absent.
+    #[serde(default)]
+    pub every_s: Option<u64>,
+    /// How many completed ones of a tenant are kept; default 7.
+    #[serde(default)]
+    pub keep: Option<u32>,
+    /// Seconds that making one may take; default 3600.
+    #[serde(default)]
+    pub patience_s: Option<u64>,
+}
+
+impl BackupConfig {
+    fn options(self) -> BackupOptions {
+        let mut options = BackupOptions::new(self.folder);
+        options.every = self.every_s.map(Duration::from_secs);
+        options.keep = self.keep.unwrap_or(options.keep);
+        options.patience = self.patience_s.map_or(options.patience, Duration::from_secs);
+        options
+    }
+}
+
 impl PlatformConfig {
     /// Reads JSON.
     ///
@@ -144,12 +176,25 @@ impl PlatformConfig {
             secret(name).map_or_else(|| variable(name), Ok)
         };
         let registry = self.permissions()?;
-        let Self { store, providers, permissions, roles, pepper_env, engine, catalog, routing, layers } =
-            self;
+        let Self {
+            store,
+            providers,
+            permissions,
+            roles,
+            pepper_env,
+            engine,
+            backups,
+            catalog,
+            routing,
+            layers,
+        } = self;
         let mut builder =
             PlatformBuilder::default().engine(engine.options()?).routing(routing).layers(layers);
         if let Some(store) = store {
             builder = builder.store(store);
+        }
+        if let Some(backups) = backups {
+            builder = builder.backups(backups.options());
         }
         if let Some(table) = catalog {
             builder = builder.catalog(Catalog::shipped().read(&table.to_string())?);
@@ -227,6 +272,8 @@ mod tests {
             (r#"{"providers": [{"type": "groq", "key": "x"}]}"#, "unknown field `key`"),
             (r#"{"stroe": "memory://"}"#, "did you mean `store`?"),
             (r#"{"layers": {"caches": {}}}"#, "unknown field `caches`"),
+            (r#"{"backups": {"every_s": 60}}"#, "missing field `folder`"),
+            (r#"{"backups": {"folder": "f", "every": 60}}"#, "did you mean `every_s`?"),
             (r#"{"routing": {"max_attempt": 3}}"#, "did you mean `max_attempts`?"),
         ] {
             let error = PlatformConfig::from_json(text).unwrap_err();
@@ -281,5 +328,13 @@ mod tests {
         let some = PlatformConfig::from_json(r#"{"engine": {"max_runs_per_tenant": 3}}"#).unwrap();
         let options = some.engine.options().unwrap();
         assert_eq!((options.max_runs, options.max_runs_per_tenant), (256, Some(3)));
+        let backups = |more: &str| {
+            let text = format!(r#"{{"backups": {{"folder": "f"{more}}}}}"#);
+            PlatformConfig::from_json(&text).unwrap().backups.unwrap().options()
+        };
+        assert_eq!(backups(""), BackupOptions::new("f"));
+        let all = BackupOptions::new("f").every(Duration::from_secs(60)).keep(3);
+        let said = backups(r#", "every_s": 60, "keep": 3, "patience_s": 5"#);
+        assert_eq!(said, all.patience(Duration::from_secs(5)));
     }
 }

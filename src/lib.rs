@@ -15,7 +15,7 @@ mod store;
 pub mod wire;
 
 pub use builder::PlatformBuilder;
-pub use config::{EngineConfig, PlatformConfig, RoleConfig};
+pub use config::{BackupConfig, EngineConfig, PlatformConfig, RoleConfig};
 pub use operations::{OPERATIONS, Operation, Scope};
 pub use platform::Platform;
 pub use providers::{
@@ -27,7 +27,7 @@ pub use store::Store;
 
 pub use agentprovision_core::{
     Clock, Context, ContextIssuer, Effects, Entropy, Env, Error, ErrorKind, MemoryDb, OperatorContext,
-    Result, Retry, Timestamp, access, agent, archive, audit, authz, backend, canonical, changes, clock,
+    Result, Retry, Timestamp, access, agent, archive, audit, authz, backend, backup, canonical, changes, clock,
     context, effect, error, event, http, id, identity, maintenance, memory_store, model, money, page, run,
     tenant, text, tool, usage,
 };

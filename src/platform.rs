@@ -22,7 +22,7 @@ use agentprovision_llm::models::{Models, UsageWriter};
 use agentprovision_llm::route::Router;
 use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::{ApiKeys, Users};
-use agentprovision_tenancy::tenant::{Archives, Tenants};
+use agentprovision_tenancy::tenant::{Archives, BackupSchedule, Backups, Tenants};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) permissions: Arc<PermissionRegistry>,
     pub(crate) engine: LocalEngine,
+    pub(crate) schedule: BackupSchedule,
     /// The relay of events and the sequencer of audit records.
     pub(crate) background: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
     pub(crate) closing: CancellationToken,
@@ -119,6 +120,11 @@ impl Platform {
     /// Archives: tenants exported to files, and restored from them.
     pub fn archives(&self) -> &Archives {
         self.0.tenancy.archives()
+    }
+
+    /// Backups of tenants.
+    pub fn backups(&self) -> &Backups {
+        self.0.tenancy.backups()
     }
 
     /// The users of a tenant.
@@ -233,12 +239,12 @@ impl Platform {
     }
 
     /// Stops taking up runs and requests to models, lets steps and requests under way end for a while, gives every run
-    /// back, writes what was used, and closes the store. Later calls fail with `closed`; closing twice is harmless.
+    /// back, ends backups that are being made, writes what was used, and closes the store. Later calls fail with `closed`; closing twice is harmless.
     ///
     /// # Errors
     /// What closing the store fails with.
     pub async fn close(&self) -> Result<()> {
-        tokio::join!(self.0.engine.close(), self.0.writer.close());
+        tokio::join!(self.0.engine.close(), self.0.writer.close(), self.0.schedule.close());
         if let Err(error) = self.0.ledger.close().await
             && !error.is(ErrorKind::Closed)
         {

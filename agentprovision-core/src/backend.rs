@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use crate::agent::AgentStore;
 use crate::archive::ArchiveStore;
 use crate::audit::AuditReader;
+use crate::backup::BackupStore;
 use crate::changes::ChangeFeed;
 use crate::effect::EffectStore;
 use crate::error::Result;
@@ -57,6 +58,8 @@ pub struct Stores {
     pub effects: Arc<dyn EffectStore>,
     /// Export and restore of whole tenants.
     pub archives: Arc<dyn ArchiveStore>,
+    /// Records of backups.
+    pub backups: Arc<dyn BackupStore>,
     /// Whose metadata changed.
     pub changes: Arc<dyn ChangeFeed>,
     /// What one process at a time does.

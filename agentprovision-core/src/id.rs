@@ -117,6 +117,8 @@ ids! {
     UsageId "use",
     /// A budget reservation.
     ReservationId "rsv",
+    /// A backup of a tenant.
+    BackupId "bkp",
     /// One request into the platform, for correlation.
     RequestId "req",
     /// A process that drives runs.

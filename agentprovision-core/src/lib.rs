@@ -12,6 +12,7 @@ pub mod archive;
 pub mod audit;
 pub mod authz;
 pub mod backend;
+pub mod backup;
 pub mod canonical;
 pub mod changes;
 pub mod clock;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::Cache;
 use crate::identity::{ApiKeyAuthenticator, ApiKeys, Contexts, Pepper, Users};
 use crate::rbac::{RbacAuthorizer, Roles};
-use crate::tenant::{Archives, Tenants};
+use crate::tenant::{Archives, BackupOptions, Backups, Tenants};
 
 /// Tenants, users, keys and contexts that share one issuer, one registry of roles and one authorizer. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -23,6 +23,7 @@ pub struct Tenancy {
     authorizer: Arc<RbacAuthorizer>,
     tenants: Tenants,
     archives: Archives,
+    backups: Backups,
     users: Users,
     keys: ApiKeys,
     contexts: Contexts,
@@ -62,6 +63,7 @@ impl Tenancy {
         };
         Self {
             archives: Archives::of(&tenants),
+            backups: Backups::of(&tenants, None),
             tenants,
             users: Users {
                 access: access.clone(),
@@ -151,6 +153,21 @@ impl Tenancy {
     /// Archives of tenants.
     pub fn archives(&self) -> &Archives {
         &self.archives
+    }
+
+    /// The same services, with a folder for backups and perhaps a schedule, which a
+    /// [`BackupSchedule`](crate::tenant::BackupSchedule) follows.
+    ///
+    /// # Errors
+    /// `invalid_input` for options that cannot be used.
+    pub fn with_backups(mut self, options: BackupOptions) -> agentprovision_core::Result<Self> {
+        self.backups = Backups::of(&self.tenants, Some(options.checked()?));
+        Ok(self)
+    }
+
+    /// Backups of tenants.
+    pub fn backups(&self) -> &Backups {
+        &self.backups
     }
 
     /// The users of tenants.

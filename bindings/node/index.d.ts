@@ -49,6 +49,8 @@ export interface PlatformConfig {
   pepperEnv?: string
   /** Settings of the engine. */
   engine?: EngineConfig
+  /** Where backups of tenants go, and when they are made; none where absent. */
+  backups?: BackupConfig
   /** How requests to models are routed. */
   routing?: RoutingConfig
   /** What surrounds every model: `guards`, `cache`, `embeddingCache`, `validate`, `rateLimits`, `budgets`. */
@@ -158,6 +160,18 @@ export interface EngineConfig {
   modelIdleMs?: number
 }
 
+/** Where backups of tenants go, and when they are made. */
+export interface BackupConfig {
+  /** The folder of their files, which must be there. */
+  folder: string
+  /** Seconds between the backups of a tenant; only when somebody asks for them where absent. */
+  everyS?: number
+  /** How many completed ones of a tenant are kept; default 7. */
+  keep?: number
+  /** Seconds that making one may take; default 3600. */
+  patienceS?: number
+}
+
 /** What a platform is opened with: its configuration, and what is written in JavaScript. */
 export interface PlatformOptions extends PlatformConfig {
   /** Tools agents may use. */
@@ -185,6 +199,7 @@ export class Platform {
 
   readonly tenants: Tenants
   readonly archives: Archives
+  readonly backups: Backups
   readonly users: Users
   readonly keys: Keys
   readonly agents: Agents
@@ -273,6 +288,15 @@ export interface Archives {
   restore(
     operator: OperatorContext, path: string, options?: Omit<t.ArchiveRestoreArguments, 'path'>,
   ): Promise<t.Restored>
+}
+
+/** Backups of tenants, for operators: archives in the folder of the option `backups`. Stores in memory have none. */
+export interface Backups {
+  /** Makes a backup now, and fails with what it failed with. */
+  run(operator: OperatorContext, tenant: Ref<t.TenantId>): Promise<t.Backup>
+  list(operator: OperatorContext, tenant: Ref<t.TenantId>, query?: PageQuery): Promise<t.Page<t.Backup>>
+  iterate(operator: OperatorContext, tenant: Ref<t.TenantId>, query?: PageQuery): AsyncIterableIterator<t.Backup>
+  get(operator: OperatorContext, tenant: Ref<t.TenantId>, backup: Ref<t.BackupId>): Promise<t.Backup>
 }
 
 /** The users of a tenant. */

@@ -492,6 +492,60 @@ export interface AuthenticateArguments {
   info?: Info | null
 }
 
+/** A backup of a tenant: an archive in the folder for backups. */
+export interface Backup {
+  /** The size of the file, of a completed one. */
+  bytes: number | null
+  /** The digest of the archive, of a completed one: its last 32 bytes. */
+  digest: TreeHash | null
+  /** Why it failed. */
+  error: ErrorKind | null
+  /** When it was over. */
+  finishedAt: Timestamp | null
+  /** The id. */
+  id: BackupId
+  /** Until when whoever makes it has it to itself; one that is in progress after that was given up by its process. */
+  leaseUntil: Timestamp
+  /** The name of its file within the folder. */
+  name: string
+  /** Counts the backups of the tenant that were begun, from 1: a higher one was begun later, whatever clocks said. */
+  number: number
+  /** The number of rows in it, of a completed one. */
+  rows: number | null
+  /** The time of the schedule it was made for; absent for one that somebody asked for. */
+  slot: Timestamp | null
+  /** When it was begun. */
+  startedAt: Timestamp
+  /** What became of it. */
+  state: BackupState
+  /** The tenant. */
+  tenant: TenantId
+}
+
+/** A backup by id. */
+export interface BackupByIdArguments {
+  /** The backup. */
+  backup: BackupId
+  /** The tenant. */
+  tenant: TenantId
+}
+
+/** An id of the form `bkp_<uuid>`. */
+export type BackupId = string
+
+/** What became of a backup. */
+export type BackupState = 'in_progress' | 'completed' | 'failed'
+
+/** A page of a tenant's backups. */
+export interface BackupsListedArguments {
+  /** Where the page begins: `next` of the one before. */
+  after?: Cursor | null
+  /** At most this many, 1 to 100; default 20. */
+  limit?: number | null
+  /** The tenant. */
+  tenant: TenantId
+}
+
 /** How an agent behaves. */
 export type Behaviour = 'question_answering' | 'conversational' | 'producer' | 'workflow'
 

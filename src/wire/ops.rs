@@ -4,6 +4,7 @@ use agentprovision_core::agent::{AgentQuery, AgentRecord, AgentSpec, Validation}
 use agentprovision_core::archive::ArchiveSummary;
 use agentprovision_core::audit::merkle::TreeHash;
 use agentprovision_core::audit::{AuditEntry, Checkpoint, InclusionProof};
+use agentprovision_core::backup::Backup;
 use agentprovision_core::context::{Context, OperatorContext};
 use agentprovision_core::identity::User;
 use agentprovision_core::model::{
@@ -142,6 +143,11 @@ operations! {
             p.archives().restore(op, a.path, options).await?
         }
     }
+    "backups.run" (operator) args::TenantById => Backup { |p, op, a| p.backups().run(op, a.tenant).await? }
+    "backups.list" (operator) args::BackupsListed => views::PageOf<Backup> {
+        |p, op, a| { let tenant = a.tenant; views::PageOf::from(p.backups().list(op, tenant, a.into()).await?) }
+    }
+    "backups.get" (operator) args::BackupById => Backup { |p, op, a| p.backups().get(op, a.tenant, a.backup).await? }
     "tenants.bootstrap_admin" (operator) args::AdminCreate => User {
         |p, op, a| { let tenant = a.tenant; p.tenants().bootstrap_admin(op, tenant, a.into()).await? }
     }

@@ -168,6 +168,12 @@ calls! {
         std::fs::remove_file(file).unwrap();
         restored
     },
+    "backups.run" => |c| c.platform.backups().run(&c.op, c.ids.tenant),
+    "backups.list" => |c| c.platform.backups().list(&c.op, c.ids.tenant, PageRequest::default()),
+    "backups.get" => |c| async {
+        let made = c.platform.backups().run(&c.op, c.ids.tenant).await?;
+        c.platform.backups().get(&c.op, c.ids.tenant, made.id).await
+    },
     "tenants.delete" => |c| c.platform.tenants().delete(&c.op, c.ids.tenant, LastArchive::Nothing),
     "platform.close" => |c| c.platform.close(),
 }

@@ -120,7 +120,8 @@ impl World {
     pub(super) async fn new(store: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let backend = open(store, &folder).await;
-        let platform = builder().backend(backend.clone()).build().await.unwrap();
+        let backups = agentprovision::tenancy::tenant::BackupOptions::new(folder.path());
+        let platform = builder().backend(backend.clone()).backups(backups).build().await.unwrap();
         let other = builder().backend(backend).build().await.unwrap();
         let operator = platform.operator("ops@host.example", "isolation").unwrap();
         let zebra = in_time(estate(&platform, ZEBRA)).await;

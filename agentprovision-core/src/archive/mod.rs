@@ -288,17 +288,18 @@ pub trait ArchiveStore: fmt::Debug + Send + Sync + 'static {
     /// Writes the rows of an archive that was verified, then the effects, in one transaction; the tenant is suspended
     /// afterwards.
     ///
-    /// Where the tenant has an audit log, it stays: the archived one must be its beginning, and erased records are filled
-    /// in again where their leaf hash says that they are the same. Otherwise the archived log is copied. Runs that were
+    /// Where the tenant has an audit log, it stays and goes on: erased records are filled in again where their leaf hash
+    /// says that they are the same, and what the archived one tells from where it is another, because the tenant lived on
+    /// elsewhere, is put behind what is there. Otherwise the archived log is copied. Runs that were
     /// held by a worker can be taken up, and all get an epoch no worker has ever had. Numbers of events go on from the
-    /// higher of both counts. In another tenant than the archive's the log's records are what they were and name the
+    /// higher of both counts; one whose number is another event's here gets a new one. In another tenant than the archive's the log's records are what they were and name the
     /// tenant they were written for; events, which are what happened to that tenant, are left out. A domain that is taken
     /// is left out.
     ///
     /// # Errors
-    /// `conflict` when the tenant is there and not deleted, when its log is not at `found`, or the archived one is not
-    /// its beginning; `cancelled`, and nothing written, when the parts end without [`Part::End`]; `corrupt` for rows that
-    /// do not belong together.
+    /// `conflict` when the tenant is there and not deleted, when its log is not at `found`, or the archived one has no
+    /// record in common with it; `cancelled`, and nothing written, when the parts end without [`Part::End`]; `corrupt` for rows that
+    /// do not belong together, and a log that does not verify.
     async fn restore(
         &self,
         op: &OperatorContext,

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// Entries read at a time.
 const PAGE: u32 = 500;
-/// The action that tells of a restore, with both heads in its details.
+/// The action that tells of a restore.
 const RESTORED: &str = "archives.restore";
 
 /// Reads and verifies audit logs. Cheap to clone.
@@ -129,7 +129,8 @@ struct Verified {
     tree: CompactRange,
     /// How many records the log had up to the last one that is erased.
     erased: u64,
-    /// How many it had when its tenant was last restored: before that, records may have been erased with the tenant.
+    /// The place of the record that its tenant was last restored: before it, records may have been erased with the tenant,
+    /// here or where it came from.
     restored: u64,
 }
 
@@ -153,8 +154,7 @@ impl Verified {
             } else {
                 let record = entry.record()?;
                 if record.action == RESTORED {
-                    let found = record.details.get("found").and_then(|head| head.get("size"));
-                    self.restored = found.and_then(serde_json::Value::as_u64).unwrap_or(0);
+                    self.restored = entry.seq;
                 }
             }
             self.tree.append(entry.leaf());

@@ -32,6 +32,7 @@ mod api_keys;
 mod archives;
 mod audit;
 mod backend;
+mod backups;
 mod changes;
 mod check;
 mod effects;
@@ -163,6 +164,7 @@ pub fn trials() -> Vec<Trial> {
         events::TRIALS,
         effects::TRIALS,
         archives::TRIALS,
+        backups::TRIALS,
         changes::TRIALS,
         maintenance::TRIALS,
         backend::TRIALS,

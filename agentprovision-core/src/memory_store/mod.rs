@@ -7,6 +7,7 @@
 mod agents;
 mod archives;
 mod audit;
+mod backups;
 mod changes;
 mod events;
 mod identity;
@@ -32,7 +33,9 @@ use crate::context::Context;
 use crate::effect::{EffectStore, Effects, Guard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::PlatformEvent;
-use crate::id::{AgentId, ApiKeyId, RunId, SessionId, TenantId, UsageId, UserId, WorkerId};
+use crate::id::{
+    AgentId, ApiKeyId, BackupId, RunId, SessionId, TenantId, UsageId, UserId, WorkerId,
+};
 use crate::identity::{ApiKey, User};
 use crate::maintenance::Duty;
 use crate::page::{Cursor, Page, PageRequest};
@@ -89,6 +92,7 @@ impl Backend for MemoryDb {
             events: db.clone(),
             effects: db.clone(),
             archives: db.clone(),
+            backups: db.clone(),
             changes: db.clone(),
             maintenance: db,
         }
@@ -141,6 +145,7 @@ struct TenantData {
     usage: BTreeMap<UsageId, UsageEvent>,
     /// By number.
     events: BTreeMap<u64, events::Outgoing>,
+    backups: BTreeMap<BackupId, backups::Kept>,
 }
 
 /// Effects that nothing refuses any more.

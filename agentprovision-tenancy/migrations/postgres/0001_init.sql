@@ -251,6 +251,31 @@ CREATE TABLE duties (
     PRIMARY KEY (log_id, duty)
 );
 
+-- What became of the backups of tenants. `slot` is the time of the schedule a backup was made for: of each there is one that
+-- has not failed. An expired one is told to nobody while its file is removed.
+CREATE TABLE backups (
+    tenant_id uuid NOT NULL,
+    id uuid NOT NULL,
+    number bigint NOT NULL CHECK (number > 0),
+    slot bigint,
+    state text NOT NULL CHECK (state IN ('in_progress', 'completed', 'failed')),
+    started_at bigint NOT NULL,
+    lease_until bigint NOT NULL,
+    finished_at bigint,
+    bytes bigint,
+    row_count bigint CHECK (row_count > 0),
+    digest bytea CHECK (octet_length(digest) = 32),
+    error text,
+    expired bigint NOT NULL CHECK (expired IN (0, 1)),
+    PRIMARY KEY (tenant_id, id),
+    UNIQUE (tenant_id, number),
+    CHECK ((state = 'in_progress') = (finished_at IS NULL)),
+    CHECK ((state = 'completed') = (bytes IS NOT NULL AND row_count IS NOT NULL AND digest IS NOT NULL)),
+    CHECK ((state = 'failed') = (error IS NOT NULL))
+);
+CREATE INDEX backups_by_age ON backups (tenant_id, started_at, id);
+CREATE UNIQUE INDEX backups_slot ON backups (tenant_id, slot) WHERE slot IS NOT NULL AND state <> 'failed';
+
 -- What waits above tenants: a pointer for everything in `audit_pending` and `outbox`, and for tenants that have events
 -- nobody has confirmed. It is written with what it points at, and says no more than whose it is.
 CREATE TABLE due (

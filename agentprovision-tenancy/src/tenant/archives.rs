@@ -104,11 +104,26 @@ impl Archives {
     ) -> Result<ArchiveSummary> {
         self.access.operator(op)?;
         let path = path.into();
-        let layout = self.check_export(&path)?;
+        self.check_export(&path)?;
         let effects = told(op, self.access.env(), tenant, "archives.export", "tenant.exported");
-        let partial: RequestId = self.access.env().id();
+        let id: RequestId = self.access.env().id();
+        let partial = beside(&path, &format!(".{}.partial", id.uuid().as_simple()));
+        let (summary, partial) = self.write(op, tenant, partial, effects).await?;
+        blocking(move || partial.name(&path)).await?;
+        Ok(summary)
+    }
+
+    /// Writes everything of a tenant to a file that is complete and on the disk, and goes unless it gets its name.
+    pub(super) async fn write(
+        &self,
+        op: &OperatorContext,
+        tenant: TenantId,
+        partial: PathBuf,
+        effects: OperatorEffects,
+    ) -> Result<(ArchiveSummary, Partial)> {
+        let layout = self.stores.archives.layout()?;
         let (parts, taken) = mpsc::channel(PARTS);
-        let writing = blocking(move || write(&path, partial, layout, taken));
+        let writing = blocking(move || write(partial, layout, taken));
         let (given, written) =
             futures_util::join!(self.stores.archives.export(op, tenant, parts, effects), writing);
         first(given, written)
@@ -129,13 +144,14 @@ impl Archives {
     /// revoked or changed after the export is as it was then, and work that was under way goes on once the tenant is
     /// resumed. Both logs tell of it with the heads of the archived log and of the one that was found.
     ///
-    /// A deleted tenant's log stays and its erased records are filled in again; elsewhere the archived log is copied. A
+    /// A deleted tenant's log stays: its erased records are filled in again, and what happened to the tenant elsewhere
+    /// since is put behind them. Where there is no log the archived one is copied. A
     /// domain that is taken is left out. A new tenant has no events, and its API keys hold nowhere: their texts name the
     /// tenant they were made for.
     ///
     /// # Errors
-    /// Those of [`Archives::verify`]; `conflict` when the tenant is there and not deleted, or the archived audit log is
-    /// not the beginning of the one that is there; `foreign_context`.
+    /// Those of [`Archives::verify`]; `conflict` when the tenant is there and not deleted, or the archived audit log has
+    /// nothing in common with the one that is there; `foreign_context`.
     pub async fn restore(
         &self,
         op: &OperatorContext,
@@ -181,12 +197,21 @@ impl Archives {
     }
 
     /// Whether there may be an export to a file, as far as can be told before.
-    pub(super) fn check_export(&self, path: &Path) -> Result<&'static Layout> {
-        let layout = self.stores.archives.layout()?;
-        if path.symlink_metadata().is_ok() {
-            return Err(Error::already_exists("there is a file where the archive is to be written"));
-        }
-        Ok(layout)
+    pub(super) fn check_export(&self, path: &Path) -> Result<()> {
+        self.stores.archives.layout()?;
+        free(path)
+    }
+
+    /// Reads a file that was written and has no name yet, from the disk to its end.
+    pub(super) async fn check(&self, partial: Partial, summary: &ArchiveSummary) -> Result<Partial> {
+        let (layout, expected) = (self.stores.archives.layout()?, summary.clone());
+        blocking(move || {
+            if archive::verify(open(&partial.path)?, layout)? != expected {
+                return Err(Error::corrupt("the archive on the disk is not the one that was written"));
+            }
+            Ok(partial)
+        })
+        .await
     }
 
     fn restored(
@@ -233,7 +258,9 @@ fn first<T>(given: Result<()>, taken: Result<T>) -> Result<T> {
 }
 
 /// Does work on files where it may wait.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(Error::internal("the work was interrupted").with_source(error)),
@@ -254,35 +281,66 @@ fn open(path: &Path) -> Result<BufReader<File>> {
     }
 }
 
+fn free(path: &Path) -> Result<()> {
+    match path.symlink_metadata() {
+        Ok(_) => Err(Error::already_exists("there is a file where the archive is to be written")),
+        Err(_) => Ok(()),
+    }
+}
+
+/// The path with more behind its name.
+pub(super) fn beside(path: &Path, more: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(more);
+    name.into()
+}
+
 /// A file that goes with the value, unless it was given its name.
-struct Partial(Option<PathBuf>);
+#[derive(Debug)]
+pub(super) struct Partial {
+    path: PathBuf,
+    named: bool,
+}
+
+impl Partial {
+    /// Gives it its name, on the disk too.
+    pub(super) fn name(mut self, path: &Path) -> Result<()> {
+        let unwritten = failed("the archive cannot be written");
+        free(path)?;
+        std::fs::rename(&self.path, path).map_err(&unwritten)?;
+        self.named = true;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        #[cfg(unix)]
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(&unwritten)?;
+        #[cfg(not(unix))]
+        let _ = folder;
+        Ok(())
+    }
+}
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if let Some(path) = &self.0 {
+        if !self.named {
             // What cannot be removed is no archive, and its name says so.
-            let _ = std::fs::remove_file(path);
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// Writes what a store gives. Beside the file until it is complete.
+/// Writes what a store gives.
 fn write(
-    path: &Path,
-    id: RequestId,
+    path: PathBuf,
     layout: &'static Layout,
     mut parts: mpsc::Receiver<Part>,
-) -> Result<ArchiveSummary> {
+) -> Result<(ArchiveSummary, Partial)> {
     let Some(Part::Header(header)) = parts.blocking_recv() else { return Err(unread()) };
     let unwritten = failed("the archive cannot be written");
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.partial", id.uuid().as_simple()));
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(&name).map_err(&unwritten)?;
-    let mut partial = Partial(Some(PathBuf::from(&name)));
+    let file = options.open(&path).map_err(&unwritten)?;
+    let partial = Partial { path, named: false };
     let mut writer = Writer::new(BufWriter::with_capacity(64 << 10, file), header, layout)?;
     loop {
         match parts.blocking_recv() {
@@ -294,18 +352,7 @@ fn write(
     }
     let (summary, mut file) = writer.finish()?;
     file.flush().and_then(|()| file.get_ref().sync_all()).map_err(&unwritten)?;
-    if path.symlink_metadata().is_ok() {
-        return Err(Error::already_exists("there is a file where the archive is to be written"));
-    }
-    std::fs::rename(&name, path).map_err(&unwritten)?;
-    partial.0 = None;
-    // The name is on the disk with its folder.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    #[cfg(unix)]
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(&unwritten)?;
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(summary)
+    Ok((summary, partial))
 }
 
 /// Gives a store what an archive holds, and its end only when it is the one that was verified.

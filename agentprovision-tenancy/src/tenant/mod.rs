@@ -1,6 +1,7 @@
 //! Tenants: [`Tenants`], for operators and for a tenant that looks at itself.
 
 mod archives;
+mod backups;
 mod input;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use agentprovision_core::{Context, Error, OperatorContext, Result};
 use serde_json::{Map, Value, json};
 
 pub use archives::{Archives, LastArchive, RestoreInto, RestoreOptions, Restored};
+pub use backups::{BackupOptions, BackupSchedule, Backups};
 pub use input::{NewTenant, TenantUpdate};
 
 use crate::identity::NewUser;
@@ -110,7 +112,7 @@ impl Tenants {
 
     /// Removes everything of a tenant but its row, the hashes of its audit log and their head; the platform log tells of
     /// it. With a last archive the tenant is suspended and exported first, and can be restored from that; without one
-    /// there is no way back.
+    /// there is no way back. The files of its backups stay where they are, and nothing here tells of them any more.
     ///
     /// # Errors
     /// `not_found`; `conflict` when the tenant is deleted already or was changed at the same time; those of

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use agentprovision_core::agent::{AgentRecord, AgentVersion};
 use agentprovision_core::audit::merkle::TreeHash;
 use agentprovision_core::audit::{AuditEntry, Checkpoint, InclusionProof};
+use agentprovision_core::backup::{Backup, Begun};
 use agentprovision_core::event::NumberedEvent;
 use agentprovision_core::id::SignalId;
 use agentprovision_core::identity::{ApiKey, User};
@@ -67,7 +68,7 @@ told! {
     (), u64, Tenant, TenantState, User, AgentRecord, AgentVersion, RunRecord, SessionRecord, Checkpoint, InclusionProof,
     UsageSummary, Reservation, Option<BudgetState>, Vec<JournalRow>, Vec<Vec<u8>>, Vec<AuditEntry>, Vec<TreeHash>,
     Vec<UsageEvent>, Vec<(SignalId, Signal)>, Page<Tenant>, Page<User>, Page<AgentRecord>, Page<RunRecord>,
-    Page<SessionRecord>,
+    Page<SessionRecord>, Backup, Begun, Vec<Backup>, Page<Backup>,
 }
 
 /// A key's own `Debug` hides most of it.

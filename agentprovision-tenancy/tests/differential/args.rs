@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentprovision_core::agent::{AgentRecord, AgentState, AgentVersion, VersionHash};
+use agentprovision_core::archive::{ArchiveSummary, Header};
 use agentprovision_core::audit::AuditRecord;
+use agentprovision_core::audit::Checkpoint;
+use agentprovision_core::audit::merkle::{TreeHash, empty_root};
 use agentprovision_core::authz::PermissionSet;
 use agentprovision_core::backend::Stores;
+use agentprovision_core::backup::{BackupEnd, NewBackup};
 use agentprovision_core::clock::{ManualClock, SeededEntropy};
 use agentprovision_core::context::{
     Context, ContextIssuer, Identity, OperatorContext, Principal, RequestInfo,
@@ -38,6 +42,7 @@ const SESSIONS: u64 = 4;
 const RUNS: u64 = 8;
 const SIGNALS: u64 = 4;
 const RESERVATIONS: u64 = 6;
+const BACKUPS: u64 = 6;
 const USAGES: u64 = 40;
 
 /// Text that is told apart by its bytes alone.
@@ -119,6 +124,34 @@ impl Script {
         }
     }
 
+    pub(crate) fn new_backup(&self, rng: &mut Rng, tenant: TenantId) -> NewBackup {
+        let slot = if rng.one_in(3) { None } else { Some(self.created()) };
+        let patience = Duration::from_secs(rng.pick(&[1, 10, 100]));
+        NewBackup { id: self.id(rng), tenant, slot, at: self.now(), patience }
+    }
+
+    pub(crate) fn backup_end(&self, rng: &mut Rng, tenant: TenantId) -> BackupEnd {
+        if rng.one_in(3) {
+            return BackupEnd::Failed(rng.pick(&[ErrorKind::Unavailable, ErrorKind::Corrupt]));
+        }
+        let header = Header {
+            schema: 1,
+            tenant,
+            state: TenantState::Active,
+            exported_at: self.now(),
+            store: "trial".into(),
+            audit: Checkpoint { size: 0, root: empty_root() },
+        };
+        let (rows, digest) = (1 + rng.below(9), TreeHash::from([rng.below(256) as u8; 32]));
+        BackupEnd::Completed(Box::new(ArchiveSummary {
+            header,
+            tables: vec![],
+            rows,
+            bytes: rows * 9,
+            digest,
+        }))
+    }
+
     /// The number of a row to start from, and how many to read.
     pub(crate) fn slice(&self, rng: &mut Rng) -> (u64, u32) {
         (rng.pick(&[0, 0, 0, 1, 2, 5, 50]), rng.pick(&[0, 1, 2, 100, 1000]))
@@ -134,6 +167,7 @@ impl Script {
             "run" => RUNS,
             "sig" => SIGNALS,
             "rsv" => RESERVATIONS,
+            "bkp" => BACKUPS,
             "use" => USAGES,
             _ => 3,
         };

@@ -71,6 +71,12 @@ methods! {
     EventsUnpublished "events.unpublished" 2,
     EventsPublished "events.published" 2,
     EffectsApply "effects.apply" 4,
+    BackupsBegin "backups.begin" 5,
+    BackupsFinish "backups.finish" 5,
+    BackupsGet "backups.get" 2,
+    BackupsList "backups.list" 2,
+    BackupsExpire "backups.expire" 3,
+    BackupsForget "backups.forget" 2,
     ClockAdvance "clock.advance" 6,
 }
 

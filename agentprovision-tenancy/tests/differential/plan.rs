@@ -6,7 +6,7 @@ use agentprovision_core::agent::{AgentQuery, AgentState};
 use agentprovision_core::backend::Stores;
 use agentprovision_core::effect::Effects;
 use agentprovision_core::id::{
-    AgentId, ApiKeyId, ReservationId, RunId, SessionId, SignalId, TenantId, UserId, WorkerId,
+    AgentId, ApiKeyId, BackupId, ReservationId, RunId, SessionId, SignalId, TenantId, UserId, WorkerId,
 };
 use agentprovision_core::run::{ClaimRequest, Fence, JournalBatch, RunQuery, RunStatus, STATE_VERSION};
 use agentprovision_core::tenant::TenantState;
@@ -130,7 +130,49 @@ impl Script {
             | Method::SessionsOpen
             | Method::SessionsGet
             | Method::SessionsList => self.on_index(op, rng),
+            Method::BackupsBegin
+            | Method::BackupsFinish
+            | Method::BackupsGet
+            | Method::BackupsList
+            | Method::BackupsExpire
+            | Method::BackupsForget => self.on_backups(op, rng),
             _ => self.on_logs(op, rng),
+        }
+    }
+
+    fn on_backups(&self, op: Op, rng: &mut Rng) -> (String, Call) {
+        let (by, ctx, id): (_, _, BackupId) = (self.op.clone(), self.ctx(rng), self.id(rng));
+        let (tenant, guarded) = (ctx.tenant(), rng.one_in(3));
+        let effects = self.operator_effects(rng, tenant, op.bare, guarded);
+        match op.method {
+            Method::BackupsBegin => {
+                let new = self.new_backup(rng, tenant);
+                plan!(backups.begin(&by; new, effects))
+            }
+            Method::BackupsFinish => {
+                let (at, end) = (self.now(), self.backup_end(rng, tenant));
+                plan!(backups.finish(&by; tenant, id, at, end, effects))
+            }
+            Method::BackupsGet => plan!(backups.get(&by; tenant, id)),
+            Method::BackupsList => {
+                let page = self.page(rng);
+                plan!(backups.list(&by; tenant, page))
+            }
+            Method::BackupsExpire => {
+                let keep: u32 = rng.pick(&[0, 1, 1, 2, 3]);
+                plan!(backups.expire(&by; tenant, keep))
+            }
+            _ => {
+                let ids = rng.some(4, |rng| self.id::<BackupId>(rng));
+                let arguments = format!("{:?}", (tenant, &ids, &effects));
+                let call = move |stores: Stores| -> BoxFuture<'static, Answer> {
+                    let (by, ids, effects) = (by.clone(), ids.clone(), effects.clone());
+                    Box::pin(
+                        async move { Answer::of(stores.backups.forget(&by, tenant, &ids, effects).await) },
+                    )
+                };
+                (arguments, Box::new(call))
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use agentprovision_core::Env;
 use agentprovision_core::agent::AgentQuery;
 use agentprovision_core::backend::{Backend, Stores};
 use agentprovision_core::clock::{ManualClock, SeededEntropy};
-use agentprovision_core::context::Context;
+use agentprovision_core::context::{Context, OperatorContext};
 use agentprovision_core::memory_store::MemoryDb;
 use agentprovision_core::page::PageRequest;
 use agentprovision_core::run::RunQuery;
@@ -143,8 +143,21 @@ async fn compare(
 
 /// Whether effects may have written audit records.
 fn may_write(method: Method) -> bool {
-    let verbs =
-        ["create", "replace", "insert", "bootstrap", "delete", "revoke", "commit", "signal", "open", "apply"];
+    let verbs = [
+        "create",
+        "replace",
+        "insert",
+        "bootstrap",
+        "delete",
+        "revoke",
+        "commit",
+        "signal",
+        "open",
+        "apply",
+        "begin",
+        "finish",
+        "forget",
+    ];
     method.name().split_once('.').is_some_and(|(_, verb)| verbs.contains(&verb))
 }
 
@@ -165,7 +178,8 @@ async fn roots(memory: &Side, other: &Side, script: &Script) -> (String, String,
 async fn everything(memory: &Side, other: &Side, script: &Script) -> Vec<(String, String, String)> {
     let mut pairs = Vec::new();
     for ctx in script.contexts() {
-        let (expected, seen) = (tenant(&memory.stores, ctx).await, tenant(&other.stores, ctx).await);
+        let (expected, seen) =
+            (tenant(&memory.stores, &script.op, ctx).await, tenant(&other.stores, &script.op, ctx).await);
         for ((what, expected), (_, seen)) in expected.into_iter().zip(seen) {
             pairs.push((format!("{what} of {} at the end", ctx.tenant()), expected, seen));
         }
@@ -185,7 +199,7 @@ async fn everything(memory: &Side, other: &Side, script: &Script) -> Vec<(String
     pairs
 }
 
-async fn tenant(stores: &Stores, ctx: &Context) -> Vec<(&'static str, String)> {
+async fn tenant(stores: &Stores, by: &OperatorContext, ctx: &Context) -> Vec<(&'static str, String)> {
     let page = PageRequest::limit(100);
     let mut query = RunQuery::default();
     query.page = page.clone();
@@ -203,6 +217,7 @@ async fn tenant(stores: &Stores, ctx: &Context) -> Vec<(&'static str, String)> {
         ("users", Answer::of(stores.users.list(ctx, page.clone()).await).said),
         ("keys", Answer::of(stores.keys.list(ctx, page.clone()).await).said),
         ("agents", Answer::of(stores.agents.list(ctx, AgentQuery::page(page.clone())).await).said),
+        ("backups", Answer::of(stores.backups.list(by, ctx.tenant(), page.clone()).await).said),
         ("sessions", Answer::of(stores.sessions.list(ctx, page).await).said),
         ("runs", Answer::of(runs).said),
         ("journals", journals),

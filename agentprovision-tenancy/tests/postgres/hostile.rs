@@ -36,7 +36,8 @@ const ROWS: &str = "
     INSERT INTO audit_heads VALUES ('{t}', '{t}');
     INSERT INTO outbox (tenant_id, bytes) VALUES ('{t}', '{t}');
     INSERT INTO events VALUES ('{t}', 1, '{t}', 0);
-    INSERT INTO event_heads VALUES ('{t}', 1);";
+    INSERT INTO event_heads VALUES ('{t}', 1);
+    INSERT INTO backups VALUES ('{t}', '{t}', 1, 0, 'in_progress', 0, 0, NULL, NULL, NULL, NULL, NULL, 0);";
 
 /// Read above tenants.
 const SYSTEM: &[&str] = &["schema_version"];

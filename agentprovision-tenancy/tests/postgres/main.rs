@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod backups;
 mod cancelled;
 mod commits;
 mod failures;
@@ -21,6 +22,8 @@ mod prepare;
 mod proxy;
 mod reach;
 mod server;
+#[cfg(feature = "store-sqlite")]
+mod travel;
 mod world;
 
 use std::process::ExitCode;
@@ -60,6 +63,7 @@ fn run<F: Future<Output = ()>>(body: impl FnOnce() -> F + Send + 'static) -> Res
 
 fn main() -> ExitCode {
     let topics = [
+        backups::trials(),
         cancelled::trials(),
         commits::trials(),
         failures::trials(),
@@ -70,6 +74,8 @@ fn main() -> ExitCode {
         pooler::trials(),
         prepare::trials(),
         reach::trials(),
+        #[cfg(feature = "store-sqlite")]
+        travel::trials(),
     ];
     libtest_mimic::run(&Arguments::from_args(), topics.into_iter().flatten().collect()).exit_code()
 }

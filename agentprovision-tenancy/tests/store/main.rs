@@ -11,6 +11,7 @@
 )]
 
 mod archives;
+mod backups;
 mod crash;
 mod files;
 mod processes;

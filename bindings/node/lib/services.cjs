@@ -71,6 +71,11 @@ methods(Tenants, 'tenants', {
 class Archives extends Service {}
 methods(Archives, 'archives', { export: ['tenant', 'path'], verify: ['path'], restore: ['path', REST] })
 
+class Backups extends Service {
+  iterate(operator, tenant, query) { return this.pages('backups.list', operator, { ...rest('backups.list', query), tenant }) }
+}
+methods(Backups, 'backups', { run: ['tenant'], list: ['tenant', REST], get: ['tenant', 'backup'] })
+
 class Users extends Service {
   iterate(ctx, query) { return this.pages('users.list', ctx, query) }
 }
@@ -270,4 +275,4 @@ class Models extends Service {
 }
 methods(Models, 'models', { list: [] })
 
-module.exports = { Tenants, Archives, Users, Keys, Agents, Runs, Sessions, Audit, Usage, Events, Models }
+module.exports = { Tenants, Archives, Backups, Users, Keys, Agents, Runs, Sessions, Audit, Usage, Events, Models }

@@ -6,7 +6,9 @@ pub(super) use models::{Said, ScoreBy};
 
 use agentprovision_core::agent::{AgentSpec, AgentState, VersionHash};
 use agentprovision_core::context::RequestInfo;
-use agentprovision_core::id::{AgentId, ApiKeyId, ApprovalId, RunId, SessionId, TenantId, UsageId, UserId};
+use agentprovision_core::id::{
+    AgentId, ApiKeyId, ApprovalId, BackupId, RunId, SessionId, TenantId, UsageId, UserId,
+};
 use agentprovision_core::identity::Role;
 use agentprovision_core::model::{EmbedPurpose, RouteHints, ToolChoice, ToolDefinition};
 use agentprovision_core::page::{Cursor, PageRequest};
@@ -154,6 +156,24 @@ arguments! {
         path: String,
         /// Which tenant it becomes; default `same`.
         into: Option<RestoreInto>,
+    }
+
+    /// A page of a tenant's backups.
+    BackupsListed {
+        /// The tenant.
+        tenant: TenantId,
+        /// At most this many, 1 to 100; default 20.
+        limit: Option<u32>,
+        /// Where the page begins: `next` of the one before.
+        after: Option<Cursor>,
+    }
+
+    /// A backup by id.
+    BackupById {
+        /// The tenant.
+        tenant: TenantId,
+        /// The backup.
+        backup: BackupId,
     }
 
     /// The first admin of a tenant.
@@ -576,6 +596,12 @@ pub(super) fn page(limit: Option<u32>, after: Option<Cursor>) -> PageRequest {
 
 impl From<Listed> for PageRequest {
     fn from(listed: Listed) -> Self {
+        page(listed.limit, listed.after)
+    }
+}
+
+impl From<BackupsListed> for PageRequest {
+    fn from(listed: BackupsListed) -> Self {
         page(listed.limit, listed.after)
     }
 }

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::conn::{Conn, Mode, SystemTx, TenantTx};
-use super::tables::{self, Fate, LAYOUT, Pages, TABLES, TableSql};
+use super::tables::{self, APART, Fate, LAYOUT, Pages, TABLES, TableSql};
 use super::value::{Value, tenant_sql, values};
 use super::{Engine, SqlStore, audit, effects, events, restore, tenants};
 
@@ -53,6 +53,9 @@ pub(super) async fn remove(tx: &mut TenantTx<'_>) -> Result<()> {
     // The count of events outlives the tenant: those that go without having been read have had their numbers. And what
     // is pending for the log has its place in it, or its leaf would be lost.
     settle(tx).await?;
+    for delete in APART {
+        tx.execute(*delete, vec![]).await?;
+    }
     for table in TABLES.iter().rev().filter(|table| table.fate == Fate::Gone) {
         tx.execute(table.delete, vec![]).await?;
     }

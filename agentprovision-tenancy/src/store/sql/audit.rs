@@ -54,10 +54,16 @@ pub(super) async fn sequence(tx: &mut TenantTx<'_>) -> Result<bool> {
     }
     taken.sort_unstable_by_key(|(pos, _)| *pos);
     let more = taken.len() == 4096;
+    append(tx, taken.into_iter().map(|(_, bytes)| (merkle::leaf_hash(&bytes), bytes)).collect()).await?;
+    Ok(more)
+}
+
+/// Gives records their places behind the transaction's log, as leaf and bytes; an erased one has no bytes. Nothing may be
+/// pending that was there before them.
+pub(super) async fn append(tx: &mut TenantTx<'_>, records: Vec<(TreeHash, Vec<u8>)>) -> Result<()> {
     let mut head = head(tx).await?;
     let mut rows = Vec::new();
-    for (_, bytes) in taken {
-        let leaf = merkle::leaf_hash(&bytes);
+    for (leaf, bytes) in records {
         rows.extend(values![head.size(), leaf.as_bytes(), bytes]);
         head.append(leaf);
     }
@@ -65,8 +71,7 @@ pub(super) async fn sequence(tx: &mut TenantTx<'_>) -> Result<bool> {
     let sql = tenant_sql!(
         "INSERT INTO audit_heads (log_id, head) VALUES ($1, $2) ON CONFLICT (log_id) DO UPDATE SET head = excluded.head"
     );
-    tx.execute(sql, values![head.to_bytes()]).await?;
-    Ok(more)
+    tx.execute(sql, values![head.to_bytes()]).await.map(drop)
 }
 
 /// Moves what is pending into every log: what the one writer of a file does by itself.

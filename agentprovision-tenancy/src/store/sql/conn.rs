@@ -73,6 +73,8 @@ pub(super) enum Turn {
     Admins,
     /// Bringing budgets in and out of being.
     Budgets,
+    /// Beginning and ending backups.
+    Backups,
 }
 
 macro_rules! each {

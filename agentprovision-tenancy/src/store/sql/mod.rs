@@ -7,6 +7,7 @@
 mod agents;
 mod archive;
 mod audit;
+mod backups;
 mod changes;
 mod conn;
 mod effects;
@@ -182,6 +183,7 @@ impl Backend for SqlBackend {
             events: store.clone(),
             effects: store.clone(),
             archives: store.clone(),
+            backups: store.clone(),
             changes: store.clone(),
             maintenance: store.clone(),
         }

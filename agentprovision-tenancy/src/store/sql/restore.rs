@@ -1,6 +1,8 @@
 //! A tenant from an archive, in one transaction.
 
-use agentprovision_core::archive::{Header, Part, Restore, Value as Stored};
+use std::collections::BTreeMap;
+
+use agentprovision_core::archive::{Part, Restore, Value as Stored};
 use agentprovision_core::audit::merkle::{self, TreeHash};
 use agentprovision_core::effect::OperatorEffects;
 use agentprovision_core::id::{RunId, TenantId};
@@ -50,18 +52,21 @@ pub(super) async fn restore(
 }
 
 /// What the rows come into.
-struct Target<'a> {
-    header: &'a Header,
+struct Target {
     /// The revision of the tombstone.
     tombstone: Option<Revision>,
-    /// Whether there is a log, which stays.
-    log: bool,
+    /// How many records the log has that is there and stays.
+    log: u64,
+    /// How many of them the archived log begins with too, as far as both were compared.
+    common: u64,
+    /// What is left of the events, by number.
+    events: BTreeMap<i64, Vec<u8>>,
     /// Whether it is another tenant than the archive's.
     other: bool,
 }
 
-impl<'a> Target<'a> {
-    async fn new(tx: &mut TenantTx<'_>, what: &'a Restore) -> Result<Self> {
+impl Target {
+    async fn new(tx: &mut TenantTx<'_>, what: &Restore) -> Result<Self> {
         while audit::sequence(tx).await? {}
         let found = archive::standing(tx).await?;
         let tombstone = match found.tenant {
@@ -70,22 +75,23 @@ impl<'a> Target<'a> {
             None => None,
         };
         archive::at(found.audit, what.found)?;
-        let (header, log) = (&what.header, found.audit.size > 0);
-        let other = what.tenant != header.tenant;
-        if other && (log || tombstone.is_some()) {
+        let log = found.audit.size;
+        let other = what.tenant != what.header.tenant;
+        if other && (log > 0 || tombstone.is_some()) {
             return Err(Error::conflict("another tenant's archive becomes a tenant that was never there"));
         }
-        if log {
-            let beginning = header.audit.size <= found.audit.size
-                && audit::subtree(tx, 0..header.audit.size).await? == header.audit.root;
-            if !beginning {
-                return Err(Error::conflict("the archived audit log is not the beginning of the tenant's"));
-            }
+        if audit::subtree(tx, 0..log).await? != found.audit.root {
+            return Err(Error::corrupt("the audit log that is there does not have its root"));
         }
-        Ok(Self { header, tombstone, log, other })
+        let sql = tenant_sql!("SELECT seq, bytes FROM events WHERE tenant_id = $1");
+        let mut events = BTreeMap::new();
+        for mut row in tx.rows(sql, vec![]).await? {
+            events.insert(row.next()?, row.next()?);
+        }
+        Ok(Self { tombstone, log, common: 0, events, other })
     }
 
-    async fn rows(&mut self, tx: &mut TenantTx<'_>, table: usize, rows: Vec<Vec<Stored>>) -> Result<()> {
+    async fn rows(&mut self, tx: &mut TenantTx<'_>, table: usize, mut rows: Vec<Vec<Stored>>) -> Result<()> {
         let (Some(layout), Some(sql)) = (LAYOUT.tables.get(table), TABLES.get(table)) else {
             return Err(Error::corrupt("the archive has a table that is not known"));
         };
@@ -96,9 +102,9 @@ impl<'a> Target<'a> {
                 }
                 return Ok(());
             }
-            "audit_log" if self.log => return self.fill(tx, rows).await,
-            "audit_heads" if self.log => return Ok(()),
-            "audit_pending" if self.log => return self.pending(tx, rows).await,
+            "audit_log" if self.log > 0 => return self.merge(tx, rows).await,
+            "audit_heads" if self.log > 0 => return Ok(()),
+            "audit_pending" if self.log > 0 => return self.pending(tx, rows).await,
             "events" | "outbox" | "event_heads" if self.other => return Ok(()),
             "event_heads" => {
                 for row in rows {
@@ -106,6 +112,7 @@ impl<'a> Target<'a> {
                 }
                 return Ok(());
             }
+            "events" if !self.events.is_empty() => rows = self.renumber(tx, rows).await?,
             _ => {}
         }
         let mut all = Vec::with_capacity(rows.len() * layout.columns.len());
@@ -163,40 +170,71 @@ impl<'a> Target<'a> {
         tx.execute(sql, row).await.map(drop)
     }
 
-    /// Fills in records that were erased, where the leaf says that they are the same.
-    async fn fill(&self, tx: &mut TenantTx<'_>, rows: Vec<Vec<Stored>>) -> Result<()> {
-        let sql = tenant_sql!(
-            "UPDATE audit_log SET bytes = $4 WHERE log_id = $1 AND seq = $2 AND leaf = $3 AND length(bytes) = 0"
+    /// The log that is there stays. Where the archived one is its beginning, erased records are filled in again; from the
+    /// first record on that is another, the tenant lived on elsewhere, and what is told of that comes behind all.
+    async fn merge(&mut self, tx: &mut TenantTx<'_>, rows: Vec<Vec<Stored>>) -> Result<()> {
+        let same = tenant_sql!(
+            "UPDATE audit_log SET bytes = CASE WHEN length(bytes) = 0 THEN $4 ELSE bytes END \
+             WHERE log_id = $1 AND seq = $2 AND leaf = $3"
         );
+        let mut behind = Vec::new();
         for row in rows {
             let [_, Stored::Int(seq), Stored::Bytes(leaf), Stored::Bytes(bytes)] = row.as_slice() else {
                 return Err(Error::corrupt("a record of the archived audit log cannot be read"));
             };
-            if !bytes.is_empty() && TreeHash::try_from(leaf.as_slice())? == merkle::leaf_hash(bytes) {
-                tx.execute(sql, values![*seq, &**leaf, &**bytes]).await?;
+            let hash = TreeHash::try_from(leaf.as_slice())?;
+            if !bytes.is_empty() && hash != merkle::leaf_hash(bytes) {
+                return Err(Error::corrupt("a record of the archived audit log does not verify"));
+            }
+            let next = u64::try_from(*seq) == Ok(self.common) && self.common < self.log;
+            if next && tx.execute(same, values![*seq, &**leaf, &**bytes]).await? > 0 {
+                self.common += 1;
+            } else if self.common == 0 {
+                return Err(Error::conflict(
+                    "the archived audit log has nothing in common with the tenant's",
+                ));
+            } else if !self.there(tx, leaf, bytes).await? {
+                behind.push((hash, bytes.clone()));
+            }
+        }
+        if behind.is_empty() { Ok(()) } else { audit::append(tx, behind).await }
+    }
+
+    /// Whether the log that was there has a record behind the common beginning; filled in where it was erased.
+    async fn there(&self, tx: &mut TenantTx<'_>, leaf: &[u8], bytes: &[u8]) -> Result<bool> {
+        let sql = tenant_sql!(
+            "UPDATE audit_log SET bytes = CASE WHEN length(bytes) = 0 THEN $5 ELSE bytes END \
+             WHERE log_id = $1 AND seq >= $2 AND seq < $3 AND leaf = $4"
+        );
+        Ok(tx.execute(sql, values![self.common, self.log, leaf, bytes]).await? > 0)
+    }
+
+    /// Records that had no place in the log when it was archived have one in a log that stayed, or get one.
+    async fn pending(&self, tx: &mut TenantTx<'_>, rows: Vec<Vec<Stored>>) -> Result<()> {
+        for row in rows {
+            let [_, Stored::Bytes(bytes)] = row.as_slice() else {
+                return Err(Error::corrupt("a record of the archived audit log cannot be read"));
+            };
+            if !self.there(tx, merkle::leaf_hash(bytes).as_bytes(), bytes).await? {
+                tx.multi(&super::multi::AUDIT_PENDING, values![&**bytes]).await?;
             }
         }
         Ok(())
     }
 
-    /// Records that had no place in the log when it was archived have one in a log that stayed, or get one.
-    async fn pending(&self, tx: &mut TenantTx<'_>, rows: Vec<Vec<Stored>>) -> Result<()> {
-        let fill = tenant_sql!(
-            "UPDATE audit_log SET bytes = $4 WHERE log_id = $1 AND seq >= $2 AND leaf = $3 AND length(bytes) = 0"
-        );
-        let there =
-            tenant_sql!("SELECT 1 FROM audit_log WHERE log_id = $1 AND seq >= $2 AND leaf = $3 LIMIT 1");
-        for row in rows {
-            let [_, Stored::Bytes(bytes)] = row.as_slice() else {
-                return Err(Error::corrupt("a record of the archived audit log cannot be read"));
-            };
-            let leaf = merkle::leaf_hash(bytes);
-            tx.execute(fill, values![self.header.audit.size, leaf.as_bytes(), &**bytes]).await?;
-            if !tx.exists(there, values![self.header.audit.size, leaf.as_bytes()]).await? {
-                tx.multi(&super::multi::AUDIT_PENDING, values![&**bytes]).await?;
+    /// Events whose number is another event's here, that of the deletion, get a new one and are handed over once more.
+    async fn renumber(&self, tx: &mut TenantTx<'_>, mut rows: Vec<Vec<Stored>>) -> Result<Vec<Vec<Stored>>> {
+        let mut again = Vec::new();
+        rows.retain(|row| {
+            let [_, Stored::Int(seq), Stored::Bytes(bytes), _] = row.as_slice() else { return true };
+            let Some(here) = self.events.get(seq) else { return true };
+            if here != bytes {
+                again.push(Value::Bytes(bytes.clone()));
             }
-        }
-        Ok(())
+            false
+        });
+        tx.multi(&super::multi::OUTBOX, again).await?;
+        Ok(rows)
     }
 }
 

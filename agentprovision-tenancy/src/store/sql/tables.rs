@@ -86,7 +86,7 @@ macro_rules! tables {
     };
 }
 
-/// The version of the schema, of every SQL store: the number of its migrations.
+/// The version of these tables in archives, of every SQL store. A migration that changes none of them leaves it as it is.
 pub(super) const SCHEMA: u32 = 1;
 
 use Pages::{After, Offset};
@@ -142,6 +142,9 @@ tables! {
     events [Gone] (tenant_id, seq Int, bytes Bytes, published Int) "AND seq > $2 ORDER BY seq LIMIT $3" After(&[1]);
     outbox [Gone] (tenant_id, bytes Bytes) "ORDER BY pos LIMIT $2 OFFSET $3" Offset;
 }
+
+/// Tables of a tenant that no archive has, because they tell of archives: their rows go with the tenant.
+pub(super) static APART: &[TenantSql] = &[tenant_sql!("DELETE FROM backups WHERE tenant_id = $1")];
 
 /// What comes before every key in a column.
 pub(super) fn before(kind: Kind) -> Value {

@@ -2,8 +2,8 @@
 
 use agentprovision_core::audit::merkle::TreeHash;
 use agentprovision_core::id::{
-    AgentId, ApiKeyId, Id, ProjectId, ReservationId, RunId, SessionId, SignalId, TenantId, UsageId, UserId,
-    WorkerId,
+    AgentId, ApiKeyId, BackupId, Id, ProjectId, ReservationId, RunId, SessionId, SignalId, TenantId, UsageId,
+    UserId, WorkerId,
 };
 use agentprovision_core::{Error, Result, Timestamp};
 use uuid::Uuid;
@@ -334,7 +334,7 @@ macro_rules! ids {
     )*};
 }
 
-ids! { AgentId ApiKeyId ProjectId ReservationId RunId SessionId SignalId TenantId UsageId UserId WorkerId }
+ids! { AgentId ApiKeyId BackupId ProjectId ReservationId RunId SessionId SignalId TenantId UsageId UserId WorkerId }
 
 macro_rules! hashes {
     ($($hash:ty)*) => {$(

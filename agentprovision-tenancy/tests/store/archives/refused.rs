@@ -150,7 +150,7 @@ async fn a_restore_that_fails_in_the_middle_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_log_that_went_another_way_is_not_the_beginning_of_the_one_there() {
+async fn a_log_that_went_another_way_is_put_behind_the_one_there() {
     let _watchdog = watchdog();
     let (home, full, file) = archived().await;
     // The same tenant lives on elsewhere, and has another history there.
@@ -158,9 +158,7 @@ async fn a_log_that_went_another_way_is_not_the_beginning_of_the_one_there() {
     away.archives().restore(&away.op, &file, RestoreOptions::new()).await.unwrap();
     let (theirs, _) = away.export(full.id, "theirs.archive").await;
     let left = home.of(full.id).await;
-    assert_eq!(home.refused(&theirs).await, ErrorKind::Conflict);
-    assert!(home.of(full.id).await == left);
-    // And one that went on since somebody looked is not the one they saw.
+    // A log that went on since somebody looked is not the one they saw.
     let mut parts = read(&home, &file);
     let Part::Header(header) = parts[0].clone() else { panic!("no header") };
     let found = agentprovision_core::audit::Checkpoint { size: 1, root: header.audit.root };
@@ -171,10 +169,30 @@ async fn a_log_that_went_another_way_is_not_the_beginning_of_the_one_there() {
     let what = Restore { header, tenant: full.id, found };
     let restore = home.world.stores.archives.restore(&home.op, what, receiver, OperatorEffects::default());
     assert_eq!(kind(restore.await), ErrorKind::Conflict);
+    // Neither is another tenant's the one of this.
+    let mut parts = read(&home, &file);
+    for part in &mut parts {
+        let Part::Rows(table, rows) = part else { continue };
+        if home.layout().tables[*table].name == "audit_log" {
+            let bytes = b"{}".to_vec();
+            let leaf = agentprovision_core::audit::merkle::leaf_hash(&bytes);
+            rows[0][2..].clone_from_slice(&[Value::Bytes(leaf.as_bytes().to_vec()), Value::Bytes(bytes)]);
+        }
+    }
+    assert_eq!(kind(home.parts(full.id, parts).await), ErrorKind::Conflict);
     assert!(home.of(full.id).await == left);
-    // Neither is a shorter log of the same size's beginning with other leaves.
+    let size = left["audit_log"].len();
+    home.archives().restore(&home.op, &theirs, RestoreOptions::new()).await.unwrap();
+    let entries = home.world.stores.audit.entries(&full.ctx, 0, 500).await.unwrap();
+    let actions = entries[size..].iter().map(|entry| entry.record().unwrap().action);
+    // What was told elsewhere, in its order, then this restore.
+    assert_eq!(actions.collect::<Vec<_>>(), ["archives.restore", "archives.export", "archives.restore"]);
+    // A log that does not verify is not gone on with.
+    home.delete(full.id).await;
     home.execute("UPDATE audit_log SET leaf = zeroblob(32) WHERE log_id = $1 AND seq = $2", full.id, 0).await;
-    assert_eq!(home.refused(&file).await, ErrorKind::Conflict);
+    let left = home.of(full.id).await;
+    assert_eq!(home.refused(&file).await, ErrorKind::Corrupt);
+    assert!(home.of(full.id).await == left);
 }
 
 #[tokio::test]

@@ -53,7 +53,20 @@ from .models import ModelEntry, ModelEvent, Models, RouteDecision
 from .platform import Platform
 from .routing import RoutingConfig
 from .run import Chain, Outcome, Run, RunEvent, RunRecord, Runs, RunStream, Session, Sessions
-from .tenancy import ApiKey, ApiKeys, Archives, ArchiveSummary, NewApiKey, Restored, Tenant, Tenants, User, Users
+from .tenancy import (
+    ApiKey,
+    ApiKeys,
+    Archives,
+    ArchiveSummary,
+    Backup,
+    Backups,
+    NewApiKey,
+    Restored,
+    Tenant,
+    Tenants,
+    User,
+    Users,
+)
 from .tool import Tool, ToolCall, tool
 from .usage import UsageEvent, UsageReport, UsageSummary
 
@@ -70,6 +83,8 @@ __all__ = [
     "AuditEntry",
     "AuditLog",
     "Authorization",
+    "Backup",
+    "Backups",
     "BlockedError",
     "BudgetExceededError",
     "CancelledError",

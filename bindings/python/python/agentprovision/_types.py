@@ -560,6 +560,42 @@ AuditResult = Literal["success", "failure"]
 """How an action ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class Backup(Record):
+    """A backup of a tenant: an archive in the folder for backups."""
+
+    bytes: int | None
+    """The size of the file, of a completed one."""
+    digest: str | None
+    """The digest of the archive, of a completed one: its last 32 bytes."""
+    error: str | None
+    """Why it failed."""
+    finished_at: datetime | None
+    """When it was over."""
+    id: str
+    """The id."""
+    lease_until: datetime
+    """Until when whoever makes it has it to itself; one that is in progress after that was given up by its process."""
+    name: str
+    """The name of its file within the folder."""
+    number: int
+    """Counts the backups of the tenant that were begun, from 1: a higher one was begun later, whatever clocks said."""
+    rows: int | None
+    """The number of rows in it, of a completed one."""
+    slot: datetime | None
+    """The time of the schedule it was made for; absent for one that somebody asked for."""
+    started_at: datetime
+    """When it was begun."""
+    state: BackupState
+    """What became of it."""
+    tenant: str
+    """The tenant."""
+
+
+BackupState = Literal["in_progress", "completed", "failed"]
+"""What became of a backup."""
+
+
 CacheUse = Literal["default", "always", "refresh", "never"]
 """Whether a stored answer may be given."""
 
@@ -1930,6 +1966,26 @@ class InfoArgs(TypedDict, total=False):
     """The caller's user agent, for the audit log."""
 
 
+class BackupByIdArgs(TypedDict, total=False):
+    """A backup by id."""
+
+    backup: Required[str]
+    """The backup."""
+    tenant: Required[str]
+    """The tenant."""
+
+
+class BackupsListedArgs(TypedDict, total=False):
+    """A page of a tenant's backups."""
+
+    after: str | None
+    """Where the page begins: `next` of the one before."""
+    limit: int | None
+    """At most this many, 1 to 100; default 20."""
+    tenant: Required[str]
+    """The tenant."""
+
+
 class ChatEventStarted(TypedDict, total=False):
     """The provider's id and model of the answer."""
 
@@ -2742,6 +2798,10 @@ __all__ = [
     "AuditRecord",
     "AuditResult",
     "AuthenticateArgs",
+    "Backup",
+    "BackupByIdArgs",
+    "BackupState",
+    "BackupsListedArgs",
     "Behaviour",
     "Budget",
     "BudgetDict",

@@ -22,7 +22,7 @@ from .event import Events
 from .models import Models
 from .routing import RoutingConfig
 from .run import Runs, Sessions
-from .tenancy import ApiKeys, Archives, Tenants, Users
+from .tenancy import ApiKeys, Archives, Backups, Tenants, Users
 from .testing import ManualClock
 from .usage import UsageReport
 
@@ -42,6 +42,7 @@ class Platform:
     agents: Agents
     archives: Archives
     audit: AuditLog
+    backups: Backups
     events: Events
     keys: ApiKeys
     models: Models
@@ -58,6 +59,7 @@ class Platform:
         self.agents = Agents(self)
         self.archives = Archives(self)
         self.audit = AuditLog(self)
+        self.backups = Backups(self)
         self.events = Events(self)
         self.keys = ApiKeys(self)
         self.models = Models(self)
@@ -107,7 +109,8 @@ class Platform:
             layers: What surrounds every model: `guards`, `cache`, `embedding_cache`, `validate`, `rate_limits`, `budgets`.
             catalog: Models and prices that go over those the library knows, and the terms of single tenants, in the
                 catalogue's format (`{"format": 1, "unit": "usd_per_million_tokens", "providers": …, "tenants": …}`).
-            **options: Further settings of the configuration, such as `pepper_env`, `permissions` or `engine`.
+            **options: Further settings of the configuration, such as `pepper_env`, `permissions`, `engine` or
+                `backups`.
         """
         given = {"routing": routing, "layers": layers, "catalog": catalog}
         options |= {name: value for name, value in given.items() if value is not None}

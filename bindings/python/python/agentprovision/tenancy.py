@@ -9,7 +9,7 @@ from typing import Any
 
 from ._codec import UNSET, Unset, ident, some
 from ._service import Page, Service, pages
-from ._types import ApiKey, ArchiveSummary, NewApiKey, Restored, RestoreInto, Tenant, User
+from ._types import ApiKey, ArchiveSummary, Backup, NewApiKey, Restored, RestoreInto, Tenant, User
 from .context import Context, OperatorContext
 
 __all__ = [
@@ -17,6 +17,8 @@ __all__ = [
     "ApiKeys",
     "ArchiveSummary",
     "Archives",
+    "Backup",
+    "Backups",
     "NewApiKey",
     "Restored",
     "Tenant",
@@ -171,6 +173,37 @@ class Archives(Service):
         """
         given = {"path": _path(path), "into": into}
         return await self._get(Restored, operator, "archives.restore", given)
+
+
+class Backups(Service):
+    """Backups of tenants, for operators: archives in the folder that the option `backups` names.
+
+    `Platform.open(…, backups={"folder": "/var/backups", "every_s": 86400, "keep": 7})` also makes them on a schedule.
+    """
+
+    __slots__ = ()
+
+    async def run(self, operator: OperatorContext, tenant: str | Tenant) -> Backup:
+        """Makes a backup now; `UnsupportedError` without a folder and in memory, and what it failed with otherwise."""
+        return await self._get(Backup, operator, "backups.run", {"tenant": ident(tenant, "tenant")})
+
+    async def list(
+        self, operator: OperatorContext, tenant: str | Tenant, *, limit: int | None = None, after: str | None = None
+    ) -> Page[Backup]:
+        """A page of a tenant's backups, oldest first, of `limit` items (1 to 100, default 20)."""
+        given = {"tenant": ident(tenant, "tenant"), "limit": limit, "after": after}
+        return await self._page(Backup, operator, "backups.list", given)
+
+    def iterate(
+        self, operator: OperatorContext, tenant: str | Tenant, *, limit: int | None = None
+    ) -> AsyncIterator[Backup]:
+        """All backups of a tenant, page by page."""
+        return pages(lambda after: self.list(operator, tenant, limit=limit, after=after))
+
+    async def get(self, operator: OperatorContext, tenant: str | Tenant, backup: str | Backup) -> Backup:
+        """A backup."""
+        given = {"tenant": ident(tenant, "tenant"), "backup": ident(backup, "backup")}
+        return await self._get(Backup, operator, "backups.get", given)
 
 
 class Users(Service):

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .tenancy import Archives, ArchiveSummary, Restored, Tenant, Tenants
+from .tenancy import Archives, ArchiveSummary, Backup, Backups, Restored, Tenant, Tenants
 
-__all__ = ["ArchiveSummary", "Archives", "Restored", "Tenant", "Tenants"]
+__all__ = ["ArchiveSummary", "Archives", "Backup", "Backups", "Restored", "Tenant", "Tenants"]

@@ -17,7 +17,7 @@ use std::time::Duration;
 use agentprovision_core::error::Retry;
 use agentprovision_core::{Error, ErrorKind, Result};
 use sqlx::postgres::types::Oid;
-use sqlx::postgres::{PgArguments, PgRow, PgTypeInfo, PgValueRef, Postgres};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow, PgTypeInfo, PgValueRef, Postgres};
 use sqlx::{
     Arguments as _, AssertSqlSafe, ConnectOptions as _, Decode, Encode, Executor as _, Row as _,
     SqlSafeStr as _, Type, TypeInfo as _, ValueRef as _,
@@ -358,6 +358,7 @@ pub(super) fn lock_key(tenant: Uuid, turn: Option<Turn>) -> i64 {
         Some(Turn::Events) => 3,
         Some(Turn::Admins) => 4,
         Some(Turn::Budgets) => 5,
+        Some(Turn::Backups) => 6,
     };
     // The low half of an id is random; the constant spreads the classes over all bits.
     (low ^ 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(class)).cast_signed()
