@@ -8,6 +8,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod identity;
+#[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
+pub mod placement;
 pub mod rbac;
 mod services;
 pub mod store;

@@ -13,6 +13,8 @@
 mod archives;
 mod crash;
 mod files;
+#[cfg(feature = "testing")]
+mod placement;
 mod processes;
 mod tx;
 mod world;

@@ -9,6 +9,7 @@ use super::value::values;
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001_init.sql"),
     include_str!("../../../migrations/sqlite/0002_turns.sql"),
+    include_str!("../../../migrations/sqlite/0003_placement.sql"),
 ];
 
 /// What `PRAGMA application_id` of our files says.

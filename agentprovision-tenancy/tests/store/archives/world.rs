@@ -21,64 +21,67 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use crate::world::{World, batch};
 
 /// A store with its services.
-pub(super) struct Home {
-    pub(super) world: World,
-    pub(super) tenancy: Tenancy,
-    pub(super) op: OperatorContext,
+pub(crate) struct Home {
+    pub(crate) world: World,
+    pub(crate) tenancy: Tenancy,
+    pub(crate) op: OperatorContext,
 }
 
 /// A tenant with something in every table.
-pub(super) struct Full {
-    pub(super) ctx: Context,
-    pub(super) id: TenantId,
-    pub(super) admin: UserId,
+pub(crate) struct Full {
+    pub(crate) ctx: Context,
+    pub(crate) id: TenantId,
+    pub(crate) admin: UserId,
     /// A run that a worker holds.
-    pub(super) held: Lease,
+    pub(crate) held: Lease,
 }
 
 /// All rows by table, as SQL literals.
-pub(super) type Dump = BTreeMap<String, Vec<String>>;
+pub(crate) type Dump = BTreeMap<String, Vec<String>>;
 
 impl Home {
-    pub(super) async fn new() -> Self {
-        let world = World::new().await;
+    pub(crate) async fn new() -> Self {
+        Self::over(World::new().await)
+    }
+
+    pub(crate) fn over(world: World) -> Self {
         let pepper = Pepper::random(&world.env);
         let tenancy = Tenancy::new(world.issuer.clone(), &world.stores, Roles::default(), pepper);
         let op = world.issuer.operator("ops@host.example", "a test").unwrap();
         Self { world, tenancy, op }
     }
 
-    pub(super) fn archives(&self) -> &Archives {
+    pub(crate) fn archives(&self) -> &Archives {
         self.tenancy.archives()
     }
 
-    pub(super) fn tenants(&self) -> &Tenants {
+    pub(crate) fn tenants(&self) -> &Tenants {
         self.tenancy.tenants()
     }
 
-    pub(super) fn layout(&self) -> &'static Layout {
+    pub(crate) fn layout(&self) -> &'static Layout {
         self.world.stores.archives.layout().unwrap()
     }
 
-    pub(super) fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.world.folder.file(name)
     }
 
-    pub(super) async fn export(&self, tenant: TenantId, name: &str) -> (PathBuf, ArchiveSummary) {
+    pub(crate) async fn export(&self, tenant: TenantId, name: &str) -> (PathBuf, ArchiveSummary) {
         let file = self.file(name);
         let summary = self.archives().export(&self.op, tenant, &file).await.unwrap();
         (file, summary)
     }
 
-    pub(super) async fn delete(&self, tenant: TenantId) {
+    pub(crate) async fn delete(&self, tenant: TenantId) {
         self.tenants().delete(&self.op, tenant, LastArchive::Nothing).await.unwrap();
     }
 
-    pub(super) async fn refused(&self, file: &PathBuf) -> ErrorKind {
+    pub(crate) async fn refused(&self, file: &PathBuf) -> ErrorKind {
         kind(self.archives().restore(&self.op, file, RestoreOptions::new()).await)
     }
 
-    pub(super) async fn full(&self, name: &str) -> Full {
+    pub(crate) async fn full(&self, name: &str) -> Full {
         let new = NewTenant::new(name, format!("{name}.example"));
         let id = self.tenants().create(&self.op, new).await.unwrap().id;
         let admin = NewUser::new(format!("root@{name}.example"));
@@ -119,7 +122,7 @@ impl Home {
     }
 
     /// The rows of a tenant, or of the platform's log, in every table that has any.
-    pub(super) async fn dump(&self, tenant: &[u8; 16]) -> Dump {
+    pub(crate) async fn dump(&self, tenant: &[u8; 16]) -> Dump {
         let options =
             sqlx::sqlite::SqliteConnectOptions::new().filename(self.file("test.db")).read_only(true);
         let mut conn = options.connect().await.unwrap();
@@ -139,12 +142,12 @@ impl Home {
         dump
     }
 
-    pub(super) async fn of(&self, tenant: TenantId) -> Dump {
+    pub(crate) async fn of(&self, tenant: TenantId) -> Dump {
         self.dump(tenant.uuid().as_bytes()).await
     }
 
     /// The rows of the schema's tables: names of columns by name of table.
-    pub(super) async fn schema(&self) -> BTreeMap<String, Vec<(String, String, bool)>> {
+    pub(crate) async fn schema(&self) -> BTreeMap<String, Vec<(String, String, bool)>> {
         let options =
             sqlx::sqlite::SqliteConnectOptions::new().filename(self.file("test.db")).read_only(true);
         let mut conn = options.connect().await.unwrap();
@@ -160,7 +163,7 @@ impl Home {
     }
 
     /// Resumes a tenant that came back, and acts as its admin.
-    pub(super) async fn resume(&self, tenant: TenantId, admin: UserId) -> Context {
+    pub(crate) async fn resume(&self, tenant: TenantId, admin: UserId) -> Context {
         let resumed = self.tenants().resume(&self.op, tenant).await.unwrap();
         assert_eq!(resumed.state, TenantState::Active);
         self.tenancy.contexts().context(tenant, admin).await.unwrap()
@@ -168,6 +171,6 @@ impl Home {
 }
 
 #[track_caller]
-pub(super) fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
+pub(crate) fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
     result.map_err(|error: Error| error.kind()).unwrap_err()
 }

@@ -42,6 +42,8 @@ pub(super) struct Session {
     xid: Option<i64>,
     /// Whether the transaction waits for its tenant alone, and not among other writers.
     pub(super) alone: bool,
+    /// What is said of the tenant's residence, as of when the open transaction entered it to write.
+    pub(super) residence: Option<String>,
 }
 
 /// Where a transaction stands.
@@ -61,7 +63,8 @@ impl Session {
     /// Connects, once.
     pub(super) async fn open(settings: Arc<Settings>) -> Result<Self, Lost> {
         let raw = settings.options.connect().await.map_err(error)?;
-        Ok(Self { raw, settings, state: State::Idle, tenant: None, above: false, xid: None, alone: false })
+        let (state, tenant, above, xid, alone, residence) = (State::Idle, None, false, None, false, None);
+        Ok(Self { raw, settings, state, tenant, above, xid, alone, residence })
     }
 
     /// Statements that are not part of a transaction of a tenant.
@@ -112,6 +115,12 @@ impl Session {
                 text.push_str(&format!(",pg_advisory_xact_lock_shared({})", lock_key(tenant, None)));
             }
             text.push(';');
+            if mode == Mode::Write {
+                // Behind the lock: nobody changes it from here on.
+                text.push_str(&format!(
+                    "SELECT (SELECT state FROM residences WHERE tenant_id = '{tenant}');"
+                ));
+            }
         }
         if due && mode == Mode::Write {
             text.push_str("SELECT pg_current_xact_id()::text::bigint");
@@ -127,8 +136,16 @@ impl Session {
                 return Err(error(refused));
             }
         };
+        let mut answers = rows.iter().rev();
+        let mut answer = || {
+            let raw = answers.next()?.try_get_raw(0).ok()?;
+            if raw.is_null() { None } else { raw.as_str().ok().map(str::to_owned) }
+        };
         if due && mode == Mode::Write {
-            self.xid = rows.last().and_then(|row| row.try_get_raw(0).ok()?.as_str().ok()?.parse().ok());
+            self.xid = answer().and_then(|number| number.parse().ok());
+        }
+        if other && mode == Mode::Write {
+            self.residence = answer();
         }
         self.state = State::Open(mode);
         self.tenant = tenant.or(self.tenant);
@@ -215,6 +232,11 @@ impl Session {
         }
         self.state = State::Idle;
         Ok(())
+    }
+
+    /// Whether the open transaction writes.
+    pub(super) fn writes(&self) -> bool {
+        self.state == State::Open(Mode::Write)
     }
 
     /// Whether nothing is open, so that somebody else may have the connection.
