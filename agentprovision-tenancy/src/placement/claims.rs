@@ -40,8 +40,7 @@ impl RunStore for Router {
         while leases.len() < limit {
             ask.limit = limit - leases.len();
             let (ready, room) = (&ask, ask.limit);
-            let found =
-                self.each("claims", |_, member| member.sql.turns(ready.clone())).await?;
+            let found = self.each("claims", |_, member| member.sql.turns(ready.clone())).await?;
             let mut turns: Vec<(TenantId, usize)> = Vec::new();
             for (place, tenants) in found {
                 turns.extend(tenants.into_iter().map(|tenant| (tenant, place)));
@@ -90,7 +89,8 @@ impl RunStore for Router {
             if leases.len() == before {
                 break;
             }
-            let full = taken.iter().filter(|(tenant, count)| **count >= per_tenant && !ask.full.contains(tenant));
+            let full =
+                taken.iter().filter(|(tenant, count)| **count >= per_tenant && !ask.full.contains(tenant));
             let full: Vec<_> = full.map(|(tenant, _)| *tenant).collect();
             ask.full.extend(full);
             ask.per_tenant = per_tenant;

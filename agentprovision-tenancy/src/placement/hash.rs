@@ -58,7 +58,17 @@ mod tests {
 
     #[test]
     fn the_logarithm_is_the_logarithm() {
-        for x in [f64::MIN_POSITIVE, 2_f64.powi(-54), 1e-9, 0.1, 0.5, 0.7, 0.9, 0.999_999, 1.0 - f64::EPSILON / 2.0] {
+        for x in [
+            f64::MIN_POSITIVE,
+            2_f64.powi(-54),
+            1e-9,
+            0.1,
+            0.5,
+            0.7,
+            0.9,
+            0.999_999,
+            1.0 - f64::EPSILON / 2.0,
+        ] {
             let (ours, theirs) = (ln(x), x.ln());
             assert!((ours - theirs).abs() <= 4.0 * f64::EPSILON * theirs.abs(), "{x}: {ours} {theirs}");
         }

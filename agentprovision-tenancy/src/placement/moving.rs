@@ -156,10 +156,15 @@ impl<'a> Mover<'a> {
         }
         let at = self.begin(at, to).await?;
         if let Err(error) = self.transfer(&at, self.router.named(&at.shard)?, target).await {
-            if let Err(left) = self.undo(at).await {
-                tracing::warn!(error = ?left, "a move that failed is not undone; moving the tenant again goes on with it");
-            }
-            return Err(error);
+            return Err(match self.undo(at).await {
+                Ok(_) => error,
+                // Somebody took over, and that is why.
+                Err(left) if left.is(ErrorKind::Conflict) => left.with_source(error),
+                Err(left) => {
+                    tracing::warn!(error = ?left, "a move that failed waits to be undone or gone on with");
+                    error
+                }
+            });
         }
         // From here on the directory alone says where the tenant is at home.
         let at = self.flip(at).await?;
@@ -197,8 +202,7 @@ impl<'a> Mover<'a> {
     async fn begin(&self, at: Placement, to: &str) -> Result<Placement> {
         self.step(Step::Begin).await;
         let record = self.record(None, &at, "placements.move").with("from", &*at.shard).with("to", to);
-        let moving =
-            Placement { state: PlacementState::Moving, other: Some(to.to_owned()), ..at.clone() };
+        let moving = Placement { state: PlacementState::Moving, other: Some(to.to_owned()), ..at.clone() };
         self.turn(&at, moving, Some(record)).await
     }
 
@@ -206,8 +210,7 @@ impl<'a> Mover<'a> {
     async fn transfer(&self, at: &Placement, source: &Member, target: &Member) -> Result<()> {
         let (tenant, epoch) = (at.tenant_id, at.epoch);
         self.step(Step::Freeze).await;
-        let told =
-            self.told(at, "placements.move", "tenant.moving", &source.shard.name, &target.shard.name);
+        let told = self.told(at, "placements.move", "tenant.moving", &source.shard.name, &target.shard.name);
         source.sql.freeze(tenant, epoch, told).await?;
         self.step(Step::Copy).await;
         let layout = source.sql.layout();
@@ -241,8 +244,7 @@ impl<'a> Mover<'a> {
             return Err(Error::corrupt("the directory does not say where a tenant is moved to"));
         };
         let record = self.record(None, &at, "placements.moved").with("from", &*from).with("to", &*to);
-        let moved =
-            Placement { state: PlacementState::Leaving, shard: to, other: Some(from), ..at.clone() };
+        let moved = Placement { state: PlacementState::Leaving, shard: to, other: Some(from), ..at.clone() };
         self.turn(&at, moved, Some(record)).await
     }
 
@@ -268,7 +270,11 @@ impl<'a> Mover<'a> {
             // Somebody else may have been faster with the same steps.
             Err(error) if error.is(ErrorKind::Conflict) => {
                 let now = self.find(tenant).await?;
-                if now.state == PlacementState::Settled && now.shard == at.shard { Ok(now) } else { Err(error) }
+                if now.state == PlacementState::Settled && now.shard == at.shard {
+                    Ok(now)
+                } else {
+                    Err(error)
+                }
             }
             result => result,
         }

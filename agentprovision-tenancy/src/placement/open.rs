@@ -130,20 +130,31 @@ async fn join(
             sql.name_itself(row).await?
         }
         (Some((directory, home)), known) => {
-            if known.is_none() && sql.has_tenants().await? {
-                return Err(conflict(shard, "is new to the directory and has tenants of its own"));
-            }
-            // The directory names it first, so that nobody else takes the name meanwhile.
-            let id = known.as_ref().map_or(drawn, |known| known.id);
-            if known.as_ref().is_some_and(|known| known.home != home) {
+            let another = || conflict(shard, "is another database than the directory knows by this name");
+            let own = match known {
+                Some(known) => known,
+                None if sql.has_tenants().await? => {
+                    return Err(conflict(shard, "is new to the directory and has tenants of its own"));
+                }
+                None if directory.shards().await?.iter().any(|row| row.name == shard.name) => {
+                    return Err(another());
+                }
+                // It says whose it is first: who finds it so goes on from there.
+                None => {
+                    sql.name_itself(ShardRow { id: drawn, name: shard.name.clone(), home, carried: 0 })
+                        .await?
+                }
+            };
+            if own.home != home {
                 return Err(conflict(shard, "belongs to another directory"));
             }
-            let row = ShardRow { id, name: shard.name.clone(), home, carried: 0 };
-            let enrolled = directory.enroll(row).await?;
-            if known.is_some() && (enrolled.id != id || enrolled.name != shard.name) {
-                return Err(conflict(shard, "is another database than the directory knows by this name"));
+            if own.name == shard.name {
+                let enrolled = directory.enroll(ShardRow { carried: 0, ..own.clone() }).await?;
+                if enrolled.id != own.id || enrolled.name != own.name {
+                    return Err(another());
+                }
             }
-            sql.name_itself(ShardRow { name: shard.name.clone(), ..enrolled }).await?
+            own
         }
     };
     if own.name != shard.name {

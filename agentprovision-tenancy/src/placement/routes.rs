@@ -8,7 +8,9 @@ use agentprovision_core::audit::{AuditEntry, AuditReader, Checkpoint, InclusionP
 use agentprovision_core::context::{Context, OperatorContext};
 use agentprovision_core::effect::{EffectStore, Effects, OperatorEffects};
 use agentprovision_core::event::{EventLog, NumberedEvent};
-use agentprovision_core::id::{AgentId, ApiKeyId, ReservationId, RunId, SessionId, SignalId, TenantId, UsageId, UserId};
+use agentprovision_core::id::{
+    AgentId, ApiKeyId, ReservationId, RunId, SessionId, SignalId, TenantId, UsageId, UserId,
+};
 use agentprovision_core::identity::{ApiKey, ApiKeyStore, User, UserStore};
 use agentprovision_core::page::{Page, PageRequest};
 use agentprovision_core::run::{

@@ -153,9 +153,8 @@ impl Router {
             self.check_region(&member.shard, tenant.region.as_deref())?;
         }
         let region = tenant.region.clone();
-        let replaced = self
-            .on(id, |stores| stores.tenants.replace(op, tenant.clone(), expected, effects.clone()))
-            .await;
+        let replaced =
+            self.on(id, |stores| stores.tenants.replace(op, tenant.clone(), expected, effects.clone())).await;
         if let Err(error) = replaced {
             if let (Claimed::New, Some(domain), false) = (claimed, domain, is_open(&error)) {
                 self.directory().drop_domain(id, domain).await?;

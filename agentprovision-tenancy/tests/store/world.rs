@@ -148,11 +148,7 @@ impl World {
     }
 
     pub(crate) async fn agent(&self, ctx: &Context) -> AgentRecord {
-        self.agent_named(ctx, "helper").await
-    }
-
-    pub(crate) async fn agent_named(&self, ctx: &Context, name: &str) -> AgentRecord {
-        let (agent, version) = self.new_agent(name);
+        let (agent, version) = self.new_agent("helper");
         self.stores.agents.insert(ctx, agent.clone(), version, Effects::none()).await.unwrap();
         agent
     }

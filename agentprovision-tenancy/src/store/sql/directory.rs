@@ -75,7 +75,9 @@ async fn shards(tx: &mut SystemTx<'_>) -> Result<Vec<ShardRow>> {
 }
 
 async fn claim(tx: &mut TenantTx<'_>, tenant: TenantId, domain: &str) -> Result<Claimed> {
-    let sql = tenant_sql!("SELECT tenant_id FROM placement_domains WHERE domain = $2 AND (tenant_id = $1 OR tenant_id <> $1)");
+    let sql = tenant_sql!(
+        "SELECT tenant_id FROM placement_domains WHERE domain = $2 AND (tenant_id = $1 OR tenant_id <> $1)"
+    );
     if let Some(mut row) = tx.rows_above(sql, values![domain]).await?.into_iter().next() {
         let holder: TenantId = row.next()?;
         return Ok(if holder == tenant { Claimed::Before } else { Claimed::By(holder) });
@@ -144,7 +146,8 @@ impl SqlBackend {
                 Box::pin(async move {
                     let tenant = placement.tenant_id;
                     let mut tx = system.tenant(tenant);
-                    if tx.exists(tenant_sql!("SELECT 1 FROM placements WHERE tenant_id = $1"), vec![]).await? {
+                    if tx.exists(tenant_sql!("SELECT 1 FROM placements WHERE tenant_id = $1"), vec![]).await?
+                    {
                         return Ok(Some(tenant));
                     }
                     if let Some(domain) = domain
@@ -330,9 +333,7 @@ impl SqlBackend {
 
     /// A tenant's row, whoever asks.
     pub(crate) async fn tenant(&self, tenant: TenantId) -> Result<Option<Tenant>> {
-        self.0
-            .read(tenant, |mut tx| Box::pin(async move { super::tenants::find(&mut tx).await }))
-            .await
+        self.0.read(tenant, |mut tx| Box::pin(async move { super::tenants::find(&mut tx).await })).await
     }
 
     /// Adds records of another database's platform log behind those that were carried before, each once. Says how many
@@ -342,7 +343,8 @@ impl SqlBackend {
             .write_system(move |mut system| {
                 Box::pin(async move {
                     let to = from + records.len() as u64;
-                    let sql = tenant_sql!("UPDATE shards SET carried = $3 WHERE log_id = $1 AND carried = $2");
+                    let sql =
+                        tenant_sql!("UPDATE shards SET carried = $3 WHERE log_id = $1 AND carried = $2");
                     if system.log(shard).execute(sql, values![from, to]).await? == 0 {
                         let sql = tenant_sql!("SELECT carried FROM shards WHERE log_id = $1");
                         let row = system.log(shard).row(sql, vec![]).await?;
@@ -359,9 +361,7 @@ impl SqlBackend {
     /// Tenants whose runs would be claimed now, in turn; nothing is claimed.
     pub(crate) async fn turns(&self, ask: ClaimRequest) -> Result<Vec<TenantId>> {
         self.0
-            .read_system(move |mut tx| {
-                Box::pin(async move { runs::turns(&mut tx, &ask, ask.limit).await })
-            })
+            .read_system(move |mut tx| Box::pin(async move { runs::turns(&mut tx, &ask, ask.limit).await }))
             .await
     }
 }

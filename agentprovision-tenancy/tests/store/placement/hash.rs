@@ -69,8 +69,7 @@ fn shards_get_tenants_in_proportion_to_their_weights() {
     let all: f64 = WEIGHTED.iter().map(|(_, weight)| weight).sum();
     for (name, weight) in WEIGHTED {
         let share = weight / all;
-        let (expected, deviation) =
-            (COUNT as f64 * share, (COUNT as f64 * share * (1.0 - share)).sqrt());
+        let (expected, deviation) = (COUNT as f64 * share, (COUNT as f64 * share * (1.0 - share)).sqrt());
         let found = got[name] as f64;
         // Five standard deviations: once in two million runs.
         assert!((found - expected).abs() < 5.0 * deviation, "{name}: {found} of {expected} ± {deviation}");

@@ -48,10 +48,16 @@ async fn a_bad_list_of_shards_is_refused() {
         says(&refused(&folder, shards).await, ErrorKind::InvalidInput, &[part]);
     }
     // A bad list makes no files.
-    assert_eq!(std::fs::read_dir(&folder.0).unwrap().filter(|file| {
-        let name = file.as_ref().unwrap().file_name();
-        name.to_string_lossy().ends_with("b.db")
-    }).count(), 0);
+    assert_eq!(
+        std::fs::read_dir(&folder.0)
+            .unwrap()
+            .filter(|file| {
+                let name = file.as_ref().unwrap().file_name();
+                name.to_string_lossy().ends_with("b.db")
+            })
+            .count(),
+        0
+    );
 }
 
 #[tokio::test]
@@ -74,13 +80,16 @@ async fn shards_are_who_the_directory_knows() {
     Placed::open(folder.clone(), turned, None).await.unwrap();
     for (shards, parts) in [
         (vec![shard("one", "1.db")], ["`two`", "not configured"]),
-        (vec![shard("one", "1.db"), shard("2", "2.db")], ["`2`", "another database"]),
+        (vec![shard("one", "1.db"), shard("2", "2.db")], ["`2`", "known as `two`"]),
         (vec![shard("first", "1.db"), shard("two", "2.db")], ["`first`", "known as `one`"]),
-        (vec![shard("one", "1.db"), shard("two", "new.db")], ["`two`", "known"]),
-        (vec![shard("one", "1.db"), shard("two", "3.db")], ["`two`", "another database"]),
+        (vec![shard("one", "1.db"), shard("two", "new.db")], ["`two`", "another database"]),
+        (vec![shard("one", "1.db"), shard("two", "3.db")], ["`two`", "known as `three`"]),
         (vec![shard("two", "2.db"), shard("one", "1.db")], ["`two`", "another directory"]),
         (vec![shard("other", "other.db"), shard("two", "2.db")], ["`two`", "another directory"]),
-        (vec![shard("one", "1.db"), shard("two", "2.db"), shard("more", "2.db")], ["`more`", "same database"]),
+        (
+            vec![shard("one", "1.db"), shard("two", "2.db"), shard("more", "2.db")],
+            ["`more`", "same database"],
+        ),
     ] {
         says(&refused(&folder, shards).await, ErrorKind::Conflict, &parts);
     }
@@ -89,7 +98,10 @@ async fn shards_are_who_the_directory_knows() {
     assert_eq!(again.at(tenant.id).await.shard, "two");
     // One that nobody is kept in may go.
     Placed::open(folder.clone(), both(), None).await.unwrap();
-    let missing = vec![shard("one", "1.db"), Shard::new("two", format!("sqlite://{}", folder.0.join("no/2.db").display()))];
+    let missing = vec![
+        shard("one", "1.db"),
+        Shard::new("two", format!("sqlite://{}", folder.0.join("no/2.db").display())),
+    ];
     says(&refused(&folder, missing).await, ErrorKind::Unavailable, &["the shard `two`"]);
 }
 

@@ -65,7 +65,10 @@ async fn tenants_stay_in_their_regions() {
         assert!(at.shard.starts_with("eu-"), "{at:?}");
         let out = placed.placements.move_tenant(placed.op(), id, "us-1").await.unwrap_err();
         assert!(out.is(ErrorKind::InvalidInput) && out.message().contains("`eu-1` or `eu-2`"), "{out:?}");
-        assert_eq!(kind(placed.placements.pin(placed.op(), id, Some("us-1".into())).await), ErrorKind::InvalidInput);
+        assert_eq!(
+            kind(placed.placements.pin(placed.op(), id, Some("us-1".into())).await),
+            ErrorKind::InvalidInput
+        );
         // Nor does a change of the row take it out.
         let tenant = placed.stores().tenants.get(placed.op(), id).await.unwrap();
         let us = Tenant { region: Some("us".into()), ..tenant };
