@@ -23,6 +23,7 @@ use agentprovision_llm::telemetry::Telemetry;
 use agentprovision_llm::{Catalog, ModelRegistry, ModelRegistryBuilder};
 use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::Pepper;
+use agentprovision_tenancy::placement::{PlacedBackend, Placements, Shard};
 use agentprovision_tenancy::rbac::{RbacAuthorizer, RoleSpec, Roles};
 use agentprovision_tenancy::store;
 use secrecy::SecretString;
@@ -41,6 +42,7 @@ type WrapAuthorizer = Box<dyn FnOnce(Arc<RbacAuthorizer>) -> Arc<dyn Authorizer>
 pub struct PlatformBuilder {
     store: Option<String>,
     backend: Option<Arc<dyn Backend>>,
+    shards: Vec<Shard>,
     env: Env,
     providers: Vec<Arc<dyn Provider>>,
     credentials: Vec<Arc<dyn Provider>>,
@@ -77,6 +79,13 @@ impl PlatformBuilder {
     /// The store, by URL: `sqlite://path` or `memory://`; default `memory://`, which is gone with the process.
     pub fn store(mut self, url: impl Into<String>) -> Self {
         self.store = Some(url.into());
+        self
+    }
+
+    /// One of several databases instead of one store; any number. Each tenant is kept in one of them: see
+    /// [`placement`](agentprovision_tenancy::placement). The first one also has what is above tenants, and stays the first.
+    pub fn shard(mut self, shard: Shard) -> Self {
+        self.shards.push(shard);
         self
     }
 
@@ -256,11 +265,23 @@ impl PlatformBuilder {
             models = models.reranker(name, model);
         }
         let models = with_providers(models, self.providers, self.credentials, self.catalog, self.transport)?;
+        let mut placed = None;
         let (backend, lasting) = match (self.backend, self.store) {
-            (Some(_), Some(_)) => {
-                return Err(Error::invalid("a platform has one store: a backend or a URL, not both"));
+            (backend, store)
+                if usize::from(backend.is_some())
+                    + usize::from(store.is_some())
+                    + usize::from(!self.shards.is_empty())
+                    > 1 =>
+            {
+                let message = "a platform has one store: a URL, several shards or a backend, not two of them";
+                return Err(Error::invalid(message));
             }
-            (Some(backend), None) => (backend, true),
+            (Some(backend), _) => (backend, true),
+            (None, None) if !self.shards.is_empty() => {
+                let backend = PlacedBackend::open(self.shards, env.clone()).await?;
+                placed = Some(backend.clone());
+                (Arc::new(backend) as Arc<dyn Backend>, true)
+            }
             (None, url) => {
                 let url = url.unwrap_or_else(|| "memory://".into());
                 (store::connect(&url, env.clone()).await?, !url.starts_with("memory://"))
@@ -322,6 +343,7 @@ impl PlatformBuilder {
             audit: AuditLog::new(stores.audit.clone(), access.clone()),
             usage: UsageReport::new(stores.usage.clone(), access.clone()),
             events: Events::new(bus, access.clone()),
+            placements: Placements::new(access.clone(), placed.as_ref()),
             tenancy,
             models: Models::new(router.clone(), stores.tenants.clone(), access.clone(), writer.clone()),
             writer,

@@ -9,6 +9,7 @@ use agentprovision_core::{Error, Result};
 use agentprovision_llm::Catalog;
 use agentprovision_llm::layers::LayersConfig;
 use agentprovision_llm::route::RoutingConfig;
+use agentprovision_tenancy::placement::Shard;
 use agentprovision_tenancy::rbac::RoleSpec;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -27,6 +28,10 @@ use crate::providers::ProviderConfig;
 pub struct PlatformConfig {
     /// The store, by URL; default `memory://`.
     pub store: Option<String>,
+    /// Several databases instead of one store, each with a `name`, a `url` and, if wanted, a `weight` and a `region`; the
+    /// first one also has what is above tenants.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<Shard>,
     /// Providers of models; in JSON the type alone, such as `"openai"`, stands for one with its defaults.
     #[serde(deserialize_with = "providers")]
     pub providers: Vec<ProviderConfig>,
@@ -144,12 +149,25 @@ impl PlatformConfig {
             secret(name).map_or_else(|| variable(name), Ok)
         };
         let registry = self.permissions()?;
-        let Self { store, providers, permissions, roles, pepper_env, engine, catalog, routing, layers } =
-            self;
+        let Self {
+            store,
+            shards,
+            providers,
+            permissions,
+            roles,
+            pepper_env,
+            engine,
+            catalog,
+            routing,
+            layers,
+        } = self;
         let mut builder =
             PlatformBuilder::default().engine(engine.options()?).routing(routing).layers(layers);
         if let Some(store) = store {
             builder = builder.store(store);
+        }
+        for shard in shards {
+            builder = builder.shard(shard);
         }
         if let Some(table) = catalog {
             builder = builder.catalog(Catalog::shipped().read(&table.to_string())?);
@@ -229,6 +247,8 @@ mod tests {
             (r#"{"providers": [{"type": "groq", "key": "x"}]}"#, "unknown field `key`"),
             (r#"{"stroe": "memory://"}"#, "did you mean `store`?"),
             (r#"{"layers": {"caches": {}}}"#, "unknown field `caches`"),
+            (r#"{"shards": [{"name": "eu-1"}]}"#, "missing field `url`"),
+            (r#"{"shards": [{"name": "eu-1", "url": "sqlite://a", "wieght": 2}]}"#, "unknown field `wieght`"),
             (r#"{"routing": {"max_attempt": 3}}"#, "did you mean `max_attempts`?"),
         ] {
             let error = PlatformConfig::from_json(text).unwrap_err();

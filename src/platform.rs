@@ -22,6 +22,7 @@ use agentprovision_llm::models::{Models, UsageWriter};
 use agentprovision_llm::route::Router;
 use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::{ApiKeys, Users};
+use agentprovision_tenancy::placement::Placements;
 use agentprovision_tenancy::tenant::{Archives, Tenants};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) issuer: ContextIssuer,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) tenancy: Tenancy,
+    pub(crate) placements: Placements,
     pub(crate) agents: Agents,
     pub(crate) runs: Runs,
     pub(crate) sessions: Sessions,
@@ -112,6 +114,11 @@ impl Platform {
     /// Archives: tenants exported to files, and restored from them.
     pub fn archives(&self) -> &Archives {
         self.0.tenancy.archives()
+    }
+
+    /// Where tenants are kept, on a platform with several databases.
+    pub fn placements(&self) -> &Placements {
+        &self.0.placements
     }
 
     /// The users of a tenant.

@@ -8,7 +8,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod identity;
-#[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 pub mod placement;
 pub mod rbac;
 mod services;

@@ -88,10 +88,11 @@ fn files_stay_short() {
 }
 
 /// The public methods of the services, in the files they are written in.
-const SERVICES: [(&str, &str, &str); 12] = [
+const SERVICES: [(&str, &str, &str); 13] = [
     ("platform", "Platform", "src/platform.rs"),
     ("tenants", "Tenants", "agentprovision-tenancy/src/tenant/mod.rs"),
     ("archives", "Archives", "agentprovision-tenancy/src/tenant/archives.rs"),
+    ("placements", "Placements", "agentprovision-tenancy/src/placement/service.rs"),
     ("users", "Users", "agentprovision-tenancy/src/identity/users.rs"),
     ("keys", "ApiKeys", "agentprovision-tenancy/src/identity/keys.rs"),
     ("agents", "Agents", "agentprovision-core/src/agent/service.rs"),

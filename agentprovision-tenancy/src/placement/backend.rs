@@ -53,17 +53,34 @@ impl fmt::Debug for Router {
 
 /// A backend over several databases, each tenant in one of them. Cheap to clone.
 #[derive(Clone)]
-pub struct PlacedBackend(pub(super) Arc<Router>);
+pub struct PlacedBackend {
+    pub(super) router: Arc<Router>,
+    /// Where its movers are held up.
+    #[cfg(feature = "testing")]
+    pub(super) pause: Option<super::Pause>,
+}
 
 impl fmt::Debug for PlacedBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PlacedBackend").field(&self.0).finish()
+        f.debug_tuple("PlacedBackend").field(&self.router).finish()
     }
 }
 
 impl PlacedBackend {
     pub(super) fn over(router: Arc<Router>) -> Self {
-        Self(router)
+        Self {
+            router,
+            #[cfg(feature = "testing")]
+            pause: None,
+        }
+    }
+
+    /// The same backend, whose movers are held up before a step; for tests.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn pausing(&self, at: super::Step) -> (Self, super::Pause) {
+        let pause = super::Pause::new(at);
+        (Self { pause: Some(pause.clone()), ..self.clone() }, pause)
     }
 
     /// Closes one shard alone, as one that goes away; for tests.
@@ -72,19 +89,19 @@ impl PlacedBackend {
     /// `invalid_input` for an unknown one, and what closing it fails with.
     #[cfg(feature = "testing")]
     pub async fn close_shard(&self, name: &str) -> Result<()> {
-        self.0.member(self.0.index(name)?).sql.close().await
+        self.router.member(self.router.index(name)?).sql.close().await
     }
 
     /// The shards, the one with the directory first.
     pub fn shards(&self) -> Vec<Shard> {
-        self.0.members().map(|member| member.shard.clone()).collect()
+        self.router.members().map(|member| member.shard.clone()).collect()
     }
 }
 
 #[async_trait]
 impl Backend for PlacedBackend {
     fn stores(&self) -> Stores {
-        let router = &self.0;
+        let router = &self.router;
         Stores {
             tenants: Arc::new(self.clone()),
             users: router.clone(),
@@ -103,7 +120,7 @@ impl Backend for PlacedBackend {
     }
 
     async fn close(&self) -> Result<()> {
-        self.0.close().await
+        self.router.close().await
     }
 }
 

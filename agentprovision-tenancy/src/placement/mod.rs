@@ -26,15 +26,26 @@
 //! Each of them raises the epoch, and a database refuses the steps of an older one. A process that has not heard of a move
 //! is refused by the database it asks, looks the tenant up again and asks the right one.
 
+#[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 mod archives;
+#[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 mod backend;
+#[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 mod claims;
 mod hash;
+#[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 mod moving;
+#[cfg(not(any(feature = "store-sqlite", feature = "store-postgres")))]
+mod none;
+#[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 mod open;
+#[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
+mod operations;
 mod plan;
+#[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 mod routes;
 mod service;
+#[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 mod tenants;
 
 use std::fmt;
@@ -43,10 +54,13 @@ use agentprovision_core::Timestamp;
 use agentprovision_core::id::TenantId;
 use serde::{Deserialize, Serialize};
 
+#[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 pub use backend::PlacedBackend;
 pub use hash::rendezvous;
-#[cfg(feature = "testing")]
+#[cfg(all(feature = "testing", any(feature = "store-sqlite", feature = "store-postgres")))]
 pub use moving::{Pause, Step};
+#[cfg(not(any(feature = "store-sqlite", feature = "store-postgres")))]
+pub use none::PlacedBackend;
 pub use plan::{Rebalance, plan};
 pub use service::Placements;
 

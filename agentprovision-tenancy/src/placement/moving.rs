@@ -9,7 +9,7 @@ use agentprovision_core::{Error, ErrorKind, OperatorContext, Result};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::backend::{Member, Router};
+use super::backend::{Member, PlacedBackend, Router};
 use super::{Placement, PlacementState};
 
 /// Parts that wait between the databases.
@@ -102,28 +102,22 @@ impl Pause {
     }
 }
 
-/// A move under way: what its records say.
+/// Who moves, and on whose behalf.
 pub(super) struct Mover<'a> {
-    pub(super) router: &'a Router,
-    pub(super) op: &'a OperatorContext,
-    #[cfg(feature = "testing")]
-    pub(super) pause: Option<Pause>,
+    backend: &'a PlacedBackend,
+    router: &'a Router,
+    op: &'a OperatorContext,
 }
 
 impl<'a> Mover<'a> {
-    pub(super) fn new(router: &'a Router, op: &'a OperatorContext) -> Self {
-        Self {
-            router,
-            op,
-            #[cfg(feature = "testing")]
-            pause: None,
-        }
+    pub(super) fn new(backend: &'a PlacedBackend, op: &'a OperatorContext) -> Self {
+        Self { backend, router: &backend.router, op }
     }
 
     /// Tests hold a mover up here.
     async fn step(&self, step: Step) {
         #[cfg(feature = "testing")]
-        if let Some(pause) = &self.pause {
+        if let Some(pause) = &self.backend.pause {
             pause.hold(step).await;
         }
         tracing::debug!(?step, "a tenant is moved");
@@ -133,7 +127,7 @@ impl<'a> Mover<'a> {
     pub(super) async fn run(&self, tenant: TenantId, to: &str) -> Result<Placement> {
         self.router.index(to)?;
         let target = self.router.named(to)?;
-        let mut at = self.find(tenant).await?;
+        let mut at = self.backend.find(tenant).await?;
         let begun = at.state;
         if at.state == PlacementState::Leaving {
             at = self.finish(at).await?;
@@ -171,11 +165,6 @@ impl<'a> Mover<'a> {
         self.finish(at).await
     }
 
-    async fn find(&self, tenant: TenantId) -> Result<Placement> {
-        let found = self.router.directory().placement(tenant).await?;
-        found.ok_or_else(|| Error::not_found("no such tenant"))
-    }
-
     /// Writes the directory's row, one epoch on, with a record of the platform log.
     async fn turn(&self, from: &Placement, to: Placement, record: Option<AuditRecord>) -> Result<Placement> {
         let to = Placement { epoch: from.epoch + 1, ..to };
@@ -201,7 +190,7 @@ impl<'a> Mover<'a> {
 
     async fn begin(&self, at: Placement, to: &str) -> Result<Placement> {
         self.step(Step::Begin).await;
-        let record = self.record(None, &at, "placements.move").with("from", &*at.shard).with("to", to);
+        let record = self.record(None, &at, "placements.move_tenant").with("from", &*at.shard).with("to", to);
         let moving = Placement { state: PlacementState::Moving, other: Some(to.to_owned()), ..at.clone() };
         self.turn(&at, moving, Some(record)).await
     }
@@ -210,7 +199,8 @@ impl<'a> Mover<'a> {
     async fn transfer(&self, at: &Placement, source: &Member, target: &Member) -> Result<()> {
         let (tenant, epoch) = (at.tenant_id, at.epoch);
         self.step(Step::Freeze).await;
-        let told = self.told(at, "placements.move", "tenant.moving", &source.shard.name, &target.shard.name);
+        let told =
+            self.told(at, "placements.move_tenant", "tenant.moving", &source.shard.name, &target.shard.name);
         source.sql.freeze(tenant, epoch, told).await?;
         self.step(Step::Copy).await;
         let layout = source.sql.layout();
@@ -269,7 +259,7 @@ impl<'a> Mover<'a> {
         match result.await {
             // Somebody else may have been faster with the same steps.
             Err(error) if error.is(ErrorKind::Conflict) => {
-                let now = self.find(tenant).await?;
+                let now = self.backend.find(tenant).await?;
                 if now.state == PlacementState::Settled && now.shard == at.shard {
                     Ok(now)
                 } else {

@@ -213,22 +213,22 @@ impl Router {
 #[async_trait]
 impl TenantStore for PlacedBackend {
     async fn create(&self, op: &OperatorContext, tenant: Tenant, effects: OperatorEffects) -> Result<()> {
-        let (router, op) = (self.0.clone(), op.clone());
+        let (router, op) = (self.router.clone(), op.clone());
         detached(async move { router.create(&op, tenant, effects).await }).await
     }
 
     async fn get(&self, op: &OperatorContext, id: TenantId) -> Result<Tenant> {
-        self.0.on(id, |stores| stores.tenants.get(op, id)).await
+        self.router.on(id, |stores| stores.tenants.get(op, id)).await
     }
 
     async fn list(&self, op: &OperatorContext, page: PageRequest) -> Result<Page<Tenant>> {
         let limit = page.clone().checked()?.limit;
         let (mut items, mut ask) = (Vec::new(), page);
         loop {
-            let Page { items: placements, next } = self.0.directory().placements(ask.clone()).await?;
+            let Page { items: placements, next } = self.router.directory().placements(ask.clone()).await?;
             let tenants = placements.iter().map(|placement| {
                 let id = placement.tenant_id;
-                self.0.on(id, move |stores| stores.tenants.get(op, id))
+                self.router.on(id, move |stores| stores.tenants.get(op, id))
             });
             for found in join_all(tenants).await {
                 match found {
@@ -253,15 +253,15 @@ impl TenantStore for PlacedBackend {
         expected: Revision,
         effects: OperatorEffects,
     ) -> Result<()> {
-        let (router, op) = (self.0.clone(), op.clone());
+        let (router, op) = (self.router.clone(), op.clone());
         detached(async move { router.replace(&op, tenant, expected, effects).await }).await
     }
 
     async fn own(&self, ctx: &Context) -> Result<Tenant> {
-        self.0.on(ctx.tenant(), |stores| stores.tenants.own(ctx)).await
+        self.router.on(ctx.tenant(), |stores| stores.tenants.own(ctx)).await
     }
 
     async fn state(&self, id: TenantId) -> Result<TenantState> {
-        self.0.on(id, |stores| stores.tenants.state(id)).await
+        self.router.on(id, |stores| stores.tenants.state(id)).await
     }
 }

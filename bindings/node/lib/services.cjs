@@ -71,6 +71,13 @@ methods(Tenants, 'tenants', {
 class Archives extends Service {}
 methods(Archives, 'archives', { export: ['tenant', 'path'], verify: ['path'], restore: ['path', REST] })
 
+class Placements extends Service {
+  iterate(operator, query) { return this.pages('placements.list', operator, query) }
+}
+methods(Placements, 'placements', {
+  get: ['tenant'], list: [REST], plan: [], moveTenant: ['tenant', 'to'], pin: ['tenant', 'shard'],
+})
+
 class Users extends Service {
   iterate(ctx, query) { return this.pages('users.list', ctx, query) }
 }
@@ -270,4 +277,4 @@ class Models extends Service {
 }
 methods(Models, 'models', { list: [] })
 
-module.exports = { Tenants, Archives, Users, Keys, Agents, Runs, Sessions, Audit, Usage, Events, Models }
+module.exports = { Tenants, Archives, Placements, Users, Keys, Agents, Runs, Sessions, Audit, Usage, Events, Models }

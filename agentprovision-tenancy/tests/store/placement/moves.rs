@@ -33,8 +33,8 @@ async fn a_tenant_moves_with_everything_it_has() {
     let moved = placed.placements.move_tenant(placed.op(), full.id, &to).await.unwrap();
     assert_eq!((&*moved.shard, moved.state), (&*to, PlacementState::Settled));
     placed.settled(&full, &to, &before).await;
-    assert_eq!(actions(&placed.records(&full).await), ["placements.move", "placements.moved"]);
-    assert_eq!(actions(&placed.platform().await), ["placements.move", "placements.moved"]);
+    assert_eq!(actions(&placed.records(&full).await), ["placements.move_tenant", "placements.moved"]);
+    assert_eq!(actions(&placed.platform().await), ["placements.move_tenant", "placements.moved"]);
     let events = placed.stores().events.read(&full.ctx, 0, 1000).await.unwrap();
     let kinds: Vec<_> = events.iter().map(|event| &*event.event.kind).collect();
     assert!(kinds.ends_with(&["agentprovision.tenant.moving", "agentprovision.tenant.moved"]), "{kinds:?}");
@@ -63,7 +63,7 @@ async fn a_tenant_that_is_moved_is_read_and_not_changed() {
     let _watchdog = watchdog();
     let placed = Placed::new().await;
     let (full, from, to, before) = ready(&placed).await;
-    let (mover, pause) = placed.placements.pausing(Step::Copy);
+    let (mover, pause) = placed.pausing(Step::Copy);
     let (op, id, target) = (placed.op().clone(), full.id, to.clone());
     let moving = tokio::spawn(async move { mover.move_tenant(&op, id, target).await });
     pause.reached().await;
@@ -108,7 +108,7 @@ async fn a_tenant_that_is_moved_is_read_and_not_changed() {
 
 /// Moves a tenant with a mover that dies before a step.
 async fn dies(placed: &Placed, full: &Full, to: &str, step: Step) {
-    let (mover, pause) = placed.placements.pausing(step);
+    let (mover, pause) = placed.pausing(step);
     let (op, id, to) = (placed.op().clone(), full.id, to.to_owned());
     tokio::spawn(async move { mover.move_tenant(&op, id, to).await });
     pause.reached().await;
@@ -185,7 +185,7 @@ async fn of_two_movers_the_later_one_does_it() {
         let _watchdog = watchdog();
         let placed = Placed::new().await;
         let (full, from, to, before) = ready(&placed).await;
-        let (mover, pause) = placed.placements.pausing(step);
+        let (mover, pause) = placed.pausing(step);
         let (op, id, target) = (placed.op().clone(), full.id, to.clone());
         let first = tokio::spawn(async move { mover.move_tenant(&op, id, target).await });
         pause.reached().await;
@@ -215,7 +215,7 @@ async fn a_mover_that_wakes_after_the_undoing_does_nothing() {
         let _watchdog = watchdog();
         let placed = Placed::new().await;
         let (full, from, to, before) = ready(&placed).await;
-        let (mover, pause) = placed.placements.pausing(step);
+        let (mover, pause) = placed.pausing(step);
         let (op, id, target) = (placed.op().clone(), full.id, to.clone());
         let first = tokio::spawn(async move { mover.move_tenant(&op, id, target).await });
         pause.reached().await;
@@ -265,7 +265,7 @@ async fn what_arrives_otherwise_is_not_taken_for_the_tenant() {
         placed.placements.move_tenant(placed.op(), full.id, "two").await.unwrap();
     }
     let (from, to) = ("two", "one");
-    let (mover, pause) = placed.placements.pausing(Step::Verify);
+    let (mover, pause) = placed.pausing(Step::Verify);
     let (op, id) = (placed.op().clone(), full.id);
     let moving = tokio::spawn(async move { mover.move_tenant(&op, id, to).await });
     pause.reached().await;
@@ -279,7 +279,9 @@ async fn what_arrives_otherwise_is_not_taken_for_the_tenant() {
     assert!(error.is(ErrorKind::Corrupt), "{error:?}");
     assert_eq!(error.context(), [("tables", "users".to_owned())]);
     placed.settled(&full, from, &before).await;
-    assert!(actions(&placed.platform().await).ends_with(&["placements.move", "placements.move_undone"]));
+    assert!(
+        actions(&placed.platform().await).ends_with(&["placements.move_tenant", "placements.move_undone"])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,7 +11,7 @@ use agentprovision_core::id::TenantId;
 use agentprovision_core::tenant::Tenant;
 use agentprovision_core::{ErrorKind, OperatorContext, Result};
 use agentprovision_tenancy::placement::{
-    PlacedBackend, Placement, PlacementState, Placements, Shard, rendezvous,
+    Pause, PlacedBackend, Placement, PlacementState, Placements, Shard, Step, rendezvous,
 };
 use tokio::sync::mpsc;
 
@@ -47,6 +47,12 @@ impl Placed {
         let home = Home::over(World::over(Arc::new(backend.clone()), clock, env, folder, database));
         let placements = Placements::new(home.tenancy.access().clone(), Some(&backend));
         Ok(Self { home, placements, shards, backend })
+    }
+
+    /// The service, whose movers are held up before a step.
+    pub(super) fn pausing(&self, at: Step) -> (Placements, Pause) {
+        let (backend, pause) = self.backend.pausing(at);
+        (Placements::new(self.home.tenancy.access().clone(), Some(&backend)), pause)
     }
 
     /// Another process over the same shards.

@@ -53,7 +53,21 @@ from .models import ModelEntry, ModelEvent, Models, RouteDecision
 from .platform import Platform
 from .routing import RoutingConfig
 from .run import Chain, Outcome, Run, RunEvent, RunRecord, Runs, RunStream, Session, Sessions
-from .tenancy import ApiKey, ApiKeys, Archives, ArchiveSummary, NewApiKey, Restored, Tenant, Tenants, User, Users
+from .tenancy import (
+    ApiKey,
+    ApiKeys,
+    Archives,
+    ArchiveSummary,
+    NewApiKey,
+    Placement,
+    Placements,
+    Rebalance,
+    Restored,
+    Tenant,
+    Tenants,
+    User,
+    Users,
+)
 from .tool import Tool, ToolCall, tool
 from .usage import UsageEvent, UsageReport, UsageSummary
 
@@ -104,6 +118,8 @@ __all__ = [
     "Outcome",
     "Page",
     "PermissionDeniedError",
+    "Placement",
+    "Placements",
     "Platform",
     "PlatformEvent",
     "PriceUnknownError",
@@ -111,6 +127,7 @@ __all__ = [
     "QuotaExceededError",
     "RateLimitedError",
     "ReadOnlyError",
+    "Rebalance",
     "Restored",
     "RouteDecision",
     "RoutingConfig",
