@@ -43,6 +43,7 @@ pub struct PlatformBuilder {
     store: Option<String>,
     backend: Option<Arc<dyn Backend>>,
     shards: Vec<Shard>,
+    placed: Option<PlacedBackend>,
     env: Env,
     providers: Vec<Arc<dyn Provider>>,
     credentials: Vec<Arc<dyn Provider>>,
@@ -86,6 +87,12 @@ impl PlatformBuilder {
     /// [`placement`](agentprovision_tenancy::placement). The first one also has what is above tenants, and stays the first.
     pub fn shard(mut self, shard: Shard) -> Self {
         self.shards.push(shard);
+        self
+    }
+
+    /// Several databases that are open already, instead of [`PlatformBuilder::shard`].
+    pub fn placed(mut self, backend: PlacedBackend) -> Self {
+        self.placed = Some(backend);
         self
     }
 
@@ -265,24 +272,20 @@ impl PlatformBuilder {
             models = models.reranker(name, model);
         }
         let models = with_providers(models, self.providers, self.credentials, self.catalog, self.transport)?;
-        let mut placed = None;
-        let (backend, lasting) = match (self.backend, self.store) {
-            (backend, store)
-                if usize::from(backend.is_some())
-                    + usize::from(store.is_some())
-                    + usize::from(!self.shards.is_empty())
-                    > 1 =>
-            {
-                let message = "a platform has one store: a URL, several shards or a backend, not two of them";
-                return Err(Error::invalid(message));
-            }
-            (Some(backend), _) => (backend, true),
-            (None, None) if !self.shards.is_empty() => {
-                let backend = PlacedBackend::open(self.shards, env.clone()).await?;
-                placed = Some(backend.clone());
-                (Arc::new(backend) as Arc<dyn Backend>, true)
-            }
-            (None, url) => {
+        let given =
+            [self.backend.is_some(), self.store.is_some(), !self.shards.is_empty(), self.placed.is_some()];
+        if given.into_iter().filter(|given| *given).count() > 1 {
+            let message = "a platform has one store: a URL, several shards or a backend, not two of them";
+            return Err(Error::invalid(message));
+        }
+        let placed = match self.placed {
+            None if !self.shards.is_empty() => Some(PlacedBackend::open(self.shards, env.clone()).await?),
+            placed => placed,
+        };
+        let (backend, lasting): (Arc<dyn Backend>, bool) = match (self.backend, &placed, self.store) {
+            (Some(backend), ..) => (backend, true),
+            (None, Some(placed), _) => (Arc::new(placed.clone()), true),
+            (None, None, url) => {
                 let url = url.unwrap_or_else(|| "memory://".into());
                 (store::connect(&url, env.clone()).await?, !url.starts_with("memory://"))
             }

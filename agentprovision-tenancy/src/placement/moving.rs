@@ -38,10 +38,10 @@ pub enum Step {
     Done,
     /// A move that is undone is taken over.
     TakeOver,
-    /// What arrived is removed from the target.
-    Discard,
     /// The source thaws.
     Thaw,
+    /// What arrived is removed from the target.
+    Discard,
     /// The directory is told that the move is undone.
     Undone,
 }
@@ -61,7 +61,7 @@ impl Step {
         Self::Done,
     ];
     /// The steps that undo a move.
-    pub const BACK: [Self; 4] = [Self::TakeOver, Self::Discard, Self::Thaw, Self::Undone];
+    pub const BACK: [Self; 4] = [Self::TakeOver, Self::Thaw, Self::Discard, Self::Undone];
 }
 
 /// Holds a mover up before a step, for tests: one that is never let go is one whose process died there.
@@ -278,8 +278,6 @@ impl<'a> Mover<'a> {
         let (tenant, epoch) = (at.tenant_id, at.epoch);
         let source = self.router.named(&at.shard)?;
         let target = self.router.named(at.other.as_deref().unwrap_or_default())?;
-        self.step(Step::Discard).await;
-        target.sql.discard(tenant, epoch).await?;
         self.step(Step::Thaw).await;
         let told = self.told(
             &at,
@@ -289,6 +287,11 @@ impl<'a> Mover<'a> {
             &target.shard.name,
         );
         source.sql.settle(tenant, epoch, told).await?;
+        self.step(Step::Discard).await;
+        // What stays there is nobody's, and the next copy takes its place: a target that is gone holds nobody up.
+        if let Err(error) = target.sql.discard(tenant, epoch).await {
+            tracing::warn!(shard = target.shard.name, ?error, "rows of a tenant that did not move are left");
+        }
         self.step(Step::Undone).await;
         let record = self
             .record(None, &at, "placements.move_undone")

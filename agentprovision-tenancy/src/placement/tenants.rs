@@ -138,19 +138,17 @@ impl Router {
         let id = tenant.id;
         let deleted = tenant.state == TenantState::Deleted;
         let domain = tenant.domain.clone().filter(|_| !deleted);
+        let placement = self.directory().placement(id).await?;
         let claimed = match &domain {
             // A tenant that is not there claims nothing.
-            Some(domain) if self.directory().placement(id).await?.is_some() => {
-                self.claim_domain(id, domain).await?
-            }
+            Some(domain) if placement.is_some() => self.claim_domain(id, domain).await?,
             _ => Claimed::Before,
         };
         if let Claimed::By(holder) = claimed {
             return Err(self.refusal(op, &tenant, expected, &effects, holder).await?);
         }
-        let member = self.member(self.place(id).await?);
-        if !deleted {
-            self.check_region(&member.shard, tenant.region.as_deref())?;
+        if let Some(placement) = placement.filter(|placement| placement.region != tenant.region) {
+            self.check_region(&self.named(&placement.shard)?.shard, tenant.region.as_deref())?;
         }
         let region = tenant.region.clone();
         let replaced =

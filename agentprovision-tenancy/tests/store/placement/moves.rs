@@ -285,6 +285,30 @@ async fn what_arrives_otherwise_is_not_taken_for_the_tenant() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_goes_away_holds_nobody_up() {
+    for step in [Step::Freeze, Step::Copy, Step::Verify] {
+        let _watchdog = watchdog();
+        let placed = Placed::new().await;
+        let (full, from, _) = placed.full("acme").await;
+        if from == "two" {
+            placed.placements.move_tenant(placed.op(), full.id, "one").await.unwrap();
+        }
+        let before = placed.rows(full.id).await;
+        let (mover, pause) = placed.pausing(step);
+        let (op, id) = (placed.op().clone(), full.id);
+        let moving = tokio::spawn(async move { mover.move_tenant(&op, id, "two").await });
+        pause.reached().await;
+        placed.backend.close_shard("two").await.unwrap();
+        pause.go_on();
+        assert_eq!(kind(moving.await.unwrap()), ErrorKind::Closed, "{step:?}");
+        let beside = placed.beside().await;
+        beside.stays(&full, "one", &before).await;
+        beside.placements.move_tenant(beside.op(), full.id, "two").await.unwrap();
+        beside.settled(&full, "two", &before).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_left_of_a_deleted_tenant_moves_too() {
     let _watchdog = watchdog();
     let placed = Placed::new().await;

@@ -128,6 +128,12 @@ impl Placed {
         assert!(matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unavailable), "{error:?}");
         let own = self.alone(other).await.tenants.own(&full.ctx).await.unwrap_err();
         assert!(own.is(ErrorKind::NotFound), "{own:?}");
+        self.stays(full, shard, before).await;
+    }
+
+    /// Checks that a tenant is at home in one shard, with these rows, and can be changed there.
+    pub(super) async fn stays(&self, full: &crate::archives::world::Full, shard: &str, before: &Rows) {
+        assert_eq!(self.at(full.id).await.shard, shard);
         let after = self.rows(full.id).await;
         assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
         for (table, rows) in before {
