@@ -42,7 +42,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let model = ScriptedModel::from_fn("scripted", |_| Reply::text("The parcel waits at customs."));
     let platform = Platform::builder().store(url.as_str()).model("scripted", Arc::new(model)).build().await?;
     let operator = platform.operator("enlist@example", "trying it out")?;
-    let tenant = platform.tenants().create(&operator, NewTenant::new("Shop", format!("shop-{}.example", std::process::id()))).await?;
+    let tenant = platform
+        .tenants()
+        .create(&operator, NewTenant::new("Shop", format!("shop-{}.example", std::process::id())))
+        .await?;
     let admin = NewUser::new("ada@shop.example");
     let admin = platform.tenants().bootstrap_admin(&operator, tenant.id, admin).await?;
     let ctx = platform.context(tenant.id, admin.id).await?;
@@ -65,13 +68,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .await?;
         let note = "UPDATE shop.orders SET run = $2 WHERE id = $1";
         sqlx::query(note).bind(order).bind(run.to_string()).execute(&mut *tx).await?;
-        if keep { tx.commit().await? } else { tx.rollback().await? }
+        if keep {
+            tx.commit().await?
+        } else {
+            tx.rollback().await?
+        }
 
         let state = "SELECT state, run FROM shop.orders WHERE id = $1";
         let (state, noted): (String, Option<String>) =
             sqlx::query_as(state).bind(order).fetch_one(&pool).await?;
         match platform.runs().get(&ctx, run).await {
-            Ok(run) => println!("{attempt}: the order is {state}, its run {noted:?} says: {}", run.wait().await?.text()?),
+            Ok(run) => println!(
+                "{attempt}: the order is {state}, its run {noted:?} says: {}",
+                run.wait().await?.text()?
+            ),
             Err(error) => println!("{attempt}: the order is {state}, and of the run: {error}"),
         }
     }

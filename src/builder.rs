@@ -24,6 +24,7 @@ use agentprovision_llm::telemetry::Telemetry;
 use agentprovision_llm::{Catalog, ModelRegistry, ModelRegistryBuilder};
 use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::Pepper;
+use agentprovision_tenancy::placement::{PlacedBackend, Placements, Shard};
 use agentprovision_tenancy::rbac::{RbacAuthorizer, RoleSpec, Roles};
 use agentprovision_tenancy::store;
 use agentprovision_tenancy::tenant::{BackupOptions, BackupSchedule};
@@ -43,6 +44,8 @@ type WrapAuthorizer = Box<dyn FnOnce(Arc<RbacAuthorizer>) -> Arc<dyn Authorizer>
 pub struct PlatformBuilder {
     store: Option<String>,
     backend: Option<Arc<dyn Backend>>,
+    shards: Vec<Shard>,
+    placed: Option<PlacedBackend>,
     env: Env,
     providers: Vec<Arc<dyn Provider>>,
     credentials: Vec<Arc<dyn Provider>>,
@@ -80,6 +83,19 @@ impl PlatformBuilder {
     /// The store, by URL: `sqlite://path` or `memory://`; default `memory://`, which is gone with the process.
     pub fn store(mut self, url: impl Into<String>) -> Self {
         self.store = Some(url.into());
+        self
+    }
+
+    /// One of several databases instead of one store; any number. Each tenant is kept in one of them: see
+    /// [`placement`](agentprovision_tenancy::placement). The first one also has what is above tenants, and stays the first.
+    pub fn shard(mut self, shard: Shard) -> Self {
+        self.shards.push(shard);
+        self
+    }
+
+    /// Several databases that are open already, instead of [`PlatformBuilder::shard`].
+    pub fn placed(mut self, backend: PlacedBackend) -> Self {
+        self.placed = Some(backend);
         self
     }
 
@@ -265,12 +281,20 @@ impl PlatformBuilder {
             models = models.reranker(name, model);
         }
         let models = with_providers(models, self.providers, self.credentials, self.catalog, self.transport)?;
-        let (backend, lasting) = match (self.backend, self.store) {
-            (Some(_), Some(_)) => {
-                return Err(Error::invalid("a platform has one store: a backend or a URL, not both"));
-            }
-            (Some(backend), None) => (backend, true),
-            (None, url) => {
+        let given =
+            [self.backend.is_some(), self.store.is_some(), !self.shards.is_empty(), self.placed.is_some()];
+        if given.into_iter().filter(|given| *given).count() > 1 {
+            let message = "a platform has one store: a URL, several shards or a backend, not two of them";
+            return Err(Error::invalid(message));
+        }
+        let placed = match self.placed {
+            None if !self.shards.is_empty() => Some(PlacedBackend::open(self.shards, env.clone()).await?),
+            placed => placed,
+        };
+        let (backend, lasting): (Arc<dyn Backend>, bool) = match (self.backend, &placed, self.store) {
+            (Some(backend), ..) => (backend, true),
+            (None, Some(placed), _) => (Arc::new(placed.clone()), true),
+            (None, None, url) => {
                 let url = url.unwrap_or_else(|| "memory://".into());
                 (store::connect(&url, env.clone()).await?, !url.starts_with("memory://"))
             }
@@ -351,6 +375,7 @@ impl PlatformBuilder {
             audit: AuditLog::new(stores.audit.clone(), access.clone()),
             usage: UsageReport::new(stores.usage.clone(), access.clone()),
             events: Events::new(bus, access.clone()),
+            placements: Placements::new(access.clone(), placed.as_ref()),
             tenancy,
             models: Models::new(router.clone(), stores.tenants.clone(), access.clone(), writer.clone()),
             writer,

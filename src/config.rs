@@ -9,6 +9,7 @@ use agentprovision_core::{Error, Result};
 use agentprovision_llm::Catalog;
 use agentprovision_llm::layers::LayersConfig;
 use agentprovision_llm::route::RoutingConfig;
+use agentprovision_tenancy::placement::Shard;
 use agentprovision_tenancy::rbac::RoleSpec;
 use agentprovision_tenancy::tenant::BackupOptions;
 use secrecy::SecretString;
@@ -28,6 +29,10 @@ use crate::providers::ProviderConfig;
 pub struct PlatformConfig {
     /// The store, by URL; default `memory://`.
     pub store: Option<String>,
+    /// Several databases instead of one store, each with a `name`, a `url` and, if wanted, a `weight` and a `region`; the
+    /// first one also has what is above tenants.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<Shard>,
     /// Providers of models; in JSON the type alone, such as `"openai"`, stands for one with its defaults.
     #[serde(deserialize_with = "providers")]
     pub providers: Vec<ProviderConfig>,
@@ -178,6 +183,7 @@ impl PlatformConfig {
         let registry = self.permissions()?;
         let Self {
             store,
+            shards,
             providers,
             permissions,
             roles,
@@ -195,6 +201,9 @@ impl PlatformConfig {
         }
         if let Some(backups) = backups {
             builder = builder.backups(backups.options());
+        }
+        for shard in shards {
+            builder = builder.shard(shard);
         }
         if let Some(table) = catalog {
             builder = builder.catalog(Catalog::shipped().read(&table.to_string())?);
@@ -274,6 +283,8 @@ mod tests {
             (r#"{"layers": {"caches": {}}}"#, "unknown field `caches`"),
             (r#"{"backups": {"every_s": 60}}"#, "missing field `folder`"),
             (r#"{"backups": {"folder": "f", "every": 60}}"#, "did you mean `every_s`?"),
+            (r#"{"shards": [{"name": "eu-1"}]}"#, "missing field `url`"),
+            (r#"{"shards": [{"name": "eu-1", "url": "sqlite://a", "wieght": 2}]}"#, "unknown field `wieght`"),
             (r#"{"routing": {"max_attempt": 3}}"#, "did you mean `max_attempts`?"),
         ] {
             let error = PlatformConfig::from_json(text).unwrap_err();

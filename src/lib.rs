@@ -27,9 +27,9 @@ pub use store::Store;
 
 pub use agentprovision_core::{
     Clock, Context, ContextIssuer, Effects, Entropy, Env, Error, ErrorKind, MemoryDb, OperatorContext,
-    Result, Retry, Timestamp, access, agent, archive, audit, authz, backend, backup, canonical, changes, clock,
-    context, effect, error, event, http, id, identity, maintenance, memory_store, model, money, page, run,
-    tenant, text, tool, usage,
+    Result, Retry, Timestamp, access, agent, archive, audit, authz, backend, backup, canonical, changes,
+    clock, context, effect, error, event, http, id, identity, maintenance, memory_store, model, money, page,
+    run, tenant, text, tool, usage,
 };
 pub use agentprovision_llm as llm;
 pub use agentprovision_tenancy as tenancy;

@@ -22,6 +22,7 @@ use agentprovision_llm::models::{Models, UsageWriter};
 use agentprovision_llm::route::Router;
 use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::{ApiKeys, Users};
+use agentprovision_tenancy::placement::Placements;
 use agentprovision_tenancy::tenant::{Archives, BackupSchedule, Backups, Tenants};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,7 @@ pub(crate) struct Inner {
     pub(crate) issuer: ContextIssuer,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) tenancy: Tenancy,
+    pub(crate) placements: Placements,
     pub(crate) agents: Agents,
     pub(crate) runs: Runs,
     pub(crate) sessions: Sessions,
@@ -125,6 +127,11 @@ impl Platform {
     /// Backups of tenants.
     pub fn backups(&self) -> &Backups {
         self.0.tenancy.backups()
+    }
+
+    /// Where tenants are kept, on a platform with several databases.
+    pub fn placements(&self) -> &Placements {
+        &self.0.placements
     }
 
     /// The users of a tenant.

@@ -11,9 +11,16 @@ use crate::id::TenantId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(pub i64);
 
-/// Up to where changes have been seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark(pub i64);
+/// Up to where changes have been seen: a place in the order of each database behind the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark(pub Vec<i64>);
+
+impl Mark {
+    /// The place in the order of a database, by its position; absent for one that was not there.
+    pub fn place(&self, database: usize) -> Option<i64> {
+        self.0.get(database).copied()
+    }
+}
 
 /// What changed, and where to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +36,7 @@ pub struct Changes {
 #[async_trait]
 pub trait ChangeFeed: fmt::Debug + Send + Sync + 'static {
     /// Every tenant with a change that was committed since `since` was handed out; without it nothing but a mark.
-    async fn changed(&self, since: Option<Mark>) -> Result<Changes>;
+    async fn changed(&self, since: Option<&Mark>) -> Result<Changes>;
     /// Waits until there may be more than whoever got `heard` here has heard of; begins with 0. A store that is told of
     /// nothing waits for ever: polling [`ChangeFeed::changed`] is what counts.
     async fn told(&self, heard: u64) -> u64;

@@ -9,6 +9,7 @@
 
 mod cache;
 pub mod identity;
+pub mod placement;
 pub mod rbac;
 mod services;
 pub mod store;

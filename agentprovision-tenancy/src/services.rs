@@ -107,6 +107,7 @@ impl Tenancy {
         };
         Self {
             archives: Archives::of(&tenants),
+            backups: Backups::of(&tenants, None),
             tenants,
             users: Users { stores: stores.clone(), authorizer: authorizer.clone(), ..self.users.clone() },
             keys: ApiKeys { stores: stores.clone(), authorizer: authorizer.clone(), ..self.keys.clone() },

@@ -28,12 +28,14 @@ struct Target {
 /// Names a PostgreSQL server for tests; `cargo xtask test` starts one.
 const POSTGRES: &str = "AGENTPROVISION_TEST_POSTGRES_URL";
 
-fn targets() -> [Target; 2] {
+fn targets() -> [Target; 4] {
     let server =
         cfg!(all(feature = "store-postgres", feature = "testing")) && std::env::var_os(POSTGRES).is_some();
     [
         Target { name: "sqlite", open: sqlite, there: cfg!(feature = "store-sqlite") },
         Target { name: "postgres", open: postgres, there: server },
+        Target { name: "placed-sqlite", open: placed_sqlite, there: cfg!(feature = "store-sqlite") },
+        Target { name: "placed-both", open: placed_both, there: server && cfg!(feature = "store-sqlite") },
     ]
 }
 
@@ -52,6 +54,57 @@ fn postgres() -> Opening {
         #[cfg(not(all(feature = "store-postgres", feature = "testing")))]
         Err(agentprovision_core::Error::unsupported("this build has no PostgreSQL"))
     })
+}
+
+/// Tenants on two files.
+fn placed_sqlite() -> Opening {
+    placed(|folder| Box::pin(async move { Ok((file(&folder, "two"), None)) }))
+}
+
+/// Tenants on a file and a database.
+fn placed_both() -> Opening {
+    placed(|_| {
+        Box::pin(async {
+            #[cfg(all(feature = "store-postgres", feature = "testing"))]
+            {
+                let server = std::env::var(POSTGRES).unwrap_or_default();
+                let database = store::postgres::TestDatabase::create(&server).await?;
+                Ok((database.url().to_owned(), Some(Box::new(database) as Keep)))
+            }
+            #[cfg(not(all(feature = "store-postgres", feature = "testing")))]
+            Err(agentprovision_core::Error::unsupported("this build has no PostgreSQL"))
+        })
+    })
+}
+
+/// What is dropped after a subject.
+type Keep = Box<dyn std::any::Any + Send + Sync>;
+/// The URL of a second shard.
+type Second = futures_util::future::BoxFuture<'static, agentprovision_core::Result<(String, Option<Keep>)>>;
+
+fn file(folder: &std::path::Path, name: &str) -> String {
+    format!("sqlite://{}", folder.join(format!("{name}.db")).display())
+}
+
+#[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
+fn placed(second: fn(std::path::PathBuf) -> Second) -> Opening {
+    use agentprovision_tenancy::placement::{PlacedBackend, Shard};
+    Box::pin(async move {
+        let folder = tempfile::tempdir().map_err(|error| {
+            agentprovision_core::Error::internal("no temporary folder").with_source(error)
+        })?;
+        let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
+        let env = Env::new(Arc::new(clock.clone()), Arc::new(OsEntropy));
+        let (url, keep) = second(folder.path().to_owned()).await?;
+        let shards = vec![Shard::new("one", file(folder.path(), "one")), Shard::new("two", url)];
+        let backend = PlacedBackend::open(shards, env.clone()).await?;
+        Ok(Subject::new(Arc::new(backend), env, clock).keeping((folder, keep)))
+    })
+}
+
+#[cfg(not(any(feature = "store-sqlite", feature = "store-postgres")))]
+fn placed(_: fn(std::path::PathBuf) -> Second) -> Opening {
+    Box::pin(async { Err(agentprovision_core::Error::unsupported("this build has no databases")) })
 }
 
 /// A new file in a folder of its own, which goes with the subject.

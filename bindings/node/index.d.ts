@@ -200,6 +200,7 @@ export class Platform {
   readonly tenants: Tenants
   readonly archives: Archives
   readonly backups: Backups
+  readonly placements: Placements
   readonly users: Users
   readonly keys: Keys
   readonly agents: Agents
@@ -297,6 +298,22 @@ export interface Backups {
   list(operator: OperatorContext, tenant: Ref<t.TenantId>, query?: PageQuery): Promise<t.Page<t.Backup>>
   iterate(operator: OperatorContext, tenant: Ref<t.TenantId>, query?: PageQuery): AsyncIterableIterator<t.Backup>
   get(operator: OperatorContext, tenant: Ref<t.TenantId>, backup: Ref<t.BackupId>): Promise<t.Backup>
+}
+
+/** Where tenants are kept, on a platform with several databases. */
+export interface Placements {
+  get(operator: OperatorContext, tenant: Ref<t.TenantId>): Promise<t.Placement>
+  list(operator: OperatorContext, query?: PageQuery): Promise<t.Page<t.Placement>>
+  iterate(operator: OperatorContext, query?: PageQuery): AsyncIterableIterator<t.Placement>
+  /** The tenants that belong elsewhere by their pins, their regions and the weights of today; nothing is moved. */
+  plan(operator: OperatorContext): Promise<t.Rebalance[]>
+  /**
+   * Moves a tenant to another shard while it is read; changes are refused meanwhile, to be tried again. Moving it again
+   * goes on where a mover died; moving it to where it is at home undoes what was begun.
+   */
+  moveTenant(operator: OperatorContext, tenant: Ref<t.TenantId>, to: string): Promise<t.Placement>
+  /** Says which shard a tenant belongs in, whatever the hash says; null lets the hash say it again. */
+  pin(operator: OperatorContext, tenant: Ref<t.TenantId>, shard: string | null): Promise<t.Placement>
 }
 
 /** The users of a tenant. */

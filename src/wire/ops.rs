@@ -18,6 +18,7 @@ use agentprovision_llm::experiment::Comparison;
 use agentprovision_llm::models::{Answered, ModelEntry};
 use agentprovision_llm::route::RouteDecision;
 use agentprovision_tenancy::identity::ApiKeyRequest;
+use agentprovision_tenancy::placement::{Placement, Rebalance};
 use agentprovision_tenancy::tenant::{RestoreOptions, Restored};
 use futures_util::future::BoxFuture;
 use schemars::SchemaGenerator;
@@ -148,6 +149,19 @@ operations! {
         |p, op, a| { let tenant = a.tenant; views::PageOf::from(p.backups().list(op, tenant, a.into()).await?) }
     }
     "backups.get" (operator) args::BackupById => Backup { |p, op, a| p.backups().get(op, a.tenant, a.backup).await? }
+    "placements.get" (operator) args::TenantById => Placement {
+        |p, op, a| p.placements().get(op, a.tenant).await?
+    }
+    "placements.list" (operator) args::Listed => views::PageOf<Placement> {
+        |p, op, a| views::PageOf::from(p.placements().list(op, a.into()).await?)
+    }
+    "placements.plan" (operator) args::Nothing => Vec<Rebalance> { |p, op, _| p.placements().plan(op).await? }
+    "placements.move_tenant" (operator) args::PlacementMove => Placement {
+        |p, op, a| p.placements().move_tenant(op, a.tenant, a.to).await?
+    }
+    "placements.pin" (operator) args::PlacementPin => Placement {
+        |p, op, a| p.placements().pin(op, a.tenant, a.shard).await?
+    }
     "tenants.bootstrap_admin" (operator) args::AdminCreate => User {
         |p, op, a| { let tenant = a.tenant; p.tenants().bootstrap_admin(op, tenant, a.into()).await? }
     }

@@ -174,6 +174,18 @@ calls! {
         let made = c.platform.backups().run(&c.op, c.ids.tenant).await?;
         c.platform.backups().get(&c.op, c.ids.tenant, made.id).await
     },
+    "placements.get" => |c| c.platform.placements().get(&c.op, c.ids.tenant),
+    "placements.list" => |c| c.platform.placements().list(&c.op, PageRequest::default()),
+    "placements.plan" => |c| c.platform.placements().plan(&c.op),
+    "placements.move_tenant" => |c| async {
+        let at = c.platform.placements().get(&c.op, c.ids.tenant).await?;
+        let to = if at.shard == "one" { "two" } else { "one" };
+        c.platform.placements().move_tenant(&c.op, c.ids.tenant, to).await
+    },
+    "placements.pin" => |c| async {
+        let at = c.platform.placements().get(&c.op, c.ids.tenant).await?;
+        c.platform.placements().pin(&c.op, c.ids.tenant, Some(at.shard)).await
+    },
     "tenants.delete" => |c| c.platform.tenants().delete(&c.op, c.ids.tenant, LastArchive::Nothing),
     "platform.close" => |c| c.platform.close(),
 }

@@ -11,6 +11,7 @@ use agentprovision::model::{ChatRequest, Message};
 use agentprovision::prelude::*;
 use agentprovision::run::PayloadHash;
 use agentprovision::tenancy::identity::ApiKeyRequest;
+use agentprovision::tenancy::placement::{PlacedBackend, Shard};
 use agentprovision::tenancy::rbac::{PLATFORM_ONLY, RoleSpec, Roles};
 use agentprovision::tenancy::store;
 use agentprovision::testing::{Reply, ScriptedModel};
@@ -19,7 +20,7 @@ use serde_json::json;
 
 use crate::support::{Home, home, in_time};
 
-pub(super) const STORES: [&str; 2] = ["memory", "database"];
+pub(super) const STORES: [&str; 3] = ["memory", "database", "placed"];
 
 /// What every piece of content of the first tenant has in it, and nothing else.
 pub(super) const ZEBRA: &str = "zebrafish";
@@ -119,10 +120,16 @@ pub(super) struct World {
 impl World {
     pub(super) async fn new(store: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let backend = open(store, &folder).await;
+        let (one, two) = if store == "placed" {
+            let backend = placed(&folder).await;
+            (builder().placed(backend.clone()), builder().placed(backend))
+        } else {
+            let backend = open(store, &folder).await;
+            (builder().backend(backend.clone()), builder().backend(backend))
+        };
         let backups = agentprovision::tenancy::tenant::BackupOptions::new(folder.path());
-        let platform = builder().backend(backend.clone()).backups(backups).build().await.unwrap();
-        let other = builder().backend(backend).build().await.unwrap();
+        let one = one.backups(backups);
+        let (platform, other) = (one.build().await.unwrap(), two.build().await.unwrap());
         let operator = platform.operator("ops@host.example", "isolation").unwrap();
         let zebra = in_time(estate(&platform, ZEBRA)).await;
         let quokka = in_time(estate(&platform, QUOKKA)).await;
@@ -137,12 +144,18 @@ impl World {
 
 /// The store of a name.
 pub(super) async fn open(store: &str, folder: &tempfile::TempDir) -> Arc<dyn Backend> {
-    let url = if store == "memory" {
-        "memory://".to_owned()
-    } else {
-        crate::support::store::new(&folder.path().join("platform.db"))
+    let url = match store {
+        "placed" => return Arc::new(placed(folder).await),
+        "memory" => "memory://".to_owned(),
+        _ => crate::support::store::new(&folder.path().join("platform.db")),
     };
     store::connect(&url, Env::default()).await.unwrap()
+}
+
+/// Two databases, with tenants in both.
+async fn placed(folder: &tempfile::TempDir) -> PlacedBackend {
+    let shard = |name: &str| Shard::new(name, crate::support::store::new(&folder.path().join(name)));
+    PlacedBackend::open(vec![shard("one"), shard("two")], Env::default()).await.unwrap()
 }
 
 #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]

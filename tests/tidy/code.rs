@@ -93,6 +93,7 @@ const SERVICES: [(&str, &str, &str); 13] = [
     ("tenants", "Tenants", "agentprovision-tenancy/src/tenant/mod.rs"),
     ("archives", "Archives", "agentprovision-tenancy/src/tenant/archives.rs"),
     ("backups", "Backups", "agentprovision-tenancy/src/tenant/backups/mod.rs"),
+    ("placements", "Placements", "agentprovision-tenancy/src/placement/service.rs"),
     ("users", "Users", "agentprovision-tenancy/src/identity/users.rs"),
     ("keys", "ApiKeys", "agentprovision-tenancy/src/identity/keys.rs"),
     ("agents", "Agents", "agentprovision-core/src/agent/service.rs"),

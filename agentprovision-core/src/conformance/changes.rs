@@ -22,7 +22,7 @@ super::suite! { "ChangeFeed":
 
 /// The epochs since a mark, and the next mark.
 async fn since(w: &World, mark: &mut Mark) -> Checked<BTreeMap<TenantId, Epoch>> {
-    let changes = w.stores.changes.changed(Some(*mark)).await?;
+    let changes = w.stores.changes.changed(Some(mark)).await?;
     *mark = changes.mark;
     Ok(changes.tenants.into_iter().collect())
 }
@@ -97,7 +97,7 @@ async fn nothing_is_missed_while_many_change(w: World) -> Outcome {
         Ok(())
     };
     let follow = async {
-        let (mut mark, mut seen) = (first, BTreeMap::new());
+        let (mut mark, mut seen) = (first.clone(), BTreeMap::new());
         for _ in 0..40 {
             seen.extend(since(&w, &mut mark).await?);
         }
@@ -107,7 +107,7 @@ async fn nothing_is_missed_while_many_change(w: World) -> Outcome {
     written.into_iter().collect::<Outcome>()?;
     let (mut mark, mut seen) = followed?;
     seen.extend(since(&w, &mut mark).await?);
-    let all = w.stores.changes.changed(Some(first)).await?.tenants.into_iter().collect();
+    let all = w.stores.changes.changed(Some(&first)).await?.tenants.into_iter().collect();
     equal("what was seen bit by bit", &seen, &all)?;
     equal("how many tenants", &seen.len(), &tenants.len())
 }

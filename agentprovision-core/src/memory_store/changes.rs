@@ -29,11 +29,11 @@ impl MemoryDb {
 
 #[async_trait]
 impl ChangeFeed for MemoryDb {
-    async fn changed(&self, since: Option<Mark>) -> Result<Changes> {
+    async fn changed(&self, since: Option<&Mark>) -> Result<Changes> {
         let state = self.open()?;
-        let mark = Mark(state.next_epoch());
-        let since = since.unwrap_or(mark);
-        let changed = state.epochs.iter().filter(|(_, epoch)| **epoch >= since.0);
+        let next = state.next_epoch();
+        let (mark, since) = (Mark(vec![next]), since.and_then(|mark| mark.place(0)).unwrap_or(next));
+        let changed = state.epochs.iter().filter(|(_, epoch)| **epoch >= since);
         Ok(Changes { tenants: changed.map(|(tenant, epoch)| (*tenant, Epoch(*epoch))).collect(), mark })
     }
 

@@ -33,9 +33,7 @@ use crate::context::Context;
 use crate::effect::{EffectStore, Effects, Guard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::PlatformEvent;
-use crate::id::{
-    AgentId, ApiKeyId, BackupId, RunId, SessionId, TenantId, UsageId, UserId, WorkerId,
-};
+use crate::id::{AgentId, ApiKeyId, BackupId, RunId, SessionId, TenantId, UsageId, UserId, WorkerId};
 use crate::identity::{ApiKey, User};
 use crate::maintenance::Duty;
 use crate::page::{Cursor, Page, PageRequest};

@@ -286,6 +286,42 @@ CREATE TABLE due (
 );
 CREATE INDEX due_by_kind ON due (kind, tenant_id);
 
+-- Tenants on several databases. `placements` and `placement_domains` are the directory and stand in the first of them;
+-- `shards` names the databases: itself in each, all of them in the first. `residences` says whether a tenant that was
+-- moved is at home in this database; one without a row is.
+CREATE TABLE placements (
+    tenant_id uuid NOT NULL PRIMARY KEY,
+    shard text COLLATE "C" NOT NULL,
+    state text NOT NULL CHECK (state IN ('creating', 'settled', 'moving', 'leaving')),
+    other text COLLATE "C",
+    region text,
+    pin text,
+    epoch bigint NOT NULL CHECK (epoch > 0),
+    created_at bigint NOT NULL
+);
+CREATE INDEX placements_by_age ON placements (created_at, tenant_id);
+
+CREATE TABLE placement_domains (
+    tenant_id uuid NOT NULL,
+    domain text COLLATE "C" NOT NULL,
+    PRIMARY KEY (tenant_id, domain)
+);
+CREATE UNIQUE INDEX placement_domains_taken ON placement_domains (domain);
+
+CREATE TABLE residences (
+    tenant_id uuid NOT NULL PRIMARY KEY,
+    state text NOT NULL CHECK (state IN ('home', 'frozen', 'arriving', 'moved')),
+    epoch bigint NOT NULL CHECK (epoch > 0)
+);
+
+-- The log is the database's id; `home` is that of the directory, and `carried` how much of its platform log is there.
+CREATE TABLE shards (
+    log_id uuid NOT NULL PRIMARY KEY,
+    name text COLLATE "C" NOT NULL,
+    home uuid NOT NULL,
+    carried bigint NOT NULL
+);
+
 CREATE FUNCTION note_due() RETURNS trigger LANGUAGE plpgsql SET search_path = agentprovision, pg_temp AS $$
 BEGIN
     -- Policies let nobody write rows of more than one tenant at once. Unconfirmed events need one pointer, not many.
@@ -344,7 +380,7 @@ CREATE TRIGGER api_keys_epoch AFTER INSERT OR UPDATE OR DELETE ON api_keys
 
 -- Row security, for the owner too: one restrictive policy that nothing can loosen. The setting is read once per statement,
 -- and an empty one is nobody. What the platform's role is permitted within it is in `rights.sql`, and so are the limits of
--- the closed list of tables that are read above tenants (tenants, run_leases, due, epochs).
+-- the closed list of tables that are read above tenants (tenants, run_leases, due, epochs, and those of placement).
 DO $$
 DECLARE
     t record;
@@ -357,7 +393,7 @@ BEGIN
         own := format('(%I = (SELECT nullif(current_setting(''app.current_tenant_id'', true), '''')::uuid))', t.key);
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', t.name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', t.name);
-        IF t.name NOT IN ('tenants', 'run_leases', 'due', 'epochs') THEN
+        IF t.name NOT IN ('tenants', 'run_leases', 'due', 'epochs', 'placements', 'placement_domains', 'residences', 'shards') THEN
             EXECUTE format('CREATE POLICY tenant_isolation ON %I AS RESTRICTIVE USING %s WITH CHECK %s', t.name, own, own);
         END IF;
         -- No tenant has the nil UUID; the platform's own log has.

@@ -89,7 +89,7 @@ impl Watch {
         // What is committed while the store answers is for the next look.
         let began = self.now();
         let first = seen.mark.is_none();
-        let changes = self.0.feed.changed(seen.mark).await?;
+        let changes = self.0.feed.changed(seen.mark.as_ref()).await?;
         seen.mark = Some(changes.mark);
         for (tenant, epoch) in changes.tenants {
             if seen.epochs.insert(tenant, epoch) != Some(epoch) {

@@ -6,7 +6,7 @@
 #[cfg(feature = "store-postgres")]
 pub mod postgres;
 #[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
-mod sql;
+pub(crate) mod sql;
 
 use std::sync::Arc;
 
@@ -40,49 +40,103 @@ pub const SCHEMES: &[(&str, &str)] = &[
 /// # Ok(()) }
 /// ```
 pub async fn connect(url: &str, env: Env) -> Result<Arc<dyn Backend>> {
-    let (scheme, rest) = url.split_once("://").ok_or_else(|| {
-        Error::invalid(format!("`{}` is not a store URL; known are {}", shown(url), known()))
-    })?;
-    if matches!(scheme, "postgres" | "postgresql") {
-        return postgres(url, env).await;
-    }
-    if let Some((_, query)) = rest.split_once('?') {
-        let name = query.split(['=', '&']).next().unwrap_or(query);
-        return Err(Error::invalid(format!("a store URL has no option `{}`", shown(name))));
-    }
-    match scheme {
-        "memory" if rest.is_empty() => Ok(Arc::new(MemoryDb::new(env))),
-        "memory" => Err(Error::invalid(format!("`memory://` has no path, not `{}`", shown(rest)))),
-        "sqlite" => sqlite(rest, env).await,
-        _ => Err(Error::invalid(format!("unknown store `{}`; known are {}", shown(scheme), known()))),
+    match split(url)? {
+        ("memory", "") => Ok(Arc::new(MemoryDb::new(env))),
+        ("memory", rest) => Err(Error::invalid(format!("`memory://` has no path, not `{}`", shown(rest)))),
+        ("postgres" | "postgresql", _) => postgres(url, env).await,
+        ("sqlite", path) => sqlite(path, env).await,
+        (scheme, _) => Err(unknown(scheme)),
     }
 }
 
-#[cfg(feature = "store-sqlite")]
+/// The scheme of a URL and what stands behind it.
+fn split(url: &str) -> Result<(&str, &str)> {
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| {
+        Error::invalid(format!("`{}` is not a store URL; known are {}", shown(url), known()))
+    })?;
+    if let Some((_, query)) = rest.split_once('?')
+        && !matches!(scheme, "postgres" | "postgresql")
+    {
+        let name = query.split(['=', '&']).next().unwrap_or(query);
+        return Err(Error::invalid(format!("a store URL has no option `{}`", shown(name))));
+    }
+    Ok((scheme, rest))
+}
+
+fn unknown(scheme: &str) -> Error {
+    Error::invalid(format!("unknown store `{}`; known are {}", shown(scheme), known()))
+}
+
+#[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
+impl SqlBackend {
+    /// Opens the database at `url`.
+    pub(crate) async fn by_url(url: &str, env: Env) -> Result<Self> {
+        match split(url)? {
+            ("postgres" | "postgresql", _) => postgres_database(url, env).await,
+            ("sqlite", path) => sqlite_file(path, env).await,
+            ("memory", _) => {
+                Err(Error::invalid("tenants are kept in databases that last: not in `memory://`"))
+            }
+            (scheme, _) => Err(unknown(scheme)),
+        }
+    }
+}
+
+#[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 async fn sqlite(path: &str, env: Env) -> Result<Arc<dyn Backend>> {
+    Ok(Arc::new(sqlite_file(path, env).await?))
+}
+
+#[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
+async fn postgres(url: &str, env: Env) -> Result<Arc<dyn Backend>> {
+    Ok(Arc::new(postgres_database(url, env).await?))
+}
+
+#[cfg(feature = "store-sqlite")]
+async fn sqlite_file(path: &str, env: Env) -> Result<SqlBackend> {
     if path.contains(":memory:") {
         return Err(Error::invalid("`sqlite://` is a file; for a store in memory use `memory://`"));
     }
     if path.is_empty() || path.contains('\0') {
         return Err(Error::invalid("`sqlite://` is followed by the path of a file"));
     }
-    Ok(Arc::new(SqlBackend::open(path.as_ref(), env).await?))
+    SqlBackend::open(path.as_ref(), env).await
 }
 
-#[cfg(not(feature = "store-sqlite"))]
-async fn sqlite(_: &str, _: Env) -> Result<Arc<dyn Backend>> {
-    Err(Error::unsupported("this build has no `sqlite` store: switch on the feature `store-sqlite`"))
+#[cfg(all(not(feature = "store-sqlite"), feature = "store-postgres"))]
+async fn sqlite_file(_: &str, _: Env) -> Result<SqlBackend> {
+    Err(no_sqlite())
 }
 
 #[cfg(feature = "store-postgres")]
-async fn postgres(url: &str, env: Env) -> Result<Arc<dyn Backend>> {
+async fn postgres_database(url: &str, env: Env) -> Result<SqlBackend> {
     let settings = sql::postgres::settings::Settings::parse(url, env.clone())?;
-    Ok(Arc::new(SqlBackend::connect(settings, env).await?))
+    SqlBackend::connect(settings, env).await
+}
+
+#[cfg(all(not(feature = "store-postgres"), feature = "store-sqlite"))]
+async fn postgres_database(_: &str, _: Env) -> Result<SqlBackend> {
+    Err(no_postgres())
+}
+
+#[cfg(not(any(feature = "store-sqlite", feature = "store-postgres")))]
+async fn sqlite(_: &str, _: Env) -> Result<Arc<dyn Backend>> {
+    Err(no_sqlite())
+}
+
+#[cfg(not(any(feature = "store-sqlite", feature = "store-postgres")))]
+async fn postgres(_: &str, _: Env) -> Result<Arc<dyn Backend>> {
+    Err(no_postgres())
+}
+
+#[cfg(not(feature = "store-sqlite"))]
+fn no_sqlite() -> Error {
+    Error::unsupported("this build has no `sqlite` store: switch on the feature `store-sqlite`")
 }
 
 #[cfg(not(feature = "store-postgres"))]
-async fn postgres(_: &str, _: Env) -> Result<Arc<dyn Backend>> {
-    Err(Error::unsupported("this build has no `postgres` store: switch on the feature `store-postgres`"))
+fn no_postgres() -> Error {
+    Error::unsupported("this build has no `postgres` store: switch on the feature `store-postgres`")
 }
 
 fn known() -> String {

@@ -37,7 +37,11 @@ const ROWS: &str = "
     INSERT INTO outbox (tenant_id, bytes) VALUES ('{t}', '{t}');
     INSERT INTO events VALUES ('{t}', 1, '{t}', 0);
     INSERT INTO event_heads VALUES ('{t}', 1);
-    INSERT INTO backups VALUES ('{t}', '{t}', 1, 0, 'in_progress', 0, 0, NULL, NULL, NULL, NULL, NULL, 0);";
+    INSERT INTO backups VALUES ('{t}', '{t}', 1, 0, 'in_progress', 0, 0, NULL, NULL, NULL, NULL, NULL, 0);
+    INSERT INTO placements VALUES ('{t}', '{t}', 'settled', NULL, NULL, NULL, 1, 0);
+    INSERT INTO placement_domains VALUES ('{t}', '{t}');
+    INSERT INTO residences VALUES ('{t}', 'home', 1);
+    INSERT INTO shards VALUES ('{t}', '{t}', '{t}', 0);";
 
 /// Read above tenants.
 const SYSTEM: &[&str] = &["schema_version"];

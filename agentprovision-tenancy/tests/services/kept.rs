@@ -107,7 +107,7 @@ struct Silent(Arc<dyn ChangeFeed>, AtomicBool);
 
 #[async_trait]
 impl ChangeFeed for Silent {
-    async fn changed(&self, since: Option<Mark>) -> Result<Changes> {
+    async fn changed(&self, since: Option<&Mark>) -> Result<Changes> {
         if self.1.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Unavailable, "nobody answers"));
         }

@@ -14,6 +14,8 @@ mod archives;
 mod backups;
 mod crash;
 mod files;
+#[cfg(feature = "testing")]
+mod placement;
 mod processes;
 mod tx;
 mod world;

@@ -57,9 +57,9 @@ pub(crate) struct World {
 }
 
 #[cfg(all(feature = "store-postgres", feature = "testing"))]
-type Database = agentprovision_tenancy::store::postgres::TestDatabase;
+pub(crate) type Database = agentprovision_tenancy::store::postgres::TestDatabase;
 #[cfg(not(all(feature = "store-postgres", feature = "testing")))]
-type Database = ();
+pub(crate) type Database = ();
 
 /// Whether worlds are databases on a server: where `AGENTPROVISION_TEST_STORE` says `postgres`.
 pub(crate) fn on_server() -> bool {
@@ -68,7 +68,7 @@ pub(crate) fn on_server() -> bool {
 }
 
 /// The store of a world, and what goes with it.
-async fn shared(folder: &Folder) -> (String, Option<Database>) {
+pub(crate) async fn shared(folder: &Folder) -> (String, Option<Database>) {
     #[cfg(all(feature = "store-postgres", feature = "testing"))]
     if on_server() {
         let server = std::env::var("AGENTPROVISION_TEST_POSTGRES_URL").unwrap();
@@ -98,6 +98,17 @@ impl World {
         let (clock, env) = manual_env();
         let (url, database) = shared(&folder).await;
         let backend = connect(&url, env.clone()).await.unwrap();
+        Self::over(backend, clock, env, folder, database)
+    }
+
+    /// A world over a backend that is open.
+    pub(crate) fn over(
+        backend: Arc<dyn Backend>,
+        clock: ManualClock,
+        env: Env,
+        folder: Arc<Folder>,
+        database: Option<Database>,
+    ) -> Self {
         let issuer = ContextIssuer::new(env.clone());
         let op = issuer.operator("root", "test").unwrap();
         Self { stores: backend.stores(), backend, clock, env, issuer, op, folder, _database: database }

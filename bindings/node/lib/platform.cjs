@@ -24,7 +24,9 @@ class Platform {
     this.#link = link
     const runs = new services.Runs(link)
     const own = {
-      tenants: new services.Tenants(link), archives: new services.Archives(link), backups: new services.Backups(link), users: new services.Users(link), keys: new services.Keys(link),
+      tenants: new services.Tenants(link), archives: new services.Archives(link),
+      backups: new services.Backups(link), placements: new services.Placements(link),
+      users: new services.Users(link), keys: new services.Keys(link),
       agents: new services.Agents(link), runs, sessions: new services.Sessions(link, runs),
       audit: new services.Audit(link), usage: new services.Usage(link), events: new services.Events(link),
       models: new services.Models(link),

@@ -75,6 +75,12 @@ class Backups extends Service {
   iterate(operator, tenant, query) { return this.pages('backups.list', operator, { ...rest('backups.list', query), tenant }) }
 }
 methods(Backups, 'backups', { run: ['tenant'], list: ['tenant', REST], get: ['tenant', 'backup'] })
+class Placements extends Service {
+  iterate(operator, query) { return this.pages('placements.list', operator, query) }
+}
+methods(Placements, 'placements', {
+  get: ['tenant'], list: [REST], plan: [], moveTenant: ['tenant', 'to'], pin: ['tenant', 'shard'],
+})
 
 class Users extends Service {
   iterate(ctx, query) { return this.pages('users.list', ctx, query) }
@@ -275,4 +281,6 @@ class Models extends Service {
 }
 methods(Models, 'models', { list: [] })
 
-module.exports = { Tenants, Archives, Backups, Users, Keys, Agents, Runs, Sessions, Audit, Usage, Events, Models }
+module.exports = {
+  Tenants, Archives, Backups, Placements, Users, Keys, Agents, Runs, Sessions, Audit, Usage, Events, Models,
+}

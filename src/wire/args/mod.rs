@@ -176,6 +176,22 @@ arguments! {
         backup: BackupId,
     }
 
+    /// A tenant to be moved.
+    PlacementMove {
+        /// The tenant.
+        tenant: TenantId,
+        /// The name of the shard it is moved to.
+        to: String,
+    }
+
+    /// A tenant to be pinned.
+    PlacementPin {
+        /// The tenant.
+        tenant: TenantId,
+        /// The name of the shard it belongs in; without one the hash says it again.
+        shard: Option<String>,
+    }
+
     /// The first admin of a tenant.
     AdminCreate {
         /// The tenant.

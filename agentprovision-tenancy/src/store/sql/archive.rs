@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::conn::{Conn, Mode, SystemTx, TenantTx};
 use super::tables::{self, APART, Fate, LAYOUT, Pages, TABLES, TableSql};
 use super::value::{Value, tenant_sql, values};
-use super::{Engine, SqlStore, audit, effects, events, restore, tenants};
+use super::{Engine, SqlStore, audit, effects, events, residence, restore, tenants};
 
 /// Bytes of rows that are held at a time, about.
 const PART: usize = 1 << 20;
@@ -70,7 +70,7 @@ pub(super) async fn erase_log(tx: &mut TenantTx<'_>) -> Result<()> {
 }
 
 /// Gives what waits for a place in the log, and for a number among the events, both.
-async fn settle(tx: &mut TenantTx<'_>) -> Result<()> {
+pub(super) async fn settle(tx: &mut TenantTx<'_>) -> Result<()> {
     while audit::sequence(tx).await? {}
     while events::number(tx).await? {}
     Ok(())
@@ -90,11 +90,20 @@ async fn send(to: &mpsc::Sender<Part>, part: Part) -> Result<()> {
     to.send(part).await.map_err(gone)
 }
 
-async fn copy(tx: &mut TenantTx<'_>, tenant: TenantId, to: &mpsc::Sender<Part>) -> Result<()> {
+/// Whose rows are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    /// A tenant that is not deleted.
+    Living,
+    /// Any tenant: what is left of a deleted one moves too.
+    Any,
+}
+
+async fn copy(tx: &mut TenantTx<'_>, tenant: TenantId, to: &mpsc::Sender<Part>, who: Who) -> Result<()> {
     let Standing { tenant: found, audit } = standing(tx).await?;
-    let state = match found {
-        Some((state @ (TenantState::Active | TenantState::Suspended), _)) => state,
-        Some((TenantState::Deleted, _)) | None => return Err(tenants::missing()),
+    let state = match (found, who) {
+        (Some((TenantState::Deleted, _)), Who::Living) | (None, _) => return Err(tenants::missing()),
+        (Some((state, _)), _) => state,
     };
     let (exported_at, store) = (tx.env.now(), tx.store_name().to_owned());
     let header = Header { schema: LAYOUT.version, tenant, state, exported_at, store, audit };
@@ -118,11 +127,12 @@ async fn snapshot(
     env: &Env,
     tenant: TenantId,
     to: &mpsc::Sender<Part>,
+    who: Who,
 ) -> (Result<()>, bool) {
     if let Err(error) = conn.begin(Mode::Snapshot).await {
         return (Err(error), false);
     }
-    let result = copy(&mut SystemTx { conn, env }.tenant(tenant), tenant, to).await;
+    let result = copy(&mut SystemTx { conn, env }.tenant(tenant), tenant, to, who).await;
     let ended = conn.rollback().await.is_ok();
     let lost = conn.take_lost();
     (result, ended && lost.is_none())
@@ -182,6 +192,35 @@ fn size(value: &Value) -> usize {
     }
 }
 
+impl SqlStore {
+    /// Gives every row of a tenant, as of one moment.
+    pub(super) async fn copy_out(&self, tenant: TenantId, to: &mpsc::Sender<Part>, who: Who) -> Result<()> {
+        self.check_open()?;
+        match &self.engine {
+            #[cfg(feature = "store-sqlite")]
+            Engine::Sqlite(lanes) => {
+                let mut lent = lanes.lend().await?;
+                let (result, ended) = snapshot(&mut lent.conn, &self.env, tenant, to, who).await;
+                if ended {
+                    lent.give_back();
+                }
+                result
+            }
+            #[cfg(feature = "store-postgres")]
+            Engine::Lent(_) => Err(super::not_within_another()),
+            #[cfg(feature = "store-postgres")]
+            Engine::Postgres(pool) => {
+                let mut lent = pool.lend().await?;
+                let (result, ended) = snapshot(&mut lent.conn, &self.env, tenant, to, who).await;
+                if ended {
+                    lent.give_back();
+                }
+                result
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl ArchiveStore for SqlStore {
     fn layout(&self) -> Result<&'static Layout> {
@@ -212,6 +251,7 @@ impl ArchiveStore for SqlStore {
         self.write_system(move |mut system| {
             Box::pin(async move {
                 let mut tx = system.tenant(tenant);
+                residence::at_home(&mut tx).await?;
                 effects::exists(tenants::state(&mut tx).await?)?;
                 effects::guard(&mut tx, &all.tenant).await?;
                 effects::apply(&mut tx, all.tenant).await?;
@@ -221,29 +261,7 @@ impl ArchiveStore for SqlStore {
             })
         })
         .await?;
-        self.check_open()?;
-        match &self.engine {
-            #[cfg(feature = "store-sqlite")]
-            Engine::Sqlite(lanes) => {
-                let mut lent = lanes.lend().await?;
-                let (result, ended) = snapshot(&mut lent.conn, &self.env, tenant, &to).await;
-                if ended {
-                    lent.give_back();
-                }
-                result
-            }
-            #[cfg(feature = "store-postgres")]
-            Engine::Lent(_) => Err(super::not_within_another()),
-            #[cfg(feature = "store-postgres")]
-            Engine::Postgres(pool) => {
-                let mut lent = pool.lend().await?;
-                let (result, ended) = snapshot(&mut lent.conn, &self.env, tenant, &to).await;
-                if ended {
-                    lent.give_back();
-                }
-                result
-            }
-        }
+        self.copy_out(tenant, &to, Who::Living).await
     }
 
     async fn restore(

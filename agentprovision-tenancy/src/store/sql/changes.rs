@@ -20,14 +20,14 @@ const CHANGED: SystemSql = system_sql!(
 
 #[async_trait]
 impl ChangeFeed for SqlStore {
-    async fn changed(&self, since: Option<Mark>) -> Result<Changes> {
-        let since = since.map_or(i64::MAX, |mark| mark.0);
+    async fn changed(&self, since: Option<&Mark>) -> Result<Changes> {
+        let since = since.and_then(|mark| mark.place(0)).unwrap_or(i64::MAX);
         let rows = self
             .read_system(move |mut tx| Box::pin(async move { tx.rows(CHANGED, values![since]).await }))
             .await?;
-        let mut changes = Changes { tenants: Vec::new(), mark: Mark(since) };
+        let mut changes = Changes { tenants: Vec::new(), mark: Mark(vec![since]) };
         for mut row in rows {
-            changes.mark = Mark(row.next()?);
+            changes.mark = Mark(vec![row.next()?]);
             if let (Some(tenant), Some(epoch)) = (row.next()?, row.next()?) {
                 changes.tenants.push((tenant, Epoch(epoch)));
             }

@@ -323,6 +323,10 @@ impl TenantTx<'_> {
         self.conn.rows(text, values).await
     }
 
+    pub(super) fn dialect(&self) -> Dialect {
+        self.conn.dialect()
+    }
+
     /// What kind of store it is, for those who read an archive of it.
     pub(super) fn store_name(&self) -> &'static str {
         match self.conn.dialect() {
@@ -385,6 +389,23 @@ impl TenantTx<'_> {
             Dialect::Sqlite => Ok(()),
             Dialect::Postgres => self.advisory("SELECT pg_advisory_xact_lock($1)", None).await,
         }
+    }
+
+    /// What is said of the tenant's residence in this database; nothing of one that was never moved. In a transaction
+    /// that writes it stays as it is until the end.
+    pub(super) async fn residence(&mut self) -> Result<Option<String>> {
+        self.conn.enter(Some(self.tenant)).await?;
+        // Whoever waited for the tenant alone entered it before that.
+        let said = each!(
+            &self.conn.raw,
+            _raw => None,
+            session => (session.writes() && !session.alone).then(|| session.residence.clone())
+        );
+        if let Some(said) = said {
+            return Ok(said);
+        }
+        let sql = super::value::tenant_sql!("SELECT state FROM residences WHERE tenant_id = $1");
+        self.row(sql, vec![]).await?.map(|mut row| row.next()).transpose()
     }
 
     async fn advisory(&mut self, sql: &'static str, turn: Option<Turn>) -> Result<()> {

@@ -8,10 +8,10 @@ use agentprovision_core::id::TenantId;
 use agentprovision_core::{Error, Result};
 use async_trait::async_trait;
 
-use super::SqlStore;
 use super::conn::{SystemTx, TenantTx, Turn};
 use super::multi::EVENTS;
 use super::value::{Row, TenantSql, system_sql, tenant_sql, values};
+use super::{SqlStore, residence};
 
 fn read(row: &mut Row) -> Result<NumberedEvent> {
     let seq = row.next()?;
@@ -74,9 +74,12 @@ async fn number_all(tx: &mut SystemTx<'_>) -> Result<()> {
 
 /// Events that no relay has confirmed, by (tenant, number). Above tenants only whose they are is read.
 async fn unpublished(tx: &mut SystemTx<'_>, limit: u32) -> Result<Vec<NumberedEvent>> {
+    // Tenants on their way to another database are told of by that one.
     let sql = system_sql!(
-        "SELECT DISTINCT tenant_id FROM events WHERE published = 0 ORDER BY tenant_id",
-        "SELECT DISTINCT tenant_id FROM due WHERE kind = 'event' ORDER BY tenant_id"
+        "SELECT DISTINCT tenant_id FROM events e WHERE published = 0 AND NOT EXISTS (SELECT 1 FROM residences h \
+         WHERE h.tenant_id = e.tenant_id AND h.state <> 'home') ORDER BY tenant_id",
+        "SELECT DISTINCT tenant_id FROM due d WHERE kind = 'event' AND NOT EXISTS (SELECT 1 FROM residences h \
+         WHERE h.tenant_id = d.tenant_id AND h.state <> 'home') ORDER BY tenant_id"
     );
     let mut found = Vec::new();
     for mut row in tx.rows(sql, vec![]).await? {
@@ -97,6 +100,10 @@ async fn unpublished(tx: &mut SystemTx<'_>, limit: u32) -> Result<Vec<NumberedEv
 
 /// Confirms events of one tenant.
 async fn confirm(tx: &mut TenantTx<'_>, numbers: &[u64]) -> Result<()> {
+    if !residence::is_home(tx).await? {
+        // Delivered at least once: they come again, from where the tenant is then.
+        return Ok(());
+    }
     // Whoever counts by itself may confirm an event before anybody has read it.
     while number(tx).await? {}
     for seq in numbers {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 
 use super::conn::{TenantTx, Turn};
 use super::value::{Row, from_json, tenant_sql, to_json, values};
-use super::{SqlStore, effects, start};
+use super::{SqlStore, effects, residence, start};
 
 macro_rules! user_columns {
     () => {
@@ -171,6 +171,7 @@ impl UserStore for SqlStore {
         self.write_system(move |mut system| {
             Box::pin(async move {
                 let mut tx = system.tenant(tenant);
+                residence::at_home(&mut tx).await?;
                 effects::guard(&mut tx, &all.tenant).await?;
                 tx.turn(Turn::Admins).await?;
                 if has_admin(&mut tx).await? {

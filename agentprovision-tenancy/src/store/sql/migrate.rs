@@ -11,6 +11,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0002_turns.sql"),
     include_str!("../../../migrations/sqlite/0003_shared.sql"),
     include_str!("../../../migrations/sqlite/0004_backups.sql"),
+    include_str!("../../../migrations/sqlite/0005_placement.sql"),
 ];
 
 /// What `PRAGMA application_id` of our files says.

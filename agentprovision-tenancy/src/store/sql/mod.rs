@@ -10,6 +10,7 @@ mod audit;
 mod backups;
 mod changes;
 mod conn;
+pub(crate) mod directory;
 mod effects;
 mod events;
 mod identity;
@@ -27,6 +28,7 @@ pub(in crate::store) mod postgres;
 mod quota;
 #[cfg(feature = "store-sqlite")]
 mod readers;
+pub(crate) mod residence;
 mod restore;
 mod run_tx;
 mod runs;
@@ -76,6 +78,8 @@ struct SqlStore {
     engine: Engine,
     env: Env,
     closed: AtomicBool,
+    /// Whether it is one of several databases: then reads ask whether the tenant is still here.
+    shard: AtomicBool,
     /// Rung when a run became ready through this process.
     ready: Notify,
     /// Counts what other processes told of changed metadata.
@@ -143,13 +147,9 @@ impl SqlBackend {
     }
 
     fn over(engine: Engine, env: Env) -> Self {
-        Self(Arc::new(SqlStore {
-            engine,
-            env,
-            closed: AtomicBool::new(false),
-            ready: Notify::new(),
-            told: tokio::sync::watch::Sender::new(0),
-        }))
+        let (closed, shard) = (AtomicBool::new(false), AtomicBool::new(false));
+        let told = tokio::sync::watch::Sender::new(0);
+        Self(Arc::new(SqlStore { engine, env, closed, shard, ready: Notify::new(), told }))
     }
 }
 
@@ -235,8 +235,24 @@ impl SqlStore {
         }
     }
 
-    /// Writes within a tenant.
+    /// Writes within a tenant that is at home here.
     async fn write<T, F>(&self, tenant: TenantId, work: F) -> Result<T>
+    where
+        F: for<'t> FnOnce(TenantTx<'t>) -> BoxFuture<'t, Result<T>> + Clone + Send + 'static,
+        T: Send + 'static,
+    {
+        self.write_system(move |tx| {
+            Box::pin(async move {
+                let mut tx = tx.into_tenant(tenant);
+                residence::at_home(&mut tx).await?;
+                work(tx).await
+            })
+        })
+        .await
+    }
+
+    /// Writes to a run that is held. Nobody holds a run of a tenant that is not at home here.
+    async fn write_held<T, F>(&self, tenant: TenantId, work: F) -> Result<T>
     where
         F: for<'t> FnOnce(TenantTx<'t>) -> BoxFuture<'t, Result<T>> + Clone + Send + 'static,
         T: Send + 'static,
@@ -280,9 +296,21 @@ impl SqlStore {
     /// Reads within a tenant.
     async fn read<T, F>(&self, tenant: TenantId, work: F) -> Result<T>
     where
-        F: for<'t> FnOnce(TenantTx<'t>) -> BoxFuture<'t, Result<T>> + Clone + Send,
+        F: for<'t> FnOnce(TenantTx<'t>) -> BoxFuture<'t, Result<T>> + Clone + Send + 'static,
+        T: Send + 'static,
     {
-        self.read_system(move |tx| work(tx.into_tenant(tenant))).await
+        let shard = self.shard.load(Ordering::Relaxed);
+        self.read_system(move |mut tx| {
+            Box::pin(async move {
+                let result = work(tx.tenant(tenant)).await;
+                if shard {
+                    // Asked behind the reading: rows go only once this is said.
+                    residence::not_moved(&mut tx.tenant(tenant)).await?;
+                }
+                result
+            })
+        })
+        .await
     }
 
     /// Reads the rows of one statement.

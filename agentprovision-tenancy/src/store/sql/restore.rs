@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::conn::{SystemTx, TenantTx};
 use super::tables::{LAYOUT, TABLES};
 use super::value::{Value, tenant_sql, values};
-use super::{archive, audit, effects, index, tenants};
+use super::{archive, audit, effects, index, residence, tenants};
 
 /// By how much the epochs of restored runs are raised: a worker that took a run up after the export holds a lower one,
 /// and is not let in again.
@@ -27,6 +27,7 @@ pub(super) async fn restore(
 ) -> Result<Tenant> {
     let mut tx = system.tenant(what.tenant);
     tx.alone().await?;
+    residence::at_home(&mut tx).await?;
     let mut target = Target::new(&mut tx, &what).await?;
     loop {
         match from.recv().await {

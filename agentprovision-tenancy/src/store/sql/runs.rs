@@ -224,12 +224,14 @@ pub(super) const TURNS: SystemSql = system_sql!(
      UNION ALL SELECT \
      (SELECT l.tenant_id FROM run_leases l WHERE l.tenant_id > step.tenant_id ORDER BY l.tenant_id LIMIT 1), \
      step.found + CASE WHEN (SELECT t.state FROM tenants t WHERE t.tenant_id = step.tenant_id) = 'active' AND \
+     coalesce((SELECT h.state FROM residences h WHERE h.tenant_id = step.tenant_id), 'home') = 'home' AND \
      (SELECT 1 FROM run_leases l WHERE l.tenant_id = step.tenant_id AND l.ready_at <= $3 \
      AND (l.lease_until IS NULL OR l.lease_until <= $3) AND l.state_version <= $4 \
      ORDER BY l.ready_at, l.run_id LIMIT 1) = 1 THEN 1 ELSE 0 END \
      FROM step WHERE step.tenant_id <= $2 AND step.found < $5) \
      SELECT step.tenant_id FROM step WHERE step.tenant_id <= $2 \
      AND (SELECT t.state FROM tenants t WHERE t.tenant_id = step.tenant_id) = 'active' AND \
+     coalesce((SELECT h.state FROM residences h WHERE h.tenant_id = step.tenant_id), 'home') = 'home' AND \
      (SELECT 1 FROM run_leases l WHERE l.tenant_id = step.tenant_id AND l.ready_at <= $3 \
      AND (l.lease_until IS NULL OR l.lease_until <= $3) AND l.state_version <= $4 \
      ORDER BY l.ready_at, l.run_id LIMIT 1) = 1 ORDER BY step.tenant_id LIMIT $5"
@@ -242,7 +244,7 @@ pub(super) const READY: TenantSql = tenant_sql!(
 );
 
 /// Tenants with a run ready, in turn.
-async fn turns(tx: &mut SystemTx<'_>, ask: &ClaimRequest, limit: usize) -> Result<Vec<TenantId>> {
+pub(super) async fn turns(tx: &mut SystemTx<'_>, ask: &ClaimRequest, limit: usize) -> Result<Vec<TenantId>> {
     let now = tx.env.now();
     // Whoever is left out may stand before the others.
     let most = i64::try_from(limit.saturating_add(ask.full.len())).unwrap_or(i64::MAX);
@@ -371,8 +373,10 @@ impl RunStore for SqlStore {
 
     async fn renew(&self, fence: &Fence, until: Timestamp) -> Result<Vec<(SignalId, Signal)>> {
         let fence = *fence;
-        self.write(fence.tenant, move |mut tx| Box::pin(async move { renew(&mut tx, fence, until).await }))
-            .await
+        self.write_held(fence.tenant, move |mut tx| {
+            Box::pin(async move { renew(&mut tx, fence, until).await })
+        })
+        .await
     }
 
     async fn commit(&self, fence: &Fence, batch: JournalBatch, all: Effects) -> Result<u64> {
@@ -386,7 +390,7 @@ impl RunStore for SqlStore {
         }
         let released = batch.patch.release.is_some();
         let committed = self
-            .write(fence.tenant, move |mut tx| {
+            .write_held(fence.tenant, move |mut tx| {
                 Box::pin(async move { commit(&mut tx, fence, batch, all).await })
             })
             .await?;

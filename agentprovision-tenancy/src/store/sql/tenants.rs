@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::conn::TenantTx;
 use super::value::{Row, system_sql, tenant_sql, to_json, values};
-use super::{SqlStore, archive, effects, start};
+use super::{SqlStore, archive, effects, residence, start};
 
 macro_rules! columns {
     () => {
@@ -113,6 +113,7 @@ impl TenantStore for SqlStore {
             Box::pin(async move {
                 let mut tx = system.tenant(tenant.id);
                 tx.alone().await?;
+                residence::at_home(&mut tx).await?;
                 effects::guard(&mut tx, &all.tenant).await?;
                 create(&mut tx, tenant).await?;
                 effects::apply(&mut tx, all.tenant).await?;
@@ -158,6 +159,7 @@ impl TenantStore for SqlStore {
             Box::pin(async move {
                 let mut tx = system.tenant(tenant.id);
                 tx.alone().await?;
+                residence::at_home(&mut tx).await?;
                 effects::guard(&mut tx, &all.tenant).await?;
                 let deleted = tenant.state == TenantState::Deleted;
                 replace(&mut tx, tenant, expected).await?;

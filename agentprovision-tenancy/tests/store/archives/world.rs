@@ -41,7 +41,10 @@ pub(crate) type Dump = BTreeMap<String, Vec<String>>;
 
 impl Home {
     pub(crate) async fn new() -> Self {
-        let world = World::new().await;
+        Self::over(World::new().await)
+    }
+
+    pub(crate) fn over(world: World) -> Self {
         let pepper = Pepper::random(&world.env);
         let tenancy = Tenancy::new(world.issuer.clone(), &world.stores, Roles::default(), pepper);
         let op = world.issuer.operator("ops@host.example", "a test").unwrap();

@@ -7,9 +7,20 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from ._codec import UNSET, Unset, ident, some
+from ._codec import UNSET, Unset, decode, ident, some
 from ._service import Page, Service, pages
-from ._types import ApiKey, ArchiveSummary, Backup, NewApiKey, Restored, RestoreInto, Tenant, User
+from ._types import (
+    ApiKey,
+    ArchiveSummary,
+    Backup,
+    NewApiKey,
+    Placement,
+    Rebalance,
+    Restored,
+    RestoreInto,
+    Tenant,
+    User,
+)
 from .context import Context, OperatorContext
 
 __all__ = [
@@ -20,12 +31,19 @@ __all__ = [
     "Backup",
     "Backups",
     "NewApiKey",
+    "Placement",
+    "Placements",
+    "Rebalance",
     "Restored",
     "Tenant",
     "Tenants",
     "User",
     "Users",
 ]
+
+
+# Within the class `list` is a method.
+Steps = list[Rebalance]
 
 
 def _names(roles: Iterable[str] | Unset | None) -> list[str] | Unset | None:
@@ -204,6 +222,43 @@ class Backups(Service):
         """A backup."""
         given = {"tenant": ident(tenant, "tenant"), "backup": ident(backup, "backup")}
         return await self._get(Backup, operator, "backups.get", given)
+
+
+class Placements(Service):
+    """Where tenants are kept, on a platform with several databases; elsewhere `UnsupportedError`."""
+
+    __slots__ = ()
+
+    async def get(self, operator: OperatorContext, tenant: str | Tenant) -> Placement:
+        """Where a tenant is kept."""
+        return await self._get(Placement, operator, "placements.get", {"tenant": ident(tenant, "tenant")})
+
+    async def list(
+        self, operator: OperatorContext, *, limit: int | None = None, after: str | None = None
+    ) -> Page[Placement]:
+        """A page of where all tenants are kept, of `limit` items (1 to 100, default 20)."""
+        return await self._page(Placement, operator, "placements.list", {"limit": limit, "after": after})
+
+    def iterate(self, operator: OperatorContext, *, limit: int | None = None) -> AsyncIterator[Placement]:
+        """Where all tenants are kept, page by page."""
+        return pages(lambda after: self.list(operator, limit=limit, after=after))
+
+    async def plan(self, operator: OperatorContext) -> Steps:
+        """The tenants that belong elsewhere by their pins, their regions and the weights of today; nothing is moved."""
+        return decode(Steps, await self._call(operator, "placements.plan", {}))
+
+    async def move_tenant(self, operator: OperatorContext, tenant: str | Tenant, to: str) -> Placement:
+        """Moves a tenant to another shard while it is read; changes are refused meanwhile, to be tried again.
+
+        Moving it again goes on where a mover died; moving it to where it is at home undoes what was begun.
+        """
+        given = {"tenant": ident(tenant, "tenant"), "to": to}
+        return await self._get(Placement, operator, "placements.move_tenant", given)
+
+    async def pin(self, operator: OperatorContext, tenant: str | Tenant, shard: str | None) -> Placement:
+        """Says which shard a tenant belongs in, whatever the hash says; `None` lets the hash say it again."""
+        given = {"tenant": ident(tenant, "tenant"), "shard": shard}
+        return await self._get(Placement, operator, "placements.pin", given)
 
 
 class Users(Service):

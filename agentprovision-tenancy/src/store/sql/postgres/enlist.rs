@@ -93,6 +93,7 @@ impl SqlBackend {
             engine: Engine::Lent(Lent(tokio::sync::Mutex::new(conn))),
             env: env.clone(),
             closed: AtomicBool::new(false),
+            shard: AtomicBool::new(false),
             ready: tokio::sync::Notify::new(),
             told: tokio::sync::watch::Sender::new(0),
         });

@@ -52,6 +52,8 @@ pub(super) struct Session {
     era: Option<String>,
     /// Whether the transaction waits for its tenant alone, and not among other writers.
     pub(super) alone: bool,
+    /// What is said of the tenant's residence, as of when the open transaction entered it to write.
+    pub(super) residence: Option<String>,
 }
 
 /// Where a transaction stands.
@@ -90,8 +92,8 @@ impl Session {
     }
 
     fn over(wire: Wire, settings: Arc<Settings>) -> Self {
-        let (state, tenant, xid, era) = (State::Idle, None, None, None);
-        Self { wire, settings, state, tenant, above: false, xid, era, alone: false }
+        let (state, tenant, xid, era, residence) = (State::Idle, None, None, None, None);
+        Self { wire, settings, state, tenant, above: false, xid, era, alone: false, residence }
     }
 
     /// Whether transactions are parts of one of the host's.
@@ -151,6 +153,12 @@ impl Session {
                 text.push_str(&format!(",pg_advisory_xact_lock_shared({})", lock_key(tenant, None)));
             }
             text.push(';');
+            if mode == Mode::Write {
+                // Behind the lock: nobody changes it from here on.
+                text.push_str(&format!(
+                    "SELECT (SELECT state FROM residences WHERE tenant_id = '{tenant}');"
+                ));
+            }
         }
         let writes = begins && mode == Mode::Write;
         let asks_era = writes && (self.era.is_none() || !self.settings.prepared);
@@ -172,11 +180,16 @@ impl Session {
                 return Err(error(refused));
             }
         };
+        let mut answers = rows.iter().rev();
         if writes {
-            self.xid = rows.last().and_then(|row| text_of(row, 0).ok()?.parse().ok());
+            let answer = answers.next();
+            self.xid = answer.and_then(|row| text_of(row, 0).ok()?.parse().ok());
+            if asks_era {
+                self.era = answer.and_then(|row| text_of(row, 1).ok());
+            }
         }
-        if asks_era {
-            self.era = rows.last().and_then(|row| text_of(row, 1).ok());
+        if other && mode == Mode::Write {
+            self.residence = answers.next().and_then(|row| text_of(row, 0).ok());
         }
         self.state = State::Open(mode);
         self.tenant = tenant.or(self.tenant);
@@ -282,6 +295,11 @@ impl Session {
         }
         self.state = State::Idle;
         Ok(())
+    }
+
+    /// Whether the open transaction writes.
+    pub(super) fn writes(&self) -> bool {
+        self.state == State::Open(Mode::Write)
     }
 
     /// Whether nothing is open, so that somebody else may have the connection.

@@ -16,7 +16,7 @@ from .audit import AuditLog
 from .event import Events
 from .platform import Platform
 from .run import Outcome, Run, Runs, RunStream, Session, Sessions
-from .tenancy import ApiKeys, Archives, Tenants, Users
+from .tenancy import ApiKeys, Archives, Placements, Tenants, Users
 from .usage import UsageReport
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Events",
     "Outcome",
     "Page",
+    "Placements",
     "Platform",
     "Run",
     "RunStream",

@@ -25,7 +25,7 @@ from .event import Events
 from .models import Models
 from ..routing import RoutingConfig
 from .run import Runs, Sessions
-from .tenancy import ApiKeys, Archives, Backups, Tenants, Users
+from .tenancy import ApiKeys, Archives, Backups, Placements, Tenants, Users
 from ..testing import ManualClock
 from .usage import UsageReport
 
@@ -44,6 +44,7 @@ class Platform:
 
     agents: Agents
     archives: Archives
+    placements: Placements
     audit: AuditLog
     backups: Backups
     events: Events
@@ -61,6 +62,7 @@ class Platform:
         self._bridge = bridge
         self.agents = Agents(self)
         self.archives = Archives(self)
+        self.placements = Placements(self)
         self.audit = AuditLog(self)
         self.backups = Backups(self)
         self.events = Events(self)
