@@ -39,6 +39,8 @@ use world::{Folder, Step, World, median, number, numbers, probe, step, through_s
 
 /// Makes a process one that commits: the URL of the store.
 const WORKER: &str = "PG_JOURNAL_WORKER";
+/// Its runs.
+const WORKER_RUNS: &str = "PG_JOURNAL_RUNS";
 /// Steps that are counted by their round trips.
 const COUNTED: u32 = 50;
 
@@ -159,7 +161,7 @@ async fn round_trips(url: &str) -> (f64, f64) {
 /// The process that commits: for each line, `ours` or `by_hand`, runs and turns, it commits, and says how long it took.
 fn worker(url: &str) {
     let runtime = Runtime::new().unwrap();
-    let (most, connections) = (number("BENCH_MOST", 256), number("BENCH_CONNECTIONS", 10));
+    let (most, connections) = (number(WORKER_RUNS, 256), number("BENCH_CONNECTIONS", 10));
     let url = with(url, &format!("max_connections={connections}"));
     let world = Arc::new(runtime.block_on(World::with_runs(&url, most)));
     let plain = url.split('?').next().unwrap();
@@ -200,7 +202,7 @@ struct Worker {
 impl Worker {
     fn start(url: &str, most: usize) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.env(WORKER, url).env("BENCH_MOST", most.to_string());
+        command.env(WORKER, url).env(WORKER_RUNS, most.to_string());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (tell, hear) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
         Self { child, tell, hear }

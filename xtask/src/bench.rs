@@ -133,6 +133,15 @@ mod tests {
     use crate::guard::TempDir;
 
     #[test]
+    fn what_gets_a_server_is_there() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let found = find(root).unwrap();
+        for name in ON_POSTGRES {
+            assert!(found.iter().any(|bench| bench.name == name), "there is no benchmark `{name}`");
+        }
+    }
+
+    #[test]
     fn finds_the_benchmarks_of_every_package() {
         let temp = TempDir::new("xtask-test").unwrap();
         let files = "Cargo.toml benches/all.rs store/Cargo.toml store/benches/b.rs store/benches/a.rs \
