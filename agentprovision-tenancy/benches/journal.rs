@@ -10,207 +10,33 @@
     reason = "a benchmark prints, and ends where something fails"
 )]
 
-use std::collections::BTreeMap;
-use std::hint::black_box;
-use std::io::{Seek, Write};
-use std::path::{Path, PathBuf};
+mod world;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentprovision_core::agent::{AgentRecord, AgentState, AgentVersion, VersionHash};
-use agentprovision_core::authz::PermissionSet;
-use agentprovision_core::backend::{Backend, Stores};
-use agentprovision_core::context::{ContextIssuer, Identity, Principal, RequestInfo};
-use agentprovision_core::effect::{Effects, OperatorEffects};
-use agentprovision_core::money::NanoUsd;
-use agentprovision_core::run::{
-    ChainHash, Created, DoneOutcome, JournalBatch, JournalEntry, Lease, NewRun, Payload, RunPatch, RunRecord,
-    RunStatus, RunTotals, STATE_VERSION, StepKind, encode_entry, link, payload_hash,
-};
-use agentprovision_core::tenant::{Tenant, TenantState};
-use agentprovision_core::tool::Effect;
-use agentprovision_core::usage::{Meter, UsageEvent};
-use agentprovision_core::{Env, Timestamp};
-use agentprovision_tenancy::store::connect;
+use agentprovision_core::Env;
+use agentprovision_core::run::{ChainHash, Lease, link};
 use criterion::{Criterion, Throughput};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Row};
 use tokio::runtime::Runtime;
+
+use world::{Folder, Step, World, median, probe, step, through_store};
 
 const RUNS: [usize; 3] = [1, 16, 256];
 const ROUNDS: usize = 7;
 /// Steps of a round, about; so that a round takes some tenths of a second.
 const STEPS: [usize; 3] = [300, 1600, 5120];
 
-/// A folder that goes at the end.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-struct World {
-    env: Env,
-    backend: Arc<dyn Backend>,
-    stores: Stores,
-    leases: Vec<Lease>,
-}
-
-async fn world(file: &Path) -> World {
-    let env = Env::default();
-    let backend = connect(&format!("sqlite://{}", file.display()), env.clone()).await.unwrap();
-    let stores = backend.stores();
-    let issuer = ContextIssuer::new(env.clone());
-    let op = issuer.operator("bench", "bench").unwrap();
-    let now = env.now();
-    let tenant = Tenant {
-        id: env.id(),
-        name: "Acme".into(),
-        domain: None,
-        state: TenantState::Active,
-        plan: None,
-        region: None,
-        settings: serde_json::Map::new(),
-        created_at: now,
-        updated_at: now,
-        revision: 1,
-    };
-    let principal = Principal::User(env.id());
-    let identity =
-        Identity { tenant: tenant.id, principal, scopes: PermissionSet::ALL, expires: None, key: None };
-    let ctx = issuer.context(&identity, &PermissionSet::ALL, RequestInfo::default());
-    stores.tenants.create(&op, tenant, OperatorEffects::default()).await.unwrap();
-    let version = AgentVersion { hash: VersionHash::of("{}"), canonical: "{}".into(), created_at: now };
-    let agent = AgentRecord {
-        id: env.id(),
-        name: "helper".into(),
-        state: AgentState::Running,
-        latest: version.hash,
-        aliases: BTreeMap::new(),
-        project_id: None,
-        created_by: principal.user(),
-        created_at: now,
-        updated_at: now,
-        revision: 1,
-    };
-    stores.agents.insert(&ctx, agent.clone(), version, Effects::none()).await.unwrap();
-    let mut leases = Vec::new();
-    for _ in 0..RUNS[2] {
-        let record = RunRecord {
-            id: env.id(),
-            tenant: ctx.tenant(),
-            agent: agent.id,
-            version: agent.latest,
-            user: principal.user(),
-            project_id: None,
-            session_id: None,
-            parent_run: None,
-            idem_key: None,
-            idem_hash: None,
-            on_behalf_of: None,
-            region: None,
-            status: RunStatus::Running,
-            state_version: STATE_VERSION,
-            salt: env.random(),
-            seq: 0,
-            head: ChainHash::START,
-            deadline: now.after(Duration::from_secs(3600)),
-            totals: RunTotals::default(),
-            output: None,
-            error: None,
-            created_at: now,
-            updated_at: now,
-            finished_at: None,
-        };
-        let run = NewRun {
-            record,
-            entries: vec![],
-            payloads: vec![],
-            worker: env.id(),
-            lease_until: now.after(Duration::from_secs(3600)),
-        };
-        match stores.runs.create(&ctx, run, Effects::none()).await.unwrap() {
-            Created::New(lease) => leases.push(lease),
-            Created::Existing(_) => unreachable!("no key was given"),
-        }
-    }
-    World { env, backend, stores, leases }
-}
-
-/// One step as the engine journals it.
-struct Step {
-    entries: Vec<Vec<u8>>,
-    payload: Payload,
-    totals: RunTotals,
-    usage: Vec<UsageEvent>,
-}
-
-fn step(env: &Env, lease: &Lease, number: u32) -> Step {
-    let mut bytes = vec![b'x'; 500];
-    bytes[..4].copy_from_slice(&number.to_be_bytes());
-    let payload = Payload { hash: payload_hash(&lease.run.salt, &bytes), bytes };
-    let at = env.now();
-    let done = JournalEntry::Done {
-        step: number,
-        outcome: DoneOutcome::Ok { output: payload.hash },
-        usage: None,
-        cost: Some(NanoUsd::from_nanos(105_000)),
-        model: Some("openai/gpt-4o-mini".into()),
-        attempts: 1,
-        started: at,
-        at,
-    };
-    let intent = JournalEntry::Intent {
-        step: number + 1,
-        kind: StepKind::Model,
-        name: "openai/gpt-4o-mini".into(),
-        args_hash: payload.hash,
-        effect: Effect::Idempotent,
-        call_id: None,
-        max_tokens: None,
-        at,
-    };
-    let entries = [done, intent].iter().map(|entry| encode_entry(entry).unwrap()).collect();
-    let usage = [Meter::LlmTokensInput, Meter::LlmTokensOutput, Meter::LlmRequests].map(|meter| UsageEvent {
-        id: env.id(),
-        meter,
-        quantity: 100,
-        at,
-        user: Some(lease.run.user),
-        agent: Some(lease.run.agent),
-        run: Some(lease.run.id),
-        model: Some("openai/gpt-4o-mini".into()),
-        cost: None,
-    });
-    let totals = RunTotals { steps: number, ..RunTotals::default() };
-    Step { entries, payload, totals, usage: usage.into() }
+async fn on_file(file: &Path) -> World {
+    World::with_runs(&format!("sqlite://{}", file.display()), RUNS[2]).await
 }
 
 /// Steps per second of `runs` tasks that do `turns` steps each, one after the other, through the store.
 async fn ours(world: &Arc<World>, runs: usize, turns: usize, from: u32) -> f64 {
-    let start = Instant::now();
-    let tasks: Vec<_> = (0..runs)
-        .map(|run| {
-            let world = world.clone();
-            tokio::spawn(async move {
-                let lease = &world.leases[run];
-                for turn in 0..turns {
-                    let Step { entries, payload, totals, usage } =
-                        step(&world.env, lease, from + turn as u32);
-                    let patch = RunPatch { totals: Some(totals), ..RunPatch::default() };
-                    let batch = JournalBatch { entries, payloads: vec![payload], consumed: vec![], patch };
-                    let effects = Effects { usage, ..Effects::none() };
-                    world.stores.runs.commit(&lease.fence, batch, effects).await.unwrap();
-                }
-            })
-        })
-        .collect();
-    for task in tasks {
-        task.await.unwrap();
-    }
-    (runs * turns) as f64 / start.elapsed().as_secs_f64()
+    (runs * turns) as f64 / through_store(world, runs, turns, from).await
 }
 
 /// The same rows by hand: `turns` transactions of `runs` steps.
@@ -291,34 +117,14 @@ async fn by_hand(conn: &mut SqliteConnection, env: &Env, lease: &Lease, number: 
     }
 }
 
-/// Writes of 4 KiB with fdatasync, per second.
-fn probe(folder: &Path) -> f64 {
-    let mut file = std::fs::File::create(folder.join("probe")).unwrap();
-    let (mut writes, start) = (0, Instant::now());
-    while start.elapsed() < Duration::from_millis(200) {
-        file.seek(std::io::SeekFrom::Start(0)).unwrap();
-        file.write_all(black_box(&[7; 4096])).unwrap();
-        file.sync_data().unwrap();
-        writes += 1;
-    }
-    f64::from(writes) / start.elapsed().as_secs_f64()
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 fn main() {
     let runtime = Runtime::new().unwrap();
-    let id: agentprovision_core::id::RequestId = Env::default().id();
-    let folder = Folder(std::env::temp_dir().join(format!("agentprovision-bench-{id}")));
-    std::fs::create_dir(&folder.0).unwrap();
+    let folder = Folder::new();
     let file = folder.0.join("ours.db");
-    let ours_world = Arc::new(runtime.block_on(world(&file)));
+    let ours_world = Arc::new(runtime.block_on(on_file(&file)));
     let by_hand_file = folder.0.join("by_hand.db");
     let by_hand_world = runtime.block_on(async {
-        let world = world(&by_hand_file).await;
+        let world = on_file(&by_hand_file).await;
         world.backend.close().await.unwrap();
         world
     });
@@ -370,7 +176,7 @@ fn main() {
         println!();
         many.push(rates[2][round] / rates[0][round]);
     }
-    let steps = journal_rows(&runtime, &ours_world);
+    let steps = runtime.block_on(ours_world.steps());
     runtime.block_on(ours_world.backend.close()).unwrap();
     let size = std::fs::metadata(&file).unwrap().len();
     println!("{:.0} bytes per step of 500 bytes of payload ({steps} steps)", size as f64 / steps as f64);
@@ -381,20 +187,4 @@ fn main() {
     println!("ratio journal_1 {:.2}", median(one));
     println!("ratio journal_256 {:.2}", median(all));
     println!("ratio journal_256_vs_1 {:.2}", median(many));
-}
-
-/// Steps that were written.
-fn journal_rows(runtime: &Runtime, world: &World) -> u64 {
-    let issuer = ContextIssuer::new(world.env.clone());
-    let first = &world.leases[0].run;
-    let identity = Identity {
-        tenant: first.tenant,
-        principal: Principal::User(first.user),
-        scopes: PermissionSet::ALL,
-        expires: None::<Timestamp>,
-        key: None,
-    };
-    let ctx = issuer.context(&identity, &PermissionSet::ALL, RequestInfo::default());
-    let run = |lease: &Lease| runtime.block_on(world.stores.index.get(&ctx, lease.run.id)).unwrap().seq / 2;
-    world.leases.iter().map(run).sum()
 }

@@ -4,10 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::postgres::{Postgres, URL_VARIABLE};
 use crate::report::Ratio;
 use crate::run::{Result, Workspace, heading, shown, tee};
 use crate::suites::Steps;
 use crate::{node, peers, python};
+
+/// What runs against a PostgreSQL server.
+const ON_POSTGRES: [&str; 4] = ["claim", "peers-durable", "pg_journal", "rls"];
 
 /// A benchmark is a file of its own in a package's `benches` folder; `only` names those of one name.
 pub(crate) fn bench(workspace: &Workspace, only: Option<&str>) -> Result<()> {
@@ -22,10 +26,17 @@ pub(crate) fn bench(workspace: &Workspace, only: Option<&str>) -> Result<()> {
         }
         .into());
     }
+    let on_postgres = |bench: &Bench| ON_POSTGRES.contains(&&*bench.name);
+    // One server for all of them, as durable as one that is in use.
+    let needed = chosen.iter().any(|bench| on_postgres(bench));
+    let server = needed.then(Postgres::start_durable).transpose()?;
     let mut ratios = Vec::new();
     for bench in chosen {
         heading(&format!("{}.{}", bench.name, bench.kind.ending()));
         let mut command = bench.command(workspace)?;
+        if let Some(server) = server.as_ref().filter(|_| on_postgres(bench)) {
+            command.env(URL_VARIABLE, &server.url);
+        }
         let status = tee(&mut command, |line| ratios.extend(Ratio::from_line(line)))?;
         if !status.success() {
             return Err(format!("{} ended with {status}", shown(&command)).into());
@@ -80,8 +91,10 @@ impl Bench {
                 let mut command =
                     workspace.cargo(["bench", "--all-features", "--bench", &self.name, "--manifest-path"]);
                 command.arg(self.package.join("Cargo.toml"));
-                if self.name == "gateway" {
-                    peers::gateway(workspace, &mut command, &mut Steps::default())?;
+                match &*self.name {
+                    "gateway" => peers::gateway(workspace, &mut command, &mut Steps::default())?,
+                    "peers-durable" => peers::durable(workspace, &mut command, &mut Steps::default()),
+                    _ => {}
                 }
                 Ok(command)
             }
@@ -118,6 +131,15 @@ fn find(root: &Path) -> Result<Vec<Bench>> {
 mod tests {
     use super::*;
     use crate::guard::TempDir;
+
+    #[test]
+    fn what_gets_a_server_is_there() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let found = find(root).unwrap();
+        for name in ON_POSTGRES {
+            assert!(found.iter().any(|bench| bench.name == name), "there is no benchmark `{name}`");
+        }
+    }
 
     #[test]
     fn finds_the_benchmarks_of_every_package() {

@@ -1,4 +1,4 @@
-//! What other gateways need to be measured beside ours, in the target folder.
+//! What others need to be measured beside this platform, in the target folder.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,8 +8,11 @@ use crate::python::Venv;
 use crate::run::{Result, Workspace};
 use crate::suites::Steps;
 
-/// What is installed.
+/// What is installed of gateways.
 const FOLDER: &str = "xtask/peers/gateway";
+
+/// What is installed of others with durable steps.
+const DURABLE: &str = "xtask/peers/durable/requirements.txt";
 
 /// The variable that names LiteLLM's program.
 const LITELLM: &str = "GATEWAY_LITELLM";
@@ -36,6 +39,21 @@ pub(crate) fn gateway(workspace: &Workspace, bench: &mut Command, steps: &mut St
         }
     }
     Ok(())
+}
+
+/// Installs others with durable steps, where `DURABLE_PYTHON` does not already name an interpreter that has them. They
+/// are left out where that cannot be done.
+pub(crate) fn durable(workspace: &Workspace, bench: &mut Command, steps: &mut Steps) {
+    const PYTHON: &str = "DURABLE_PYTHON";
+    if std::env::var_os(PYTHON).is_some_and(|value| !value.is_empty()) {
+        return;
+    }
+    match Venv::with(workspace, "durable-venv", &workspace.root.join(DURABLE), steps) {
+        Ok(venv) => {
+            bench.env(PYTHON, venv.command(workspace, "python").get_program());
+        }
+        Err(error) => println!("{PYTHON} names nothing: {error}"),
+    }
 }
 
 fn litellm(workspace: &Workspace, steps: &mut Steps) -> Result<PathBuf> {

@@ -1,4 +1,4 @@
-//! A throw-away PostgreSQL for tests.
+//! A throw-away PostgreSQL for tests and benchmarks.
 
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
@@ -16,11 +16,11 @@ pub(crate) const URL_VARIABLE: &str = "AGENTPROVISION_TEST_POSTGRES_URL";
 /// The account made for the server where Debian's package has not made `postgres`; PostgreSQL refuses root.
 const OWN_ACCOUNT: &str = "agentprovision-test";
 
-/// Makes a cluster in `$1`, runs it until standard input ends, removes it. The programs are in `$2`, the port is `$3`. A
-/// line of standard input restarts it on the same port, in the mode of `pg_ctl` it names.
+/// Makes a cluster in `$1`, runs it until standard input ends, removes it. The programs are in `$2`, the port is `$3`, `$4`
+/// is the setting `fsync`. A line of standard input restarts it on the same port, in the mode of `pg_ctl` it names.
 const SCRIPT: &str = r#"
 set -eu
-dir=$1 bin=$2 port=$3 started=
+dir=$1 bin=$2 port=$3 fsync=$4 started=
 trap '' HUP
 trap '[ -n "$started" ] || tail -n 20 "$dir/log" >&2
       "$bin/pg_ctl" stop --pgdata="$dir/data" --mode=immediate >/dev/null 2>&1 || true
@@ -29,7 +29,7 @@ cd "$dir"
 "$bin/initdb" --pgdata="$dir/data" --username=postgres --auth=scram-sha-256 --pwfile="$dir/password" \
     --encoding=UTF8 --locale=C --no-sync >"$dir/log" 2>&1
 "$bin/pg_ctl" start --wait --pgdata="$dir/data" --log="$dir/log" >>"$dir/log" 2>&1 \
-    -o "-c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories='' -c fsync=off"
+    -o "-c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories='' -c fsync=$fsync"
 started=yes
 echo ready
 while read -r mode; do
@@ -48,7 +48,17 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
+    /// One for tests: fast, because nobody needs what it holds once the machine has crashed.
     pub(crate) fn start() -> Result<Self> {
+        Self::start_with("off")
+    }
+
+    /// One for benchmarks: what it has committed is on the disk.
+    pub(crate) fn start_durable() -> Result<Self> {
+        Self::start_with("on")
+    }
+
+    fn start_with(fsync: &str) -> Result<Self> {
         if let Some(url) = std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty()) {
             return Ok(Self { url, guard: None });
         }
@@ -58,7 +68,8 @@ impl Postgres {
         let dir = make_temp("postgres")?;
         std::fs::write(dir.join("password"), &password)?;
         let mut shell = Command::new("sh");
-        shell.args(["-c", SCRIPT, "postgres"]).arg(&dir).arg(&programs).arg(&port).env("LC_ALL", "C");
+        shell.args(["-c", SCRIPT, "postgres"]).arg(&dir).arg(&programs).arg(&port).arg(fsync);
+        shell.env("LC_ALL", "C");
         if let Some((user, group)) = account {
             for path in [&dir, &dir.join("password")] {
                 std::os::unix::fs::chown(path, Some(user), Some(group))?;
