@@ -35,10 +35,24 @@ export type ProviderConfig =
       keyEnv?: string
     }
 
+/** A database that keeps tenants. */
+export interface ShardConfig {
+  /** 1 to 64 lower-case letters, digits, `-` and `_`; it stays with the database. */
+  name: string
+  /** `sqlite://path` or `postgres://…`. */
+  url: string
+  /** How many tenants it gets in proportion to the others; above 0, default 1. */
+  weight?: number
+  /** Where it is: tenants of a region are kept in shards of that region only. */
+  region?: string
+}
+
 /** The configuration of a platform: plain data, as a file would hold it. Other options go through untouched. */
 export interface PlatformConfig {
   /** The store: `sqlite://path` or `memory://`; default `memory://`, which is gone with the process. */
   store?: string
+  /** Several databases instead of one store; the first one also has what is above tenants. */
+  shards?: ShardConfig[]
   /** Providers of models. */
   providers?: ProviderConfig[]
   /** Permissions of the host's own, `resource:verb`. */

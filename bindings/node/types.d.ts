@@ -1461,6 +1461,45 @@ export type PayloadHash = string
 /** A price in pico-USD (10⁻¹² USD) per token: `2_500_000` is 2.50 USD per million tokens. */
 export type PicoUsd = number
 
+/** Where a tenant is kept: a row of the directory. */
+export interface Placement {
+  /** When the tenant was made. */
+  createdAt: Timestamp
+  /** Counts the changes of its place. */
+  epoch: number
+  /** The shard it is moving to, or leaving. */
+  other: string | null
+  /** The shard an operator has said it belongs in, whatever the hash says. */
+  pin: string | null
+  /** The region it is kept in. */
+  region: string | null
+  /** The shard it is at home in. */
+  shard: string
+  /** Where the moving of it stands. */
+  state: PlacementState
+  /** The tenant. */
+  tenantId: TenantId
+}
+
+/** A tenant to be moved. */
+export interface PlacementMoveArguments {
+  /** The tenant. */
+  tenant: TenantId
+  /** The name of the shard it is moved to. */
+  to: string
+}
+
+/** A tenant to be pinned. */
+export interface PlacementPinArguments {
+  /** The name of the shard it belongs in; without one the hash says it again. */
+  shard?: string | null
+  /** The tenant. */
+  tenant: TenantId
+}
+
+/** Where the moving of a tenant stands. */
+export type PlacementState = 'creating' | 'settled' | 'moving' | 'leaving'
+
 /**
  * An event: CloudEvents 1.0 attributes with the extensions `tenantid`, `correlationid`, `causationid`, `userid`,
  * `traceparent` and `dataversion`.
@@ -1587,6 +1626,16 @@ export interface Ranked {
   index: number
   /** Higher is better; the scale is the model's own. */
   score: number
+}
+
+/** A tenant that would be elsewhere. */
+export interface Rebalance {
+  /** Where it is. */
+  from: string
+  /** The tenant. */
+  tenantId: TenantId
+  /** Where it would be. */
+  to: string
 }
 
 /**

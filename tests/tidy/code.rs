@@ -88,7 +88,7 @@ fn files_stay_short() {
 }
 
 /// The public methods of the services, in the files they are written in.
-const SERVICES: [(&str, &str, &str); 13] = [
+const SERVICES: [(&str, &str, &str); 14] = [
     ("platform", "Platform", "src/platform.rs"),
     ("tenants", "Tenants", "agentprovision-tenancy/src/tenant/mod.rs"),
     ("archives", "Archives", "agentprovision-tenancy/src/tenant/archives.rs"),

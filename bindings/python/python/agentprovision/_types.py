@@ -1430,6 +1430,32 @@ class OutcomeRecord(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Placement(Record):
+    """Where a tenant is kept: a row of the directory."""
+
+    created_at: datetime
+    """When the tenant was made."""
+    epoch: int
+    """Counts the changes of its place."""
+    other: str | None
+    """The shard it is moving to, or leaving."""
+    pin: str | None
+    """The shard an operator has said it belongs in, whatever the hash says."""
+    region: str | None
+    """The region it is kept in."""
+    shard: str
+    """The shard it is at home in."""
+    state: PlacementState
+    """Where the moving of it stands."""
+    tenant_id: str
+    """The tenant."""
+
+
+PlacementState = Literal["creating", "settled", "moving", "leaving"]
+"""Where the moving of a tenant stands."""
+
+
+@dataclass(frozen=True, slots=True)
 class Problem(Record):
     """Something that is wrong, or not as it probably should be, with a specification."""
 
@@ -1445,6 +1471,16 @@ class Problem(Record):
 
 Severity = Literal["error", "warning"]
 """Whether a problem stops a deployment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebalance(Record):
+    """A tenant that would be elsewhere."""
+
+    tenant_id: str
+    """The tenant."""
+    to: str
+    """Where it would be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -2548,6 +2584,24 @@ class OperatorContextArgs(TypedDict, total=False):
     """Why; recorded in both logs."""
 
 
+class PlacementMoveArgs(TypedDict, total=False):
+    """A tenant to be moved."""
+
+    tenant: Required[str]
+    """The tenant."""
+    to: Required[str]
+    """The name of the shard it is moved to."""
+
+
+class PlacementPinArgs(TypedDict, total=False):
+    """A tenant to be pinned."""
+
+    shard: str | None
+    """The name of the shard it belongs in; without one the hash says it again."""
+    tenant: Required[str]
+    """The tenant."""
+
+
 class ProveArgs(TypedDict, total=False):
     """A record to be proved."""
 
@@ -2897,6 +2951,10 @@ __all__ = [
     "OnDisconnect",
     "OperatorContextArgs",
     "OutcomeRecord",
+    "Placement",
+    "PlacementMoveArgs",
+    "PlacementPinArgs",
+    "PlacementState",
     "PlatformEvent",
     "PriceSheet",
     "PriceVariant",
@@ -2904,6 +2962,7 @@ __all__ = [
     "Problem",
     "ProveArgs",
     "Ranked",
+    "Rebalance",
     "Recommendation",
     "RerankResponse",
     "RestoreInto",

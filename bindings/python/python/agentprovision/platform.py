@@ -111,8 +111,8 @@ class Platform:
             layers: What surrounds every model: `guards`, `cache`, `embedding_cache`, `validate`, `rate_limits`, `budgets`.
             catalog: Models and prices that go over those the library knows, and the terms of single tenants, in the
                 catalogue's format (`{"format": 1, "unit": "usd_per_million_tokens", "providers": …, "tenants": …}`).
-            **options: Further settings of the configuration, such as `pepper_env`, `permissions`, `engine` or
-                `backups`.
+            **options: Further settings of the configuration, such as `shards`, `backups`, `pepper_env`, `permissions` or
+                `engine`.
         """
         given = {"routing": routing, "layers": layers, "catalog": catalog}
         options |= {name: value for name, value in given.items() if value is not None}
