@@ -31,7 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("commits", "a_lost_answer_of_a_step_is_looked_up_too", step),
         of_own_server("one_that_a_crash_lost_is_done_again", || crash(Numbers::Free)),
         of_own_server("one_that_a_crash_lost_is_not_taken_for_another", || crash(Numbers::GivenAgain)),
-        of_own_server("one_that_outlived_a_crash_is_uncertain_and_there_once", outlived),
+        of_own_server("one_that_may_have_outlived_a_crash_is_there_once", outlived),
     ]
 }
 
@@ -256,6 +256,9 @@ async fn crash(numbers: Numbers) {
 async fn outlived() {
     let crash = Crash::new().await;
     let (ctx, changed) = crash.under(Plan::CutAfter("COMMIT"), async |_: &mut Raw| {}).await;
-    assert_eq!(changed.unwrap_err().kind(), ErrorKind::Uncertain);
+    // Where the crash was faster than the commit, the change was done again.
+    if let Err(error) = changed {
+        assert_eq!(error.kind(), ErrorKind::Uncertain, "{error:?}");
+    }
     crash.world.has(&ctx, &["alice"]).await;
 }
