@@ -37,6 +37,9 @@ use tokio::runtime::Runtime;
 use server::{Id, connect, database, describe, with};
 use world::{World, median, number, numbers};
 
+/// Claims of each worker that are not measured.
+const WARM_UP: usize = 8;
+
 /// A database in which runs wait.
 struct Waiting {
     database: TestDatabase,
@@ -88,8 +91,9 @@ impl Waiting {
     async fn measure(&self, workers: usize, claims: usize, limit: usize) -> (f64, usize) {
         let url = with(self.database.url(), &format!("max_connections={workers}"));
         let world = Arc::new(World::open(&url).await);
-        // Connections are opened and statements prepared.
-        claim(&world, workers, workers, 1).await;
+        // Connections are opened, and statements prepared and planned as often as the server wants to before it keeps a
+        // plan.
+        claim(&world, workers, workers * WARM_UP, 1).await;
         let (seconds, empty) = claim(&world, workers, claims, limit).await;
         world.backend.close().await.unwrap();
         let mut owner = connect(&self.database.admin_url().unwrap()).await;
@@ -145,7 +149,7 @@ fn main() {
         let mut all = Vec::new();
         for tenants in numbers("BENCH_TENANTS", &[1, 100]) {
             for &runs in &sizes {
-                let most = claims * limit + workers.iter().max().unwrap();
+                let most = claims * limit + workers.iter().max().unwrap() * WARM_UP;
                 assert!(runs >= most && runs >= tenants, "{runs} runs are too few for {most} claims");
                 all.push(Waiting::fill(tenants, runs, workers.len()).await);
             }
