@@ -10,8 +10,8 @@ use agentprovision::id::{AgentId, ApiKeyId, ApprovalId, RunId, SessionId, Tenant
 use agentprovision::model::{ChatRequest, Message};
 use agentprovision::prelude::*;
 use agentprovision::run::PayloadHash;
-use agentprovision::tenancy::placement::{PlacedBackend, Shard};
 use agentprovision::tenancy::identity::ApiKeyRequest;
+use agentprovision::tenancy::placement::{PlacedBackend, Shard};
 use agentprovision::tenancy::rbac::{PLATFORM_ONLY, RoleSpec, Roles};
 use agentprovision::tenancy::store;
 use agentprovision::testing::{Reply, ScriptedModel};
