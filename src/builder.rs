@@ -8,7 +8,7 @@ use agentprovision_core::authz::{Authorizer, PermissionRegistry};
 use agentprovision_core::backend::Backend;
 use agentprovision_core::event::{EventBus, EventSink, Events, relay};
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::maintenance::sequencer;
+use agentprovision_core::maintenance::{Duty, OnDuty, sequencer};
 use agentprovision_core::model::{ChatModel, EmbeddingModel, RerankModel};
 use agentprovision_core::run::{EngineOptions, EngineParts, LocalEngine, Runs, Sessions};
 use agentprovision_core::tool::{Tool, ToolSet};
@@ -349,16 +349,12 @@ impl PlatformBuilder {
         let closing = CancellationToken::new();
         let mut sinks: Vec<Arc<dyn EventSink>> = vec![Arc::new(bus.clone())];
         sinks.extend(self.sinks);
-        let maintenance = stores.maintenance.clone();
+        // Whatever is drawn at random is drawn here, in this order.
+        let on_duty = |duty| OnDuty::new(stores.maintenance.clone(), env.clone(), duty);
+        let (relaying, sequencing) = (on_duty(Duty::Relay), on_duty(Duty::Sequencer));
         let background = vec![
-            tokio::spawn(relay(
-                stores.events.clone(),
-                maintenance.clone(),
-                sinks,
-                env.clone(),
-                closing.clone(),
-            )),
-            tokio::spawn(sequencer(maintenance, env.clone(), closing.clone())),
+            tokio::spawn(relay(stores.events.clone(), relaying, sinks, env.clone(), closing.clone())),
+            tokio::spawn(sequencer(sequencing, closing.clone())),
             tokio::spawn({
                 let (tenancy, closing) = (tenancy.clone(), closing.clone());
                 async move { tenancy.hear(closing).await }

@@ -89,7 +89,7 @@ impl Access {
     ///
     /// # Errors
     /// `permission_denied`; `tenant_suspended`, `not_found` or `unauthenticated` where the authorizer knows that the
-    /// tenant is suspended or gone, or the credential revoked; and those of [`Access::context`].
+    /// tenant is suspended or gone, or the credential revoked; `closed` with the platform; and those of [`Access::context`].
     pub async fn check(&self, ctx: &Context, permission: Permission, resource: Resource) -> Result<()> {
         self.issuer.check(ctx)?;
         let denial = match self.authorizer.decide(ctx, permission, &resource).await {
@@ -158,8 +158,8 @@ fn is_verdict(error: &Error) -> bool {
 }
 
 /// Errors of an authorizer that say more than that it failed.
-const PASSED_ON: [ErrorKind; 3] =
-    [ErrorKind::TenantSuspended, ErrorKind::NotFound, ErrorKind::Unauthenticated];
+const PASSED_ON: [ErrorKind; 4] =
+    [ErrorKind::TenantSuspended, ErrorKind::NotFound, ErrorKind::Unauthenticated, ErrorKind::Closed];
 
 /// The `not_found` of a resource kind, named in the plural of the permissions.
 fn no_such(kind: &'static str) -> Error {

@@ -99,10 +99,10 @@ impl OnDuty {
     }
 }
 
-/// Puts audit records into their logs until `closing` fires, where the store does not do so by itself; one process at a
+/// Puts audit records into their logs, with the duty [`Duty::Sequencer`], until `closing` fires, where the store does not do so by itself; one process at a
 /// time does it.
-pub async fn sequencer(store: Arc<dyn MaintenanceStore>, env: Env, closing: CancellationToken) {
-    let mut duty = OnDuty::new(store.clone(), env.clone(), Duty::Sequencer);
+pub async fn sequencer(mut duty: OnDuty, closing: CancellationToken) {
+    let (store, env) = (duty.store.clone(), duty.env.clone());
     loop {
         let look = async {
             if store.unsequenced().await? && duty.is_ours().await? {

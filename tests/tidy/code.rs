@@ -117,6 +117,9 @@ const NO_OPERATIONS: &[&str] = &[
     "gateway",
     "usage_writer",
     "permissions",
+    "store",
+    "within",
+    "release",
 ];
 
 #[test]

@@ -14,7 +14,7 @@ use crate::authz::{Permission, Resource};
 use crate::clock::Env;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::maintenance::{Duty, MaintenanceStore, OnDuty, POLL};
+use crate::maintenance::{OnDuty, POLL};
 
 /// The longest a sink may take for a batch.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,15 +24,14 @@ const BATCH: u32 = 100;
 
 /// Hands every event to every sink, at least once and in order per tenant, until `closing` fires. A batch that a sink
 /// refuses is handed over again; sinks that took it before see it twice. Of all the processes on a store one at a time
-/// does it.
+/// does it: who has the duty [`Duty::Relay`](crate::maintenance::Duty).
 pub async fn relay(
     log: Arc<dyn EventLog>,
-    maintenance: Arc<dyn MaintenanceStore>,
+    mut duty: OnDuty,
     sinks: Vec<Arc<dyn EventSink>>,
     env: Env,
     closing: CancellationToken,
 ) {
-    let mut duty = OnDuty::new(maintenance, env.clone(), Duty::Relay);
     loop {
         let handed = match tokio::select! {
             biased;

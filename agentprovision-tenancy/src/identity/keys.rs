@@ -187,6 +187,7 @@ impl ApiKeys {
     /// The caller, an active user who acts in person. Without a permission to ask for, this reads the store.
     async fn own(&self, ctx: &Context) -> Result<User> {
         self.access.context(ctx)?;
+        self.authorizer.follow(ctx).await?;
         self.authorizer.check_tenant(ctx.tenant())?;
         self.authorizer.check_key(ctx)?;
         no_agent(ctx)?;

@@ -122,7 +122,7 @@ impl RbacAuthorizer {
     }
 
     /// Reads the user, the key and the tenant of a context again, where something of the tenant changed since.
-    async fn follow(&self, ctx: &Context) -> Result<()> {
+    pub(crate) async fn follow(&self, ctx: &Context) -> Result<()> {
         let Some(follows) = &self.follows else { return Ok(()) };
         follows.cache.watch.ensure().await?;
         let (tenant, user) = (ctx.tenant(), ctx.principal().user());

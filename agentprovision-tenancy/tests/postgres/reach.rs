@@ -152,6 +152,10 @@ async fn both() {
         clock.advance(Duration::from_millis(10));
         settle().await;
     }
+    // Until the rest of the time is waited for.
+    while clock.waiters() == 0 {
+        settle().await;
+    }
     assert!(!connecting.is_finished());
     clock.advance(Duration::from_secs(3).saturating_sub(clock.monotonic()));
     let error = connecting.await.unwrap().unwrap_err();

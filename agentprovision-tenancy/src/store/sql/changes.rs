@@ -12,10 +12,10 @@ use super::value::{SystemSql, system_sql, values};
 /// A file has one writer, who counts. On PostgreSQL an epoch is the number of its transaction, and the mark the oldest
 /// transaction under way: whatever is not seen yet is committed by that one or a later one.
 const CHANGED: SystemSql = system_sql!(
-    "SELECT m.mark, e.tenant_id, e.epoch FROM (SELECT coalesce(max(epoch), 0) + 1 AS mark FROM epochs) m \
-     LEFT JOIN epochs e ON e.epoch >= $1",
-    "SELECT m.mark, e.tenant_id, e.epoch FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS mark) m \
-     LEFT JOIN epochs e ON e.epoch >= $1"
+    "WITH step (mark) AS (SELECT coalesce(max(epoch), 0) + 1 FROM epochs) \
+     SELECT step.mark, e.tenant_id, e.epoch FROM step LEFT JOIN epochs e ON e.epoch >= $1",
+    "WITH step (mark) AS (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint) \
+     SELECT step.mark, e.tenant_id, e.epoch FROM step LEFT JOIN epochs e ON e.epoch >= $1"
 );
 
 #[async_trait]

@@ -283,7 +283,17 @@ async fn goes_on_home(side: &Side, full: &Full) {
 /// A column that is another type than its kind says: bytes of a fixed number that are no UUID.
 const NO_UUID: [(&str, &str); 1] = [("runs", "salt")];
 /// Tables of no archive: what tells of archives, pointers, which triggers write anew, and what belongs to nobody.
-const APART: [&str; 3] = ["backups", "due", "schema_version"];
+const APART: [&str; 9] = [
+    "backups",
+    "due",
+    "duties",
+    "epochs",
+    "placement_domains",
+    "placements",
+    "residences",
+    "schema_version",
+    "shards",
+];
 /// What puts rows in order that only wait, and is made anew.
 const ORDER: [(&str, &str); 4] =
     [("audit_pending", "tx"), ("audit_pending", "pos"), ("outbox", "tx"), ("outbox", "pos")];
