@@ -39,7 +39,6 @@ const ROWS: &str = "
     INSERT INTO event_heads VALUES ('{t}', 1);
     INSERT INTO backups VALUES ('{t}', '{t}', 1, 0, 'in_progress', 0, 0, NULL, NULL, NULL, NULL, NULL, 0);
     INSERT INTO duties VALUES ('{t}', 'relay', '{t}', 0);
-    INSERT INTO epochs VALUES ('{t}', 1);
     INSERT INTO placements VALUES ('{t}', '{t}', 'settled', NULL, NULL, NULL, 1, 0);
     INSERT INTO placement_domains VALUES ('{t}', '{t}');
     INSERT INTO residences VALUES ('{t}', 'home', 1);
