@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,13 @@ const DEATHS: usize = 3;
 
 /// Runs that are started and not over, at most; about, as an end may have been told to nobody.
 const UNDER_WAY: usize = 150;
+
+/// The same, while fewer workers have died than should have by then.
+const UNDER_WAY_AHEAD: usize = 12;
+
+/// How often workers are ended in all, and how many of these ends the starts may be ahead of.
+const ALL_DEATHS: usize = WORKERS * WAYS.len() * DEATHS;
+const AHEAD: usize = 6;
 
 /// Starts that a worker was told of and has not answered, at most.
 const ASKED: usize = 8;
@@ -93,6 +101,8 @@ struct Yard {
     /// How many runs are known to be over.
     over: watch::Sender<usize>,
     all_over: CancellationToken,
+    /// How many workers have died.
+    deaths: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -116,11 +126,11 @@ impl Yard {
 
     fn next_job(&self) -> Option<Job> {
         let mut work = self.work();
-        if work.started.len().saturating_sub(work.over.len()) < UNDER_WAY {
-            work.jobs.pop_front()
-        } else {
-            None
-        }
+        let under_way = work.started.len().saturating_sub(work.over.len());
+        // However fast the machine is, there is work left for every worker to die at.
+        let due = RUNS.iter().sum::<usize>() * (self.deaths.load(Ordering::Relaxed) + AHEAD) / ALL_DEATHS;
+        let most = if work.started.len() < due { UNDER_WAY } else { UNDER_WAY_AHEAD };
+        if under_way < most { work.jobs.pop_front() } else { None }
     }
 
     fn told(&self, line: String, asked: &mut Vec<Job>) {
@@ -152,7 +162,7 @@ impl Yard {
 
     /// Where a worker ends in this way.
     fn fault(&self, way: Way) -> (Fault, u64) {
-        let commit = || self.draw.below(120) as u64 + 1;
+        let commit = || self.draw.below(60) as u64 + 1;
         let tools = TOOLS.map(|(name, _)| name);
         let name = || tools.iter().chain(&["model"]).nth(self.draw.below(5)).unwrap().to_string();
         let passed = || self.draw.below(8) as u64;
@@ -187,7 +197,7 @@ impl Yard {
 
     /// The life of a worker. Says how it ended.
     async fn live(&self, name: &str, way: Way) -> Way {
-        let kill_after = (way == Way::Killed).then(|| self.draw.below(800) + 1);
+        let kill_after = (way == Way::Killed).then(|| self.draw.below(300) + 1);
         let mut life = Life::begin(&self.scenario(name, self.fault(way)));
         let (mut asked, mut lines, mut dismissed) = (Vec::<Job>::new(), 0, false);
         let mut over = self.over.subscribe();
@@ -234,7 +244,11 @@ impl Yard {
                 left => ways.swap_remove(self.draw.below(left)),
             };
             lives += 1;
-            *ends.entry(self.live(&format!("{number}-{lives}"), way).await).or_default() += 1;
+            let end = self.live(&format!("{number}-{lives}"), way).await;
+            if end != Way::Lives {
+                self.deaths.fetch_add(1, Ordering::Relaxed);
+            }
+            *ends.entry(end).or_default() += 1;
         }
         ends
     }
@@ -366,6 +380,7 @@ async fn fleet() {
         work: Mutex::new(Work { jobs, ..Work::default() }),
         over: watch::Sender::new(0),
         all_over: CancellationToken::new(),
+        deaths: AtomicUsize::new(0),
     };
     let store = connect(url).await;
     let working = join_all((0..WORKERS).map(|number| yard.position(number)));
