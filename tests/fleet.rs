@@ -1,5 +1,6 @@
 //! Three workers on one PostgreSQL finish a thousand runs of five tenants, while each of them is killed again and again,
-//! at random and at chosen points, and while the server is restarted, as in a crash too.
+//! at random and at chosen points, and while the server is restarted, as in a crash too. There are more runs for as long
+//! as a worker has not died as often as it should.
 //!
 //! Nothing is lost, nothing is done twice that must not be, no audit log has a gap, every event was delivered.
 
@@ -29,23 +30,26 @@ use server::Server;
 #[path = "../agentprovision-tenancy/tests/postgres/server.rs"]
 mod server;
 
-/// Runs of each tenant: one has much more to do than the others.
+/// Runs of each tenant, at least: the first has much more to do than the others.
 const RUNS: [usize; 5] = [600, 100, 100, 100, 100];
 
 const WORKERS: usize = 3;
 
-/// How often each worker ends in each way, at least; at their sinks all of them together, as one at a time hands events over.
-const DEATHS: usize = 3;
+/// How often each worker ends in each way, at least.
+const DEATHS: [(Way, usize); 5] = [
+    (Way::Killed, 3),
+    (Way::BeforeCommit, 3),
+    (Way::AfterCommit, 3),
+    (Way::AtWork, 3),
+    // One at a time hands events over.
+    (Way::AtSink, 1),
+];
+
+/// What a worker tells before it is killed, if it does not come to its end: lines.
+const PATIENCE: usize = 200;
 
 /// Runs that are started and not over, at most; about, as an end may have been told to nobody.
 const UNDER_WAY: usize = 150;
-
-/// The same, while fewer workers have died than should have by then.
-const UNDER_WAY_AHEAD: usize = 12;
-
-/// How often workers are ended in all, and how many of these ends the starts may be ahead of.
-const ALL_DEATHS: usize = WORKERS * WAYS.len() * DEATHS;
-const AHEAD: usize = 6;
 
 /// Starts that a worker was told of and has not answered, at most.
 const ASKED: usize = 8;
@@ -77,7 +81,10 @@ enum Way {
     Lives,
 }
 
-const WAYS: [Way; 5] = [Way::Killed, Way::BeforeCommit, Way::AfterCommit, Way::AtWork, Way::AtSink];
+/// A label: half of each tenant's have their tools called one after another, half all at once.
+fn label(place: usize, number: usize) -> String {
+    format!("{}-{place}-{number}", ["turn", "once"][number % 2])
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_workers_finish_every_run_whatever_is_killed() {
@@ -101,14 +108,16 @@ struct Yard {
     /// How many runs are known to be over.
     over: watch::Sender<usize>,
     all_over: CancellationToken,
-    /// How many workers have died.
-    deaths: AtomicUsize,
+    /// How many of the deaths there should be have not been.
+    to_come: AtomicUsize,
 }
 
 #[derive(Default)]
 struct Work {
     /// What to start; some are in here twice.
     jobs: VecDeque<Job>,
+    /// How many more runs of the first tenant there are.
+    more: usize,
     started: BTreeMap<String, RunId>,
     over: BTreeSet<RunId>,
     /// Starts that failed, by kind of error.
@@ -126,11 +135,19 @@ impl Yard {
 
     fn next_job(&self) -> Option<Job> {
         let mut work = self.work();
-        let under_way = work.started.len().saturating_sub(work.over.len());
-        // However fast the machine is, there is work left for every worker to die at.
-        let due = RUNS.iter().sum::<usize>() * (self.deaths.load(Ordering::Relaxed) + AHEAD) / ALL_DEATHS;
-        let most = if work.started.len() < due { UNDER_WAY } else { UNDER_WAY_AHEAD };
-        if under_way < most { work.jobs.pop_front() } else { None }
+        if work.started.len().saturating_sub(work.over.len()) >= UNDER_WAY {
+            return None;
+        }
+        if work.jobs.is_empty() && self.deaths_to_come() {
+            let label = label(0, RUNS[0] + work.more);
+            work.more += 1;
+            return Some((0, label));
+        }
+        work.jobs.pop_front()
+    }
+
+    fn deaths_to_come(&self) -> bool {
+        self.to_come.load(Ordering::SeqCst) > 0
     }
 
     fn told(&self, line: String, asked: &mut Vec<Job>) {
@@ -197,12 +214,11 @@ impl Yard {
 
     /// The life of a worker. Says how it ended.
     async fn live(&self, name: &str, way: Way) -> Way {
-        // One that does not come to its end is killed: only the one with the duty hands events to its sink.
         let kill_after = match way {
-            Way::Lives => None,
+            // It has to wait until the duty of handing events over is its.
+            Way::Lives | Way::AtSink => None,
             Way::Killed => Some(self.draw.below(150) + 1),
-            Way::AtSink => Some(1500),
-            _ => Some(200),
+            _ => Some(PATIENCE),
         };
         let mut life = Life::begin(&self.scenario(name, self.fault(way)));
         let (mut asked, mut lines, mut dismissed) = (Vec::<Job>::new(), 0, false);
@@ -241,21 +257,21 @@ impl Yard {
 
     /// One worker after another in the same position, until everything is over.
     async fn position(&self, number: usize) -> BTreeMap<Way, usize> {
-        let mut ways: Vec<Way> = WAYS.iter().flat_map(|way| [*way; DEATHS]).collect();
+        let mut ways: Vec<Way> = DEATHS.iter().flat_map(|(way, times)| vec![*way; *times]).collect();
         let mut ends = BTreeMap::new();
         let mut lives = 0;
         while !self.all_over.is_cancelled() {
             let way = match ways.len() {
+                // It does not keep for good what another waits for.
+                0 if self.deaths_to_come() => Way::Killed,
                 0 => Way::Lives,
-                left => ways.swap_remove(self.draw.below(left)),
+                left => ways[self.draw.below(left)],
             };
             lives += 1;
             let end = self.live(&format!("{number}-{lives}"), way).await;
-            if end != way && way != Way::Lives {
-                ways.push(way);
-            }
-            if end != Way::Lives {
-                self.deaths.fetch_add(1, Ordering::Relaxed);
+            if let Some(place) = ways.iter().position(|due| *due == end) {
+                ways.swap_remove(place);
+                self.to_come.fetch_sub(1, Ordering::SeqCst);
             }
             *ends.entry(end).or_default() += 1;
         }
@@ -299,8 +315,8 @@ impl Yard {
 
     /// What the store says; it may be away.
     async fn is_all_over(&self, store: &Arc<dyn Backend>) -> Result<bool> {
-        let labels = RUNS.iter().sum::<usize>();
-        if self.work().started.len() < labels || self.work().over.len() + 2 * UNDER_WAY < labels {
+        let labels = RUNS.iter().sum::<usize>() + self.work().more;
+        if self.deaths_to_come() || self.work().started.len() < labels || self.work().over.len() + 2 * UNDER_WAY < labels {
             return Ok(false);
         }
         for place in &self.places {
@@ -369,12 +385,8 @@ async fn fleet() {
     platform.close().await.unwrap();
 
     let draw = Draw::new();
-    // Of a tenant: half of the labels have their tools called one after another, half all at once.
-    let labels = |place: usize| {
-        (0..RUNS[place]).map(move |number| format!("{}-{place}-{number}", ["turn", "once"][number % 2]))
-    };
-    let mut jobs: Vec<Job> =
-        (0..RUNS.len()).flat_map(|place| labels(place).map(move |label| (place, label))).collect();
+    let of_place = |place: usize| (0..RUNS[place]).map(move |number| (place, label(place, number)));
+    let mut jobs: Vec<Job> = (0..RUNS.len()).flat_map(of_place).collect();
     for place in (1..jobs.len()).rev() {
         jobs.swap(place, draw.below(place + 1));
     }
@@ -389,21 +401,19 @@ async fn fleet() {
         work: Mutex::new(Work { jobs, ..Work::default() }),
         over: watch::Sender::new(0),
         all_over: CancellationToken::new(),
-        deaths: AtomicUsize::new(0),
+        to_come: AtomicUsize::new(WORKERS * DEATHS.iter().map(|(_, times)| times).sum::<usize>()),
     };
     let store = connect(url).await;
     let working = join_all((0..WORKERS).map(|number| yard.position(number)));
     let (ends, ((), ())) = join(working, join(yard.overseer(&store), yard.restarts(&server))).await;
     println!("all runs are over after {:?}; workers ended: {ends:?}", begun.elapsed());
-    let Work { jobs, started, refused, told, heads, .. } = std::mem::take(&mut *yard.work());
+    let Work { jobs, more, started, refused, told, heads, .. } = std::mem::take(&mut *yard.work());
     println!("starts that were refused: {refused:?}");
     assert!(jobs.iter().all(|(_, label)| started.contains_key(label)), "something was not started: {jobs:?}");
-    for (way, ends) in WAYS.iter().flat_map(|way| ends.iter().map(move |ends| (way, ends))) {
-        let enough = *way == Way::AtSink || ends.get(way).is_some_and(|times| *times >= DEATHS);
+    for (way, times) in DEATHS {
+        let enough = ends.iter().all(|ends| ends.get(&way).is_some_and(|ended| *ended >= times));
         assert!(enough, "too few ended as {way:?}: {ends:?}");
     }
-    let at_sink: usize = ends.iter().filter_map(|ends| ends.get(&Way::AtSink)).sum();
-    assert!(at_sink >= DEATHS, "too few ended at their sinks: {ends:?}");
 
     for rows in ["run_leases", "reservations", "signals", "outbox", "due WHERE kind IN ('outbox', 'event')"] {
         database.admin(&nothing_left(rows)).await.unwrap();
@@ -427,7 +437,9 @@ async fn fleet() {
     });
     let mut doubted = 0;
     for (number, place) in yard.places.iter().enumerate() {
-        let mut case = Case::shared(place, url, yard.folder.join("effects"), labels(number).collect());
+        let runs = if number == 0 { RUNS[0] + more } else { RUNS[number] };
+        let labels = (0..runs).map(|run| label(number, run)).collect();
+        let mut case = Case::shared(place, url, yard.folder.join("effects"), labels);
         for run in case.all_runs(&store).await {
             told.remove(&run).iter().flatten().for_each(|line| case.told(line));
         }
