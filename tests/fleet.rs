@@ -316,7 +316,10 @@ impl Yard {
     /// What the store says; it may be away.
     async fn is_all_over(&self, store: &Arc<dyn Backend>) -> Result<bool> {
         let labels = RUNS.iter().sum::<usize>() + self.work().more;
-        if self.deaths_to_come() || self.work().started.len() < labels || self.work().over.len() + 2 * UNDER_WAY < labels {
+        if self.deaths_to_come()
+            || self.work().started.len() < labels
+            || self.work().over.len() + 2 * UNDER_WAY < labels
+        {
             return Ok(false);
         }
         for place in &self.places {

@@ -87,6 +87,7 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_by_age ON sessions (tenant_id, created_at, id);
 CREATE INDEX sessions_by_agent ON sessions (tenant_id, agent_id);
 
+-- Rows that change often have room on their page for the next version of them, so that no index has to hear of it.
 CREATE TABLE runs (
     tenant_id uuid NOT NULL,
     id uuid NOT NULL,
@@ -116,7 +117,7 @@ CREATE TABLE runs (
     UNIQUE (tenant_id, agent_id, idem_key),
     FOREIGN KEY (tenant_id, agent_id) REFERENCES agents (tenant_id, id),
     FOREIGN KEY (tenant_id, session_id) REFERENCES sessions (tenant_id, id)
-);
+) WITH (fillfactor = 80);
 CREATE INDEX runs_by_age ON runs (tenant_id, created_at, id);
 CREATE INDEX runs_by_session ON runs (tenant_id, session_id, created_at, id) WHERE session_id IS NOT NULL;
 
@@ -131,7 +132,7 @@ CREATE TABLE run_leases (
     state_version bigint NOT NULL,
     worker_id uuid NOT NULL,
     PRIMARY KEY (tenant_id, run_id)
-);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX run_leases_turns ON run_leases (tenant_id, ready_at, run_id);
 
 CREATE TABLE journal (

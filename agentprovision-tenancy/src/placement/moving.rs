@@ -17,6 +17,7 @@ const PARTS: usize = 4;
 
 /// A step of a move that is about to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "testing"), expect(unreachable_pub, reason = "seen by tests alone"))]
 pub enum Step {
     /// The directory is told that the tenant moves.
     Begin,

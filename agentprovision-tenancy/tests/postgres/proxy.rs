@@ -1,6 +1,7 @@
 //! A proxy between the platform and the server, which reads along and breaks connections at the worst moments
 //! (https://www.postgresql.org/docs/current/protocol-message-formats.html).
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -31,6 +32,8 @@ pub(crate) struct Seen {
     pub(crate) connections: usize,
     pub(crate) begins: usize,
     pub(crate) commits: usize,
+    /// Statements that enter by themselves and are transactions of their own.
+    pub(crate) alone: usize,
     /// Transactions that were begun while another was open, or while an answer was outstanding.
     pub(crate) foreign: usize,
     /// Questions for what became of a transaction.
@@ -159,6 +162,7 @@ async fn serve(client: TcpStream, server: TcpStream, shared: &Shared) -> std::io
     let (mut server_in, mut server_out) = server.into_split();
     let (mut from_client, mut from_server) = (Vec::new(), Vec::new());
     let (mut started, mut status, mut outstanding, mut swallow) = (false, b'I', 0_usize, false);
+    let mut alone = HashSet::new();
     loop {
         while let Some((kind, whole)) = message(&mut from_client, started) {
             if !started && whole.get(4..8) == Some(&80_877_103_u32.to_be_bytes()) {
@@ -169,13 +173,16 @@ async fn serve(client: TcpStream, server: TcpStream, shared: &Shared) -> std::io
             started = true;
             let text =
                 if matches!(kind, b'Q' | b'P') { String::from_utf8_lossy(&whole[5..]) } else { "".into() };
-            if text.starts_with("BEGIN") {
-                shared.note(|seen| {
-                    seen.begins += 1;
-                    seen.foreign += usize::from(status != b'I' || outstanding > 0);
-                });
+            let named = |place| whole[5..].split(|byte| *byte == 0).nth(place).unwrap_or_default().to_vec();
+            if kind == b'P' && text.contains("\0WITH entered AS") {
+                alone.insert(named(0));
             }
+            let is_begin = text.starts_with("BEGIN");
+            let is_alone = kind == b'B' && alone.contains(&named(1));
             shared.note(|seen| {
+                seen.begins += usize::from(is_begin);
+                seen.alone += usize::from(is_alone);
+                seen.foreign += usize::from((is_begin || is_alone) && (status != b'I' || outstanding > 0));
                 seen.commits += usize::from(text.starts_with("COMMIT"));
                 seen.questions += usize::from(text.contains("pg_xact_status"));
             });

@@ -105,14 +105,6 @@ impl Conn {
         each!(&self.raw, _raw => Dialect::Sqlite, _raw => Dialect::Postgres)
     }
 
-    /// How much more to look at where other writers may be at the same rows.
-    pub(super) fn others_at_once(&self) -> usize {
-        match self.dialect() {
-            Dialect::Sqlite => 1,
-            Dialect::Postgres => 4,
-        }
-    }
-
     /// Why the open transaction has to be given up, if it has to; asking clears it.
     pub(super) fn take_lost(&mut self) -> Option<Error> {
         self.take_fate().map(|lost| lost.error)
@@ -252,6 +244,17 @@ impl Conn {
         each!(&mut self.raw, raw => super::sqlite::interrupt_on(raw, stop).await, _raw => drop(stop));
     }
 
+    /// Whether statements that read are transactions of their own, which enter by themselves.
+    fn reads_alone(&self) -> bool {
+        each!(&self.raw, _raw => false, raw => raw.reads_alone())
+    }
+
+    /// Whether a transaction was opened that has not ended.
+    #[cfg(feature = "store-postgres")]
+    pub(super) fn is_open(&self) -> bool {
+        each!(&self.raw, _raw => false, raw => raw.is_open())
+    }
+
     /// Whether nothing is open, so that somebody else may have the connection.
     #[cfg(feature = "store-postgres")]
     pub(super) fn is_idle(&self) -> bool {
@@ -297,6 +300,9 @@ impl<'c> SystemTx<'c> {
     }
 
     pub(super) async fn rows(&mut self, sql: SystemSql, values: Vec<Value>) -> Result<Vec<Row>> {
+        if let Some(text) = sql.alone().filter(|_| self.conn.reads_alone()) {
+            return self.conn.rows(text, values).await;
+        }
         self.conn.enter(None).await?;
         let text = sql.text(self.conn.dialect());
         self.conn.rows(text, values).await
@@ -318,7 +324,11 @@ impl TenantTx<'_> {
         Ok((sql.text(self.conn.dialect()), values))
     }
 
-    pub(super) async fn rows(&mut self, sql: TenantSql, values: Vec<Value>) -> Result<Vec<Row>> {
+    pub(super) async fn rows(&mut self, sql: TenantSql, mut values: Vec<Value>) -> Result<Vec<Row>> {
+        if let Some(text) = sql.alone().filter(|_| self.conn.reads_alone()) {
+            values.insert(0, self.tenant.into());
+            return self.conn.rows(text, values).await;
+        }
         let (text, values) = self.bound(sql, values).await?;
         self.conn.rows(text, values).await
     }
@@ -350,9 +360,28 @@ impl TenantTx<'_> {
         self.conn.execute(text, values).await
     }
 
+    /// As [`TenantTx::execute`], with columns of many rows behind the values.
+    #[cfg(feature = "store-postgres")]
+    pub(super) async fn execute_columns(
+        &mut self,
+        sql: TenantSql,
+        values: Vec<Value>,
+        columns: Vec<postgres::columns::Column>,
+    ) -> Result<u64> {
+        let (text, values) = self.bound(sql, values).await?;
+        let result = each!(
+            &mut self.conn.raw,
+            _raw => { let _ = (text, values, columns); return Err(Error::internal("a file takes no columns")) },
+            session => session.execute_columns(text, values, columns).await
+        );
+        result.map_err(|lost| self.conn.note(lost))
+    }
+
     /// As [`TenantTx::rows`], of a system table and beyond this tenant.
     pub(super) async fn rows_above(&mut self, sql: TenantSql, values: Vec<Value>) -> Result<Vec<Row>> {
-        self.conn.enter(None).await?;
+        if !self.conn.reads_alone() {
+            self.conn.enter(None).await?;
+        }
         self.rows(sql, values).await
     }
 
@@ -394,18 +423,25 @@ impl TenantTx<'_> {
     /// What is said of the tenant's residence in this database; nothing of one that was never moved. In a transaction
     /// that writes it stays as it is until the end.
     pub(super) async fn residence(&mut self) -> Result<Option<String>> {
-        self.conn.enter(Some(self.tenant)).await?;
-        // Whoever waited for the tenant alone entered it before that.
-        let said = each!(
-            &self.conn.raw,
-            _raw => None,
-            session => (session.writes() && !session.alone).then(|| session.residence.clone())
-        );
-        if let Some(said) = said {
-            return Ok(said);
+        #[cfg(feature = "store-postgres")]
+        if let Some(said) = self.said().await? {
+            return Ok(said.residence);
         }
         let sql = super::value::tenant_sql!("SELECT state FROM residences WHERE tenant_id = $1");
         self.row(sql, vec![]).await?.map(|mut row| row.next()).transpose()
+    }
+
+    /// What the database said of the tenant when this transaction entered it, if that is how it is: this transaction
+    /// writes, and does not change the tenant itself.
+    #[cfg(feature = "store-postgres")]
+    pub(super) async fn said(&mut self) -> Result<Option<postgres::Said>> {
+        self.conn.enter(Some(self.tenant)).await?;
+        // Whoever waited for the tenant alone entered it before that.
+        Ok(each!(
+            &self.conn.raw,
+            _raw => None,
+            session => (session.writes() && !session.alone).then(|| session.said.clone())
+        ))
     }
 
     async fn advisory(&mut self, sql: &'static str, turn: Option<Turn>) -> Result<()> {

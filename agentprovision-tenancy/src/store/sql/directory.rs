@@ -12,7 +12,7 @@ use super::audit::PLATFORM_LOG;
 use super::conn::{SystemTx, TenantTx};
 use super::multi::AUDIT_PENDING;
 use super::value::{Row, Value, system_sql, tenant_sql, values};
-use super::{SqlBackend, effects, runs, start};
+use super::{SqlBackend, claims, effects, start};
 use crate::placement::{Placement, PlacementState};
 
 /// A database as the directory, or the database itself, names it.
@@ -361,7 +361,7 @@ impl SqlBackend {
     /// Tenants whose runs would be claimed now, in turn; nothing is claimed.
     pub(crate) async fn turns(&self, ask: ClaimRequest) -> Result<Vec<TenantId>> {
         self.0
-            .read_system(move |mut tx| Box::pin(async move { runs::turns(&mut tx, &ask, ask.limit).await }))
+            .read_system(move |mut tx| Box::pin(async move { claims::turns(&mut tx, &ask, ask.limit).await }))
             .await
     }
 }

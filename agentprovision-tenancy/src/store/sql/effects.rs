@@ -45,8 +45,8 @@ impl EffectStore for SqlStore {
 pub(super) async fn guard(tx: &mut TenantTx<'_>, effects: &Effects) -> Result<()> {
     for guard in &effects.guards {
         match guard {
-            Guard::TenantActive => active(tenants::state(tx).await?)?,
-            Guard::TenantExists => exists(tenants::state(tx).await?)?,
+            Guard::TenantActive => active(tenants::state_beside(tx).await?)?,
+            Guard::TenantExists => exists(tenants::state_beside(tx).await?)?,
             Guard::AdminRemains(user) => identity::check_admin_remains(tx, *user).await?,
             other => return Err(unknown(other)),
         }

@@ -23,6 +23,9 @@ macro_rules! columns {
     };
 }
 
+#[cfg(feature = "store-postgres")]
+pub(super) use columns;
+
 fn missing() -> Error {
     Error::not_found("no such run")
 }
@@ -32,7 +35,7 @@ pub(super) fn status(row: &mut Row) -> Result<RunStatus> {
     RunStatus::from_name(&row.next::<String>()?).ok_or_else(|| Error::corrupt("a run has an unknown status"))
 }
 
-fn read(tenant: TenantId, mut row: Row) -> Result<RunRecord> {
+pub(super) fn read(tenant: TenantId, mut row: Row) -> Result<RunRecord> {
     Ok(RunRecord {
         tenant,
         id: row.next()?,

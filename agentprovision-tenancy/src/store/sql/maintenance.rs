@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::audit::{PLATFORM_LOG, sequence};
-use super::value::{TenantSql, system_sql, values};
+#[cfg(feature = "store-postgres")]
+use super::value::system_sql;
+use super::value::{TenantSql, values};
 use super::{Engine, SqlStore};
 
 #[async_trait]
@@ -66,6 +68,7 @@ impl MaintenanceStore for SqlStore {
 
 impl SqlStore {
     /// Logs for which records wait. The one writer of a file puts them there by itself.
+    #[cfg_attr(not(feature = "store-postgres"), expect(unused_variables, reason = "there are none"))]
     async fn unsequenced_logs(&self, limit: u32) -> Result<Vec<Uuid>> {
         match &self.engine {
             #[cfg(feature = "store-sqlite")]

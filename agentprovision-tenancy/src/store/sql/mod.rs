@@ -9,12 +9,14 @@ mod archive;
 mod audit;
 mod backups;
 mod changes;
+mod claims;
 mod conn;
 pub(crate) mod directory;
 mod effects;
 mod events;
 mod identity;
 mod index;
+mod landing;
 #[cfg(feature = "store-sqlite")]
 mod lanes;
 mod maintenance;

@@ -9,14 +9,14 @@ use agentprovision_core::run::{
 };
 use agentprovision_core::{Error, ErrorKind, Result, Timestamp};
 use async_trait::async_trait;
-use uuid::Uuid;
 
-use super::conn::{SystemTx, TenantTx};
+use super::conn::TenantTx;
+use super::landing::Landing;
 use super::multi::{JOURNAL, PAYLOADS};
-use super::value::{SystemSql, TenantSql, Value, system_sql, tenant_sql, to_json, values};
+use super::value::{Value, tenant_sql, to_json, values};
 #[cfg(feature = "store-sqlite")]
 use super::{Engine, merge};
-use super::{SqlStore, agents, effects, index, run_tx, sessions};
+use super::{SqlStore, agents, claims, effects, index, run_tx, sessions};
 
 pub(super) fn fenced() -> Error {
     Error::fenced("the run is not held by this worker any more")
@@ -92,23 +92,15 @@ pub(super) async fn commit(
     tx: &mut TenantTx<'_>,
     fence: Fence,
     batch: JournalBatch,
-    all: Effects,
+    mut all: Effects,
 ) -> Result<u64> {
     let mut run = writable(tx, &fence).await?;
     effects::guard(tx, &all).await?;
     let now = tx.env.now();
     let JournalBatch { entries, payloads, consumed, patch } = batch;
-    let rows = chain(fence.run, &run.salt, (&mut run.seq, &mut run.head), entries).flatten().collect();
-    tx.multi(&JOURNAL, rows).await?;
-    tx.multi(&PAYLOADS, payloads.into_iter().flat_map(|payload| payload_row(fence.run, payload)).collect())
-        .await?;
+    let journal = chain(fence.run, &run.salt, (&mut run.seq, &mut run.head), entries).flatten().collect();
     let over = patch.status.is_some_and(RunStatus::is_terminal);
-    let sql = tenant_sql!(
-        "UPDATE runs SET seq = $3, head = $4, updated_at = $5, status = coalesce($6, status), \
-         totals = coalesce($7, totals), output = coalesce($8, output), error = coalesce($9, error), \
-         finished_at = coalesce($10, finished_at) WHERE tenant_id = $1 AND id = $2"
-    );
-    let changed = values![
+    let moved = values![
         fence.run,
         run.seq,
         run.head,
@@ -119,7 +111,9 @@ pub(super) async fn commit(
         patch.error.as_ref().map(to_json).transpose()?,
         over.then_some(now),
     ];
-    tx.execute(sql, changed).await?;
+    let payloads = payloads.into_iter().flat_map(|payload| payload_row(fence.run, payload)).collect();
+    let usage = std::mem::take(&mut all.usage).into_iter().flat_map(effects::usage_row).collect();
+    Landing { moved, journal, payloads, usage }.write(tx).await?;
     for signal in consumed {
         let sql = tenant_sql!("DELETE FROM signals WHERE tenant_id = $1 AND run_id = $2 AND id = $3");
         tx.execute(sql, values![fence.run, signal]).await?;
@@ -216,122 +210,6 @@ async fn create(tx: &mut TenantTx<'_>, tenant: TenantId, run: NewRun, all: Effec
     Ok(Created::New(Lease { fence, until: lease_until, run: record }))
 }
 
-/// Tenants behind `$1` and up to `$2` that have a run ready, in the order of their ids, at most `$5`. It steps through an
-/// index from tenant to tenant and stops at the last that is wanted, so runs that wait cost nothing.
-pub(super) const TURNS: SystemSql = system_sql!(
-    "WITH RECURSIVE step (tenant_id, found) AS ( \
-     SELECT (SELECT l.tenant_id FROM run_leases l WHERE l.tenant_id > $1 ORDER BY l.tenant_id LIMIT 1), 0 \
-     UNION ALL SELECT \
-     (SELECT l.tenant_id FROM run_leases l WHERE l.tenant_id > step.tenant_id ORDER BY l.tenant_id LIMIT 1), \
-     step.found + CASE WHEN (SELECT t.state FROM tenants t WHERE t.tenant_id = step.tenant_id) = 'active' AND \
-     coalesce((SELECT h.state FROM residences h WHERE h.tenant_id = step.tenant_id), 'home') = 'home' AND \
-     (SELECT 1 FROM run_leases l WHERE l.tenant_id = step.tenant_id AND l.ready_at <= $3 \
-     AND (l.lease_until IS NULL OR l.lease_until <= $3) AND l.state_version <= $4 \
-     ORDER BY l.ready_at, l.run_id LIMIT 1) = 1 THEN 1 ELSE 0 END \
-     FROM step WHERE step.tenant_id <= $2 AND step.found < $5) \
-     SELECT step.tenant_id FROM step WHERE step.tenant_id <= $2 \
-     AND (SELECT t.state FROM tenants t WHERE t.tenant_id = step.tenant_id) = 'active' AND \
-     coalesce((SELECT h.state FROM residences h WHERE h.tenant_id = step.tenant_id), 'home') = 'home' AND \
-     (SELECT 1 FROM run_leases l WHERE l.tenant_id = step.tenant_id AND l.ready_at <= $3 \
-     AND (l.lease_until IS NULL OR l.lease_until <= $3) AND l.state_version <= $4 \
-     ORDER BY l.ready_at, l.run_id LIMIT 1) = 1 ORDER BY step.tenant_id LIMIT $5"
-);
-
-/// Runs of a tenant that may be taken up, at most `$4`.
-pub(super) const READY: TenantSql = tenant_sql!(
-    "SELECT run_id, epoch FROM run_leases WHERE tenant_id = $1 AND ready_at <= $2 \
-     AND (lease_until IS NULL OR lease_until <= $2) AND state_version <= $3 ORDER BY ready_at, run_id LIMIT $4"
-);
-
-/// Tenants with a run ready, in turn.
-pub(super) async fn turns(tx: &mut SystemTx<'_>, ask: &ClaimRequest, limit: usize) -> Result<Vec<TenantId>> {
-    let now = tx.env.now();
-    // Whoever is left out may stand before the others.
-    let most = i64::try_from(limit.saturating_add(ask.full.len())).unwrap_or(i64::MAX);
-    let after = ask.after.map(|tenant| tenant.uuid());
-    let behind = Some((after.unwrap_or_default(), Uuid::max()));
-    let mut tenants = Vec::new();
-    for (from, to) in behind.into_iter().chain(after.map(|after| (Uuid::nil(), after))) {
-        for mut row in tx.rows(TURNS, values![from, to, now, ask.state_version, most]).await? {
-            let tenant = row.next()?;
-            if tenants.len() < limit && !ask.full.contains(&tenant) {
-                tenants.push(tenant);
-            }
-        }
-        if tenants.len() >= limit {
-            break;
-        }
-    }
-    Ok(tenants)
-}
-
-/// Whether a run that was found is still free; if so nobody else takes it until the transaction ends. Workers do not
-/// wait for each other: who comes second goes on to the next run.
-async fn free(tx: &mut TenantTx<'_>, run: RunId, epoch: u64) -> Result<bool> {
-    const SQL: &str = "SELECT 1 FROM run_leases WHERE tenant_id = $1 AND run_id = $2 AND epoch = $3";
-    const LOCKED: &str =
-        "SELECT 1 FROM run_leases WHERE tenant_id = $1 AND run_id = $2 AND epoch = $3 FOR UPDATE SKIP LOCKED";
-    tx.exists(const { TenantSql::new(SQL, LOCKED) }, values![run, epoch]).await
-}
-
-/// Runs that may be taken up, in the order of their tenants' turns, with their epochs.
-async fn ready(
-    tx: &mut SystemTx<'_>,
-    ask: &ClaimRequest,
-    limit: usize,
-) -> Result<Vec<(TenantId, RunId, u64)>> {
-    if limit == 0 || ask.per_tenant == 0 {
-        return Ok(Vec::new());
-    }
-    let now = tx.env.now();
-    let tenants = turns(tx, ask, limit).await?;
-    // Each of the others gets one.
-    let most = limit.saturating_add(1).saturating_sub(tenants.len()).min(ask.per_tenant);
-    let mut found = Vec::new();
-    for (place, tenant) in tenants.into_iter().enumerate() {
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let rows = tx.tenant(tenant).rows(READY, values![now, ask.state_version, most]).await?;
-        for (round, mut row) in rows.into_iter().enumerate() {
-            found.push(((round, place), (tenant, row.next()?, row.next()?)));
-        }
-    }
-    found.sort_unstable_by_key(|(turn, _)| *turn);
-    Ok(found.into_iter().map(|(_, run)| run).take(limit).collect())
-}
-
-async fn claim(tx: &mut SystemTx<'_>, ask: ClaimRequest) -> Result<Vec<Lease>> {
-    let now = tx.env.now();
-    let mut leases: Vec<Lease> = Vec::new();
-    // Where others claim at the same time they take some of what is found: look at more than are wanted.
-    let spare = tx.conn.others_at_once();
-    let mut wide = ask.clone();
-    wide.per_tenant = ask.per_tenant.saturating_mul(spare);
-    for (tenant, run, epoch) in ready(tx, &wide, ask.limit.saturating_mul(spare)).await? {
-        if leases.len() == ask.limit {
-            break;
-        }
-        if leases.iter().filter(|lease| lease.fence.tenant == tenant).count() == ask.per_tenant {
-            continue;
-        }
-        let mut tx = tx.tenant(tenant);
-        // Where several claims read at once, the run goes to the one that writes first.
-        if !free(&mut tx, run, epoch).await? {
-            continue;
-        }
-        let sql = tenant_sql!(
-            "UPDATE run_leases SET epoch = epoch + 1, lease_until = $3, worker_id = $4 WHERE tenant_id = $1 \
-             AND run_id = $2 AND epoch = $5 AND ready_at <= $6 AND (lease_until IS NULL OR lease_until <= $6)"
-        );
-        if tx.execute(sql, values![run, ask.until, ask.worker, epoch, now]).await? == 0 {
-            continue;
-        }
-        let record = index::get(&mut tx, tenant, run).await?;
-        let fence = Fence { tenant, run, epoch: epoch + 1 };
-        leases.push(Lease { fence, until: ask.until, run: record });
-    }
-    Ok(leases)
-}
-
 async fn renew(tx: &mut TenantTx<'_>, fence: Fence, until: Timestamp) -> Result<Vec<(SignalId, Signal)>> {
     let sql = tenant_sql!(
         "UPDATE run_leases SET lease_until = $3 WHERE tenant_id = $1 AND run_id = $2 AND epoch = $4 \
@@ -354,17 +232,7 @@ impl RunStore for SqlStore {
     }
 
     async fn claim(&self, ask: ClaimRequest) -> Result<Vec<Lease>> {
-        // Workers ask often, and mostly there is nothing: asking takes no turn of the writer.
-        let look = ask.clone();
-        let some = self
-            .read_system(move |mut tx| {
-                Box::pin(async move { ready(&mut tx, &look, look.limit.min(1)).await })
-            })
-            .await?;
-        if some.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.write_system(move |mut tx| Box::pin(async move { claim(&mut tx, ask).await })).await
+        claims::claim(self, ask).await
     }
 
     async fn woken(&self) {

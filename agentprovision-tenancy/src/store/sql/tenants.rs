@@ -47,6 +47,15 @@ pub(super) async fn state(tx: &mut TenantTx<'_>) -> Result<Option<TenantState>> 
     row.map(|mut row| state_named(&row.next::<String>()?)).transpose()
 }
 
+/// As [`state`], of a transaction that does not change its tenant.
+pub(super) async fn state_beside(tx: &mut TenantTx<'_>) -> Result<Option<TenantState>> {
+    #[cfg(feature = "store-postgres")]
+    if let Some(said) = tx.said().await? {
+        return said.state.as_deref().map(state_named).transpose();
+    }
+    state(tx).await
+}
+
 /// The transaction's tenant; `None` when there is no such tenant.
 pub(super) async fn find(tx: &mut TenantTx<'_>) -> Result<Option<Tenant>> {
     let sql = tenant_sql!(concat!("SELECT ", columns!(), " FROM tenants WHERE tenant_id = $1"));

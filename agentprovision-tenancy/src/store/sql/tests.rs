@@ -16,7 +16,7 @@ use super::conn::Conn;
 use super::sqlite::{self, Access};
 use super::value::{Dialect, Value, system_sql, values};
 use super::{SqlBackend, SqlStore};
-use super::{merge, migrate, runs};
+use super::{claims, merge, migrate};
 
 /// A folder that goes with the value.
 struct Folder(PathBuf);
@@ -187,7 +187,7 @@ async fn claims_step_through_the_index_of_turns() {
     let mut conn = Conn::open(&sqlite::options(&folder.file(), Access::Write)).await.unwrap();
     migrate::run(&mut conn, &Env::default(), migrate::MIGRATIONS).await.unwrap();
     for (text, steps, sorts) in
-        [(runs::TURNS.text(Dialect::Sqlite), 2, 1), (runs::READY.text(Dialect::Sqlite), 0, 0)]
+        [(claims::TURNS.text(Dialect::Sqlite), 2, 1), (claims::READY.text(Dialect::Sqlite), 0, 0)]
     {
         let mut plan = Vec::new();
         for row in conn.rows(format!("EXPLAIN QUERY PLAN {text}").leak(), vec![]).await.unwrap() {

@@ -30,6 +30,8 @@ pub(super) enum Dialect {
 struct Texts {
     sqlite: &'static str,
     postgres: &'static str,
+    /// PostgreSQL's of a statement that reads, as one that enters by itself and needs no transaction around it.
+    alone: Option<&'static str>,
 }
 
 impl Texts {
@@ -49,7 +51,16 @@ impl TenantSql {
     /// Refuses, when the crate is compiled, a text that does not name the tenant and `$1`.
     pub(super) const fn new(sqlite: &'static str, postgres: &'static str) -> Self {
         assert!(names_tenant(sqlite) && names_tenant(postgres), "a tenant statement names its tenant as $1");
-        Self(Texts { sqlite, postgres })
+        Self(Texts { sqlite, postgres, alone: None })
+    }
+
+    pub(super) const fn with_alone(mut self, alone: &'static str) -> Self {
+        self.0.alone = Some(alone);
+        self
+    }
+
+    pub(super) const fn alone(self) -> Option<&'static str> {
+        self.0.alone
     }
 
     pub(super) const fn text(self, dialect: Dialect) -> &'static str {
@@ -67,12 +78,36 @@ pub(super) struct SystemSql(Texts);
 
 impl SystemSql {
     pub(super) const fn new(sqlite: &'static str, postgres: &'static str) -> Self {
-        Self(Texts { sqlite, postgres })
+        Self(Texts { sqlite, postgres, alone: None })
+    }
+
+    pub(super) const fn with_alone(mut self, alone: &'static str) -> Self {
+        self.0.alone = Some(alone);
+        self
+    }
+
+    pub(super) const fn alone(self) -> Option<&'static str> {
+        self.0.alone
     }
 
     pub(super) const fn text(self, dialect: Dialect) -> &'static str {
         self.0.of(dialect)
     }
+}
+
+/// A statement that reads, as one that first makes a setting for itself. The setting goes with the statement, as with
+/// any transaction. It is there before a table is looked at: what is asked for depends on the row that has made it, and a
+/// loop over that row is the only way to read it.
+macro_rules! alone {
+    ($setting:literal, $text:expr) => {
+        concat!(
+            "WITH entered AS MATERIALIZED (SELECT set_config(",
+            $setting,
+            ",true) AS made) SELECT answer.* FROM entered CROSS JOIN LATERAL (SELECT * FROM (",
+            $text,
+            ") AS asked WHERE entered.made IS NOT NULL OFFSET 0) AS answer"
+        )
+    };
 }
 
 /// `str::contains`, for constants.
@@ -107,17 +142,24 @@ macro_rules! tenant_sql {
         }
     };
     ($text:expr) => {
-        const { $crate::store::sql::value::TenantSql::new($text, $text) }
+        const {
+            $crate::store::sql::value::TenantSql::new($text, $text).with_alone(
+                $crate::store::sql::value::alone!("'app.current_tenant_id',$1::uuid::text", $text),
+            )
+        }
     };
 }
 
 /// A statement on system tables; with two texts, the first is SQLite's and the second PostgreSQL's.
 macro_rules! system_sql {
     ($sqlite:expr, $postgres:expr) => {
-        const { $crate::store::sql::value::SystemSql::new($sqlite, $postgres) }
+        const {
+            $crate::store::sql::value::SystemSql::new($sqlite, $postgres)
+                .with_alone($crate::store::sql::value::alone!("'app.above_tenants','on'", $postgres))
+        }
     };
     ($text:expr) => {
-        const { $crate::store::sql::value::SystemSql::new($text, $text) }
+        $crate::store::sql::value::system_sql!($text, $text)
     };
 }
 
@@ -126,7 +168,7 @@ macro_rules! values {
     ($($value:expr),* $(,)?) => { vec![$($crate::store::sql::value::Value::from($value)),*] };
 }
 
-pub(super) use {system_sql, tenant_sql, values};
+pub(super) use {alone, system_sql, tenant_sql, values};
 
 impl From<i64> for Value {
     fn from(value: i64) -> Self {

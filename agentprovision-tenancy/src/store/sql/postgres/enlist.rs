@@ -76,10 +76,6 @@ impl SqlBackend {
     ) -> Result<T> {
         let SqlStore { engine, env, .. } = &*self.0;
         self.0.check_open()?;
-        #[cfg_attr(
-            not(feature = "store-sqlite"),
-            expect(irrefutable_let_patterns, reason = "one of several")
-        )]
         let Engine::Postgres(pool) = engine else {
             return Err(Error::unsupported(
                 "only a store on PostgreSQL can be part of the host's transaction",

@@ -1,6 +1,7 @@
 //! The PostgreSQL dialect: sessions, values, rows, and errors told apart.
 
 pub(super) mod check;
+pub(super) mod columns;
 pub(super) mod enlist;
 pub(super) mod listen;
 pub(super) mod pool;
@@ -26,6 +27,7 @@ use uuid::Uuid;
 
 use super::conn::{Fate, Lost, Mode, Turn};
 use super::value::{Row, Value};
+use columns::Column;
 use settings::Settings;
 use tokio::sync::mpsc;
 use wire::Wire;
@@ -50,10 +52,21 @@ pub(super) struct Session {
     xid: Option<i64>,
     /// What [`ERA`] was when the connection first wrote; behind a pooler, when the open transaction began.
     era: Option<String>,
+    /// Whether a tool's statement ran on the connection, which may have set what outlives the transaction.
+    tool: bool,
     /// Whether the transaction waits for its tenant alone, and not among other writers.
     pub(super) alone: bool,
-    /// What is said of the tenant's residence, as of when the open transaction entered it to write.
+    /// What the database said of the tenant when the open transaction entered it to write.
+    pub(super) said: Said,
+}
+
+/// What is known of a tenant that nobody else changes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said {
+    /// Its residence, if it was ever moved.
     pub(super) residence: Option<String>,
+    /// Its state, if there is such a tenant.
+    pub(super) state: Option<String>,
 }
 
 /// Where a transaction stands.
@@ -83,7 +96,17 @@ impl Session {
     /// Connects, once.
     pub(super) async fn open(settings: Arc<Settings>) -> Result<Self, Lost> {
         let raw = settings.options.connect().await.map_err(error)?;
-        Ok(Self::over(Wire::Own(raw), settings))
+        let mut session = Self::over(Wire::Own(raw), settings);
+        session.set_up().await?;
+        Ok(session)
+    }
+
+    /// Tells a connection what holds for all that comes on it.
+    async fn set_up(&mut self) -> Result<(), Lost> {
+        if self.settings.setup.is_empty() {
+            return Ok(());
+        }
+        self.wire.script(self.settings.setup.clone()).await.map(drop).map_err(error)
     }
 
     /// On a connection that the host lends: transactions are parts of its own, which it ends itself.
@@ -92,8 +115,8 @@ impl Session {
     }
 
     fn over(wire: Wire, settings: Arc<Settings>) -> Self {
-        let (state, tenant, xid, era, residence) = (State::Idle, None, None, None, None);
-        Self { wire, settings, state, tenant, above: false, xid, era, alone: false, residence }
+        let (state, tenant, xid, era, said) = (State::Idle, None, None, None, Said::default());
+        Self { wire, settings, state, tenant, above: false, xid, era, tool: false, alone: false, said }
     }
 
     /// Whether transactions are parts of one of the host's.
@@ -104,6 +127,12 @@ impl Session {
     /// Statements that are not part of a transaction of a tenant.
     pub(super) async fn script(&mut self, sql: &'static str) -> Result<(), Lost> {
         self.wire.script(sql.to_owned()).await.map(drop).map_err(error)
+    }
+
+    /// Whether statements that read are transactions of their own: each sees what is committed when it begins anyway. Not
+    /// where a statement is prepared and run in two messages, which a pooler may send to two connections.
+    pub(super) fn reads_alone(&self) -> bool {
+        self.state == State::Due(Mode::Read) && self.settings.prepared && !self.is_lent()
     }
 
     pub(super) fn begin(&mut self, mode: Mode) {
@@ -153,21 +182,26 @@ impl Session {
                 text.push_str(&format!(",pg_advisory_xact_lock_shared({})", lock_key(tenant, None)));
             }
             text.push(';');
-            if mode == Mode::Write {
-                // Behind the lock: nobody changes it from here on.
-                text.push_str(&format!(
-                    "SELECT (SELECT state FROM residences WHERE tenant_id = '{tenant}');"
-                ));
-            }
         }
+        // A statement of its own, so that it sees what was done before there was the lock.
+        let mut asked = Vec::new();
         let writes = begins && mode == Mode::Write;
         let asks_era = writes && (self.era.is_none() || !self.settings.prepared);
         if writes {
-            text.push_str("SELECT pg_current_xact_id()::text::bigint");
+            asked.push("pg_current_xact_id()::text::bigint".to_owned());
         }
         if asks_era {
-            text.push(',');
-            text.push_str(ERA);
+            asked.push(ERA.to_owned());
+        }
+        let entered = tenant.filter(|_| other && mode == Mode::Write);
+        for table in entered.iter().flat_map(|_| ["residences", "tenants"]) {
+            asked.push(format!(
+                "(SELECT state FROM {table} WHERE tenant_id='{}')",
+                tenant.unwrap_or_default()
+            ));
+        }
+        if !asked.is_empty() {
+            text.push_str(&format!("SELECT {}", asked.join(",")));
         }
         // Until there is an answer nobody knows whether there is a transaction.
         self.state = State::Gone;
@@ -180,16 +214,17 @@ impl Session {
                 return Err(error(refused));
             }
         };
-        let mut answers = rows.iter().rev();
+        let answer = rows.last().filter(|_| !asked.is_empty());
+        let mut columns = 0..asked.len();
+        let mut next = || columns.next().and_then(|column| text_of(answer?, column).ok());
         if writes {
-            let answer = answers.next();
-            self.xid = answer.and_then(|row| text_of(row, 0).ok()?.parse().ok());
-            if asks_era {
-                self.era = answer.and_then(|row| text_of(row, 1).ok());
-            }
+            self.xid = next().and_then(|xid| xid.parse().ok());
         }
-        if other && mode == Mode::Write {
-            self.residence = answers.next().and_then(|row| text_of(row, 0).ok());
+        if asks_era {
+            self.era = next();
+        }
+        if entered.is_some() {
+            self.said = Said { residence: next(), state: next() };
         }
         self.state = State::Open(mode);
         self.tenant = tenant.or(self.tenant);
@@ -211,6 +246,7 @@ impl Session {
         match self.wire.script(end.to_owned()).await {
             Ok(_) => {
                 self.state = State::Idle;
+                self.clean_up().await;
                 Ok(())
             }
             Err(broken)
@@ -248,6 +284,9 @@ impl Session {
                     Outcome::Committed | Outcome::Undone => {
                         self.wire = Wire::Own(raw);
                         self.state = State::Idle;
+                        if self.set_up().await.is_err() {
+                            self.state = State::Gone;
+                        }
                         if outcome == Outcome::Committed {
                             return Ok(());
                         }
@@ -294,7 +333,18 @@ impl Session {
             State::Idle | State::Due(_) => {}
         }
         self.state = State::Idle;
+        self.clean_up().await;
         Ok(())
+    }
+
+    /// Undoes what a tool may have set for the connection; one that cannot be had back is not used again.
+    async fn clean_up(&mut self) {
+        if !std::mem::take(&mut self.tool) || self.settings.setup.is_empty() || self.is_lent() {
+            return;
+        }
+        if self.script("RESET ALL").await.is_err() || self.set_up().await.is_err() {
+            self.state = State::Gone;
+        }
     }
 
     /// Whether the open transaction writes.
@@ -307,18 +357,49 @@ impl Session {
         self.state == State::Idle
     }
 
+    /// Whether a transaction was opened that has not ended.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
     pub(super) async fn rows(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>, Lost> {
         let persistent = self.settings.prepared && !self.is_lent();
         let result = async {
             let rows = self.wire.rows(sql.into_sql_str(), arguments(values)?, persistent).await?;
             rows.iter().map(row).collect::<Result<Vec<_>, _>>()
         };
-        result.await.map_err(error)
+        let result = result.await;
+        // Without a transaction there is no rollback that would notice.
+        if let Err(broken) = &result
+            && matches!(self.state, State::Due(_))
+            && code(broken).is_none_or(|code| lost_by(&code))
+        {
+            self.state = State::Gone;
+        }
+        result.map_err(error)
     }
 
     pub(super) async fn execute(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64, Lost> {
         let persistent = self.settings.prepared && !self.is_lent();
         let result = async { self.wire.execute(sql.into_sql_str(), arguments(values)?, persistent).await };
+        result.await.map_err(error)
+    }
+
+    /// A change with columns of many rows behind its values.
+    pub(super) async fn execute_columns(
+        &mut self,
+        sql: &'static str,
+        values: Vec<Value>,
+        columns: Vec<Column>,
+    ) -> Result<u64, Lost> {
+        let persistent = self.settings.prepared && !self.is_lent();
+        let result = async {
+            let mut arguments = arguments(values)?;
+            for column in columns {
+                arguments.add(column).map_err(sqlx::Error::Encode)?;
+            }
+            self.wire.execute(sql.into_sql_str(), arguments, persistent).await
+        };
         result.await.map_err(error)
     }
 
@@ -328,7 +409,7 @@ impl Session {
         sql: String,
         values: Vec<Value>,
     ) -> Result<Vec<Vec<Value>>, Lost> {
-        self.script("SAVEPOINT tool").await?;
+        self.begin_tool().await?;
         let result = async {
             let sql = AssertSqlSafe(sql).into_sql_str();
             let rows = self.wire.rows(sql, tool_arguments(values)?, false).await?;
@@ -340,12 +421,17 @@ impl Session {
 
     /// As [`Session::tool_rows`], for a change.
     pub(super) async fn tool_execute(&mut self, sql: String, values: Vec<Value>) -> Result<u64, Lost> {
-        self.script("SAVEPOINT tool").await?;
+        self.begin_tool().await?;
         let result = async {
             self.wire.execute(AssertSqlSafe(sql).into_sql_str(), tool_arguments(values)?, false).await
         };
         let result = result.await;
         self.settle_tool(result).await
+    }
+
+    async fn begin_tool(&mut self) -> Result<(), Lost> {
+        self.tool = true;
+        self.script("SAVEPOINT tool").await
     }
 
     async fn settle_tool<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, Lost> {

@@ -26,6 +26,8 @@ pub(in crate::store) struct Settings {
     pub(in crate::store::sql) attempts: u32,
     /// Whether statements stay prepared. Not behind a pooler that gives each transaction another connection.
     pub(super) prepared: bool,
+    /// What a connection is told once; empty where each transaction may be on another.
+    pub(super) setup: String,
     /// What follows `BEGIN`, in one message with it.
     pub(super) preamble: String,
 }
@@ -98,11 +100,15 @@ impl Settings {
             .extra_float_digits(None)
             .disable_statement_logging();
         let (statement, lock) = (number("statement_timeout_ms")?, number("lock_timeout_ms")?);
-        // Set in each transaction: what a connection was told once does not hold behind a pooler.
-        let preamble = format!(
-            ";SET LOCAL search_path={},public,pg_temp;SET LOCAL statement_timeout={statement};SET LOCAL lock_timeout={lock}",
-            super::SCHEMA
-        );
+        let set = |how: &str| {
+            let path = super::SCHEMA;
+            format!(
+                ";{how} search_path={path},public,pg_temp;{how} statement_timeout={statement};{how} lock_timeout={lock}"
+            )
+        };
+        // What a connection was told once does not hold behind a pooler.
+        let (setup, preamble) =
+            if prepared { (set("SET"), String::new()) } else { (String::new(), set("SET LOCAL")) };
         Ok(Self {
             options,
             env,
@@ -113,6 +119,7 @@ impl Settings {
             max_lifetime: millis("max_lifetime_ms")?,
             attempts: u32::try_from(number("attempts")?).unwrap_or(u32::MAX),
             prepared,
+            setup,
             preamble,
         })
     }
@@ -150,7 +157,7 @@ mod tests {
         assert_eq!(settings.max_connections, 10);
         assert_eq!(settings.connect_timeout, Duration::from_secs(10));
         assert!(settings.prepared);
-        assert!(settings.preamble.contains("statement_timeout=30000"));
+        assert!(settings.setup.contains("statement_timeout=30000") && settings.preamble.is_empty());
     }
 
     #[test]
@@ -158,7 +165,7 @@ mod tests {
         let settings =
             parse("?max_connections=3&sslmode=disable&pooler=transaction&lock_timeout_ms=7").unwrap();
         assert_eq!((settings.max_connections, settings.prepared), (3, false));
-        assert!(settings.preamble.ends_with("lock_timeout=7"));
+        assert!(settings.preamble.ends_with("lock_timeout=7") && settings.setup.is_empty());
         assert!(matches!(settings.options.get_ssl_mode(), sqlx::postgres::PgSslMode::Disable));
     }
 

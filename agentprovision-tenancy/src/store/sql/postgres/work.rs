@@ -48,6 +48,11 @@ where
         lent.conn.begin(Mode::Read).await?;
         let result = work.clone()(SystemTx { conn: &mut lent.conn, env }).await;
         match lent.conn.take_fate() {
+            None if !lent.conn.is_open() => {
+                lent.conn.commit().await?;
+                lent.give_back();
+                return result;
+            }
             // Nobody has to wait for the end of a transaction that only read.
             None => {
                 pool.runtime().spawn(async move {
