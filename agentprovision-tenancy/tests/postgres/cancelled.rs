@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use agentprovision_core::page::PageRequest;
+use agentprovision_core::run::JournalBatch;
 use agentprovision_core::tool::SqlValue;
 use agentprovision_core::usage::{BudgetKey, Dimension};
 use agentprovision_core::{Effects, Env};
@@ -17,6 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("cancelled", "nothing_of_a_given_up_request_is_left_to_the_next_one", next_borrower),
         trial("cancelled", "a_given_up_step_leaves_nothing_to_the_next_one", next_step),
+        trial("cancelled", "what_a_step_sets_for_the_connection_does_not_outlive_it", settings),
     ]
 }
 
@@ -59,7 +61,7 @@ async fn next_borrower() {
     world.stores.events.published(&events).await.unwrap();
     let mut cut_off = 0;
     for round in 0..400 {
-        let (polls, woken) = (dice(&world.env) % 10, dice(&world.env).is_multiple_of(2));
+        let (polls, woken) = (dice(&world.env) % 6, dice(&world.env).is_multiple_of(2));
         let done = match dice(&world.env) % 5 {
             0 => cut(world.names(&a), polls, woken).await.is_some(),
             1 => cut(world.stores.audit.entries(&a, 0, 10), polls, woken).await.is_some(),
@@ -111,5 +113,45 @@ async fn next_step() {
     }
     assert_eq!(proxy.seen().foreign, 0);
     assert_eq!(world.names(&a).await.unwrap(), ["alice"]);
+    world.backend.close().await.unwrap();
+}
+
+async fn settings() {
+    let (world, proxy) = one_connection().await;
+    let (a, b) = (world.tenant().await, world.tenant().await);
+    world.add(&a, "alice").await.unwrap();
+    world.add(&b, "bob").await.unwrap();
+    let run = world.run(&a).await;
+    proxy.seen();
+    for (name, value) in [
+        ("search_path", "pg_catalog"),
+        ("statement_timeout", "1"),
+        ("lock_timeout", "1"),
+        ("default_transaction_read_only", "on"),
+        ("app.current_tenant_id", &*b.tenant().uuid().to_string()),
+        ("app.above_tenants", "on"),
+    ] {
+        let set = "SELECT set_config($2, $3, false), $1::uuid";
+        for commit in [false, true] {
+            let tx = world.stores.runs.begin(&run).await.unwrap();
+            tx.handle().query(set, &[name.into(), value.into()]).await.unwrap();
+            if commit {
+                // Some of it is in the way of the step's own commit.
+                let _ = tx.commit(JournalBatch::default(), Effects::none()).await;
+            } else {
+                tx.rollback().await.unwrap();
+            }
+            assert_eq!(world.names(&a).await.unwrap(), ["alice"], "{name}");
+            let tx = world.stores.runs.begin(&run).await.unwrap();
+            let asked = "SELECT current_setting($2, true), $1::uuid";
+            let SqlValue::Text(found) = tx.handle().query(asked, &[name.into()]).await.unwrap()[0][0].clone()
+            else {
+                panic!("a setting is a text")
+            };
+            assert!(found != value, "{name} is still {found}");
+            tx.rollback().await.unwrap();
+        }
+    }
+    assert_eq!(proxy.seen().connections, 0, "all of it happened on one connection");
     world.backend.close().await.unwrap();
 }
