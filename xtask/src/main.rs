@@ -13,6 +13,7 @@ mod python;
 mod report;
 mod run;
 mod sdks;
+mod stores;
 mod suites;
 
 use std::process::ExitCode;

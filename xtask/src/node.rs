@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::run::{Result, Workspace, output};
+use crate::stores;
 use crate::suites::{Plan, Steps};
 
 /// Where the package is.
@@ -25,6 +26,9 @@ fn test(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     // As a newcomer does it. `npm ci` wants the platforms' packages, which are published with a release only.
     steps.run(npm(workspace, &["install"]).env("AGENTPROVISION_PROFILE", "dev"))?;
     steps.run(&mut npm(workspace, &["test"]))?;
+    let mut shared = workspace.command("node", ["--expose-gc", "--test"]);
+    shared.args(stores::files(&workspace.root.join(FOLDER).join("test"), "storeIn(")?);
+    stores::run_on_server(workspace, &mut shared, steps)?;
     steps.run(&mut npm(workspace, &["run", "typecheck"]))
 }
 

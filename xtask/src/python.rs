@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::debian;
 use crate::run::{Result, Workspace, output, works};
+use crate::stores;
 use crate::suites::{Plan, Steps};
 
 /// Where the package is.
@@ -25,7 +26,11 @@ fn test(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     links_no_libpython(workspace, steps)?;
     venv.install(workspace, &wheel, steps)?;
     // By its own program: `python -m` would make the working directory importable.
-    steps.run(venv.command(workspace, "pytest").arg(workspace.root.join(FOLDER).join("tests")))
+    let tests = workspace.root.join(FOLDER).join("tests");
+    steps.run(venv.command(workspace, "pytest").arg(&tests))?;
+    let mut shared = venv.command(workspace, "pytest");
+    shared.args(stores::files(&tests, "store_in(")?);
+    stores::run_on_server(workspace, &mut shared, steps)
 }
 
 /// A benchmark of the package, ready to run against a release build in an environment of its own.

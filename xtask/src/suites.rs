@@ -117,8 +117,8 @@ fn suites(workspace: &Workspace) -> Vec<Suite> {
         },
         suite("quickstart", quickstart(workspace)),
         suite("transcripts", transcripts(workspace)),
-        suite("python", python::plan(workspace)),
-        suite("node", node::plan(workspace)),
+        Suite { needs_postgres: true, ..suite("python", python::plan(workspace)) },
+        Suite { needs_postgres: true, ..suite("node", node::plan(workspace)) },
         suite("packages", packages::plan(workspace)),
         suite("sdks", sdks::plan(workspace)),
     ]

@@ -7,14 +7,14 @@ const { mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } = requir
 const { join } = require('node:path')
 const { Platform } = require('../index.cjs')
 const { ScriptedModel } = require('../testing.cjs')
-const { LIMIT, folder, sqlite, open, home, deployed, eventually } = require('./support.cjs')
+const { LIMIT, folder, ON_SERVER, storeIn, open, home, deployed, eventually } = require('./support.cjs')
 
 const code = (wanted) => (error) => error.code === wanted
 
 test('a tenant is exported, deleted and restored', LIMIT, async (t) => {
   const path = folder(t)
   const file = join(path, 'acme.archive')
-  const platform = await open(t, { store: sqlite(path), models: [new ScriptedModel('m', ['done', 'again'])] })
+  const platform = await open(t, { store: storeIn(path), models: [new ScriptedModel('m', ['done', 'again'])] })
   const acme = await home(platform)
   const other = await home(platform, 'globex')
   const ctx = await acme.user('ada', 'agent_manager')
@@ -23,7 +23,7 @@ test('a tenant is exported, deleted and restored', LIMIT, async (t) => {
   assert.equal((await run.wait()).text, 'done')
   const { operator, tenant } = acme
   const summary = await platform.archives.export(operator, tenant, file)
-  assert.deepEqual([summary.header.tenant, summary.header.store], [tenant.id, 'sqlite'])
+  assert.deepEqual([summary.header.tenant, summary.header.store], [tenant.id, ON_SERVER ? 'postgres' : 'sqlite'])
   assert.equal(summary.rows, summary.tables.reduce((sum, { rows }) => sum + rows, 0))
   assert.equal(summary.bytes, statSync(file).size)
   assert.deepEqual(await platform.archives.verify(operator, file), summary)
@@ -56,7 +56,7 @@ test('a tenant is exported, deleted and restored', LIMIT, async (t) => {
 test('a tenant is backed up', LIMIT, async (t) => {
   const path = folder(t)
   const backups = { folder: join(path, 'backups'), keep: 2 }
-  const platform = await open(t, { store: sqlite(path), backups })
+  const platform = await open(t, { store: storeIn(path), backups })
   const { operator, tenant } = await home(platform)
   await assert.rejects(platform.backups.run(operator, tenant), code('unavailable'))
   const { items: [failed] } = await platform.backups.list(operator, tenant)
@@ -82,12 +82,12 @@ test('a tenant is backed up', LIMIT, async (t) => {
 
 test('backups are made on a schedule', LIMIT, async (t) => {
   const path = folder(t)
-  const plain = await Platform.open({ store: sqlite(path) })
+  const plain = await Platform.open({ store: storeIn(path) })
   const { operator: nobody, tenant } = await home(plain)
   await assert.rejects(plain.backups.run(nobody, tenant), code('unsupported'))
   await plain.close()
   const backups = { folder: path, everyS: 86_400, keep: 3, patienceS: 60 }
-  const platform = await open(t, { store: sqlite(path), backups })
+  const platform = await open(t, { store: storeIn(path), backups })
   const operator = platform.operator('ops@host.example', 'a look')
   const last = async () => (await platform.backups.list(operator, tenant)).items.at(-1)
   await eventually('a backup is made', async () => (await last())?.state === 'completed')

@@ -6,14 +6,15 @@ const assert = require('node:assert/strict')
 const { existsSync, readFileSync } = require('node:fs')
 const { join } = require('node:path')
 const { Platform } = require('../index.cjs')
-const { LIMIT, folder, sqlite, home, program } = require('./support.cjs')
+const { LIMIT, folder, storeIn, home, program } = require('./support.cjs')
 
 const TOOLS = ['look', 'put', 'book', 'mail']
 
 /** A store with a tenant, a user and an agent. */
 async function site(t) {
   const path = folder(t)
-  const store = sqlite(path)
+  const store = storeIn(path, `CREATE TABLE public.bookings (tenant_id uuid, key text);
+    GRANT ALL ON public.bookings TO agentprovision_app`)
   const platform = await Platform.open({ store })
   const { tenant, root } = await home(platform)
   await platform.close()

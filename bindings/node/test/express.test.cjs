@@ -9,7 +9,7 @@ const http = require('node:http')
 const net = require('node:net')
 const { join } = require('node:path')
 const { Platform } = require('../index.cjs')
-const { LIMIT, folder, sqlite, eventually } = require('./support.cjs')
+const { LIMIT, folder, storeIn, eventually } = require('./support.cjs')
 
 const examples = join(__dirname, '..', '..', '..', 'examples', 'node')
 
@@ -91,7 +91,7 @@ for (const [onDisconnect, wanted] of [['cancel', 'cancelled'], ['continue', 'com
 }
 
 test('a client that goes away while its run is started leaves none behind', LIMIT, async (t) => {
-  const store = sqlite(folder(t))
+  const store = storeIn(folder(t))
   const { port, key, child, ask, read } = await service(t, { AGENTPROVISION_STORE: store, PEPPER: 'a pepper of enough bytes', PATIENCE: '400' })
   const body = JSON.stringify({ input: 'Where is 7?' })
   const request = `POST /runs?on_disconnect=cancel HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${key}\r\n` +
@@ -121,7 +121,7 @@ test('a client that goes away while its run is started leaves none behind', LIMI
 })
 
 test('it goes on from its store after SIGTERM in the middle of a stream', LIMIT, async (t) => {
-  const env = { AGENTPROVISION_STORE: sqlite(folder(t)), PEPPER: 'a pepper of enough bytes', PATIENCE: '25' }
+  const env = { AGENTPROVISION_STORE: storeIn(folder(t)), PEPPER: 'a pepper of enough bytes', PATIENCE: '25' }
   const first = await service(t, env)
   const response = await first.ask('POST', '/runs', { input: 'Where is 7?' })
   let told = ''
@@ -147,7 +147,7 @@ const run = (file, ...args) => {
 }
 
 test('the quickstart does what it says', LIMIT, async (t) => {
-  const store = sqlite(folder(t))
+  const store = storeIn(folder(t))
   const report = JSON.parse(run('quickstart.mjs', '--json', '--store', store))
   assert.equal(report.provider, 'loopback')
   assert.deepEqual(report.refused, { cross_tenant: 'not_found', missing_permission: 'permission_denied' })

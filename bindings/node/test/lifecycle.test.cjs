@@ -3,7 +3,7 @@
 
 const { test } = require('node:test')
 const assert = require('node:assert/strict')
-const { LIMIT, folder, sqlite, open, home, program } = require('./support.cjs')
+const { LIMIT, folder, storeIn, open, home, program } = require('./support.cjs')
 
 const endings = [
   ['nothing waits', { code: 0 }],
@@ -31,7 +31,7 @@ for (const [how, wanted] of endings) {
 }
 
 test('worker threads end with their platforms', LIMIT, async (t) => {
-  const { code, signal, out, err } = await program('worker.cjs', { args: [sqlite(folder(t))] }).ended
+  const { code, signal, out, err } = await program('worker.cjs', { args: [storeIn(folder(t))] }).ended
   t.diagnostic(out.trim().replace('\n', '; '))
   assert.deepEqual([code, signal], [0, null], out + err)
   assert.match(out, /done, [1-9]\d* calls in doubt/)

@@ -5,13 +5,13 @@ const { test } = require('node:test')
 const assert = require('node:assert/strict')
 const { Platform, UnavailableError, NotFoundError, InvalidInputError, PermissionDeniedError } = require('../index.cjs')
 const { ScriptedModel } = require('../testing.cjs')
-const { LIMIT, PRICE, folder, sqlite, open, home } = require('./support.cjs')
+const { LIMIT, PRICE, folder, storeIn, open, home } = require('./support.cjs')
 
 const scripted = (name, ...replies) => new ScriptedModel(name, replies, { price: PRICE })
 const down = { fail: { code: 'unavailable', message: 'down' } }
 
 test('an answer has what was spent, and it is counted', LIMIT, async (t) => {
-  for (const store of ['memory://', sqlite(folder(t))]) {
+  for (const store of ['memory://', storeIn(folder(t))]) {
     const model = scripted('m', down, 'On its way.')
     const platform = await open(t, { store, models: [model], routing: { backoffMs: 0 } })
     const acme = await home(platform)
@@ -71,7 +71,7 @@ test('an error has what was spent, and a stream says it before', LIMIT, async (t
 })
 
 test('a loop that ends and a signal end the request, and what was used counts', LIMIT, async (t) => {
-  const store = sqlite(folder(t))
+  const store = storeIn(folder(t))
   const platform = await Platform.open({ store, models: [scripted('m', { stall: 'and ' }, { stall: 'so ' }, { stall: 'on' })] })
   const { admin, tenant, root } = await home(platform)
   for await (const event of platform.models.stream(admin, 'm', 'Go on.')) {

@@ -6,7 +6,7 @@ const assert = require('node:assert/strict')
 const { createHash } = require('node:crypto')
 const { Platform, tool, model, NotFoundError, BudgetExceededError, CancelledError, ConflictError, PermissionDeniedError } = require('../index.cjs')
 const { ScriptedModel } = require('../testing.cjs')
-const { LIMIT, PRICE, ID, folder, sqlite, open, home, builder, deployed, calls, eventually, later } = require('./support.cjs')
+const { LIMIT, PRICE, ID, folder, ON_SERVER, storeIn, open, home, builder, deployed, calls, eventually, later } = require('./support.cjs')
 
 const find = tool({ name: 'find_order', description: 'Finds an order', effect: 'pure', parameters: ID },
   ({ id }) => ({ id, state: 'shipped' }))
@@ -76,7 +76,7 @@ test('a scripted model keeps what it was asked', LIMIT, async (t) => {
 })
 
 test('the main job on SQLite, and what a second platform sees', LIMIT, async (t) => {
-  const store = sqlite(folder(t))
+  const store = storeIn(folder(t))
   const first = await Platform.open({ store, tools: [find], models: [asks()] })
   const { acme, agent, run } = await mainJob(first)
   const chain = await run.chain()
@@ -219,7 +219,7 @@ test('a session remembers, one turn at a time, and is its user\'s own', LIMIT, a
 
 test('what a transactional tool writes commits with its step, or not at all', LIMIT, async (t) => {
   const book = tool({ name: 'book', effect: 'transactional', parameters: { type: 'object' } }, async ({ fail }, { tx, idempotencyKey }) => {
-    await tx.execute('CREATE TABLE IF NOT EXISTS bookings (tenant_id BLOB, what TEXT, seal BLOB)')
+    if (!ON_SERVER) await tx.execute('CREATE TABLE IF NOT EXISTS bookings (tenant_id BLOB, what TEXT, seal BLOB)')
     const changed = await tx.execute('INSERT INTO bookings (tenant_id, what, seal) VALUES ($1, $2, $3)',
       [fail ? 'lost' : 'kept', Buffer.from([1, 2, 255])])
     if (fail) throw new Error('no seats left')
@@ -230,7 +230,9 @@ test('what a transactional tool writes commits with its step, or not at all', LI
   const script = new ScriptedModel('m', [
     { tools: [['book', { fail: true }]] }, { tools: [['book', { fail: false }]] }, { tools: [['other', {}]] }, 'done',
   ])
-  const platform = await open(t, { store: sqlite(folder(t)), tools: [book, other], models: [script] })
+  const store = storeIn(folder(t), `CREATE TABLE public.bookings (tenant_id uuid, what text, seal bytea);
+    GRANT ALL ON public.bookings TO agentprovision_app`)
+  const platform = await open(t, { store, tools: [book, other], models: [script] })
   const ctx = await builder(platform)
   const agent = await deployed(platform, ctx, { tools: [book, other] })
   const { chain, text } = await (await platform.runs.start(ctx, agent, 'go')).wait()
@@ -269,7 +271,7 @@ test('the same key starts the same run, and a place goes on where it was', LIMIT
 
 test('keys authenticate, with their scopes, and print nowhere', LIMIT, async (t) => {
   const platform = await open(t, {
-    store: sqlite(folder(t)), pepperEnv: 'TEST_PEPPER', secrets: { TEST_PEPPER: 'a pepper of enough bytes' },
+    store: storeIn(folder(t)), pepperEnv: 'TEST_PEPPER', secrets: { TEST_PEPPER: 'a pepper of enough bytes' },
   })
   const ctx = await builder(platform)
   const made = await platform.keys.create(ctx, { name: 'bot', scopes: ['agents:run', 'runs:read'] })

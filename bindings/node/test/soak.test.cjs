@@ -6,7 +6,7 @@
 const { test } = require('node:test')
 const assert = require('node:assert/strict')
 const { Platform, tool, model } = require('../index.cjs')
-const { LIMIT, PRICE, calls, folder, sqlite, open, builder, deployed, threads, handles, resident, eventually } = require('./support.cjs')
+const { LIMIT, PRICE, calls, folder, storeIn, open, builder, deployed, threads, handles, resident, eventually } = require('./support.cjs')
 
 const RUNS = Math.max(100, Number(process.env.AGENTPROVISION_RUNS ?? 10_000))
 const ATONCE = Math.min(1_000, RUNS / 10)
@@ -15,7 +15,7 @@ test(`${RUNS} runs leave nothing behind`, { timeout: 600_000 }, async (t) => {
   const echo = tool({ name: 'echo', effect: 'pure', parameters: { type: 'object' } }, async (args, { signal }) => ({ ...args, late: signal.aborted }))
   const asks = model({ name: 'm', price: PRICE }, ({ messages }) =>
     messages.at(-1).role === 'tool' ? 'done' : { toolCalls: [{ name: 'echo', arguments: { text: 'x' } }] })
-  const platform = await open(t, { store: sqlite(folder(t)), tools: [echo], models: [asks] })
+  const platform = await open(t, { store: storeIn(folder(t)), tools: [echo], models: [asks] })
   const ctx = await builder(platform)
   const agent = await deployed(platform, ctx, { tools: [echo] })
   let done = 0

@@ -1,7 +1,7 @@
 'use strict'
 // Platforms for tests: real stores, the real engine, scripted models.
 
-const { spawn } = require('node:child_process')
+const { execFileSync, spawn } = require('node:child_process')
 const { mkdtempSync, rmSync, readdirSync, readFileSync } = require('node:fs')
 const { tmpdir } = require('node:os')
 const { join } = require('node:path')
@@ -19,7 +19,24 @@ function folder(t) {
   return path
 }
 
-const sqlite = (path) => `sqlite://${join(path, 'platform.db')}`
+/** Whether stores are databases on a PostgreSQL server. */
+const ON_SERVER = process.env.AGENTPROVISION_TEST_STORE === 'postgres'
+
+/** The databases that stand for files. */
+const databases = new Map()
+
+/**
+ * Where platforms of a folder keep their data: in a file there, or in a database of its own, in which these statements have
+ * made what tools write to.
+ */
+function storeIn(path, tables = '') {
+  if (!ON_SERVER) return `sqlite://${join(path, 'platform.db')}`
+  if (!databases.has(path)) {
+    const made = execFileSync(process.env.AGENTPROVISION_TEST_DATABASE, [tables], { encoding: 'utf8' })
+    databases.set(path, made.trim())
+  }
+  return databases.get(path)
+}
 
 /** An open platform that is closed after the test. */
 async function open(t, options) {
@@ -116,6 +133,6 @@ const handles = () => readdirSync('/proc/self/fd').length
 const resident = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) * 1024
 
 module.exports = {
-  LIMIT, PRICE, ID, folder, sqlite, open, home, builder, deployed, calls, eventually, later, program, tool, ScriptedModel,
+  LIMIT, PRICE, ID, folder, ON_SERVER, storeIn, open, home, builder, deployed, calls, eventually, later, program, tool, ScriptedModel,
   threads, handles, resident,
 }

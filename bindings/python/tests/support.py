@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,5 +76,19 @@ async def until(stream: RunStream, event: str) -> Any:
     raise AssertionError(f"there was no `{event}`")
 
 
-def sqlite(folder: Path) -> str:
-    return f"sqlite://{folder / 'platform.db'}"
+ON_SERVER = os.environ.get("AGENTPROVISION_TEST_STORE") == "postgres"
+"""Whether stores are databases on a PostgreSQL server."""
+
+DATABASES: dict[Path, str] = {}
+"""The databases that stand for files."""
+
+
+def store_in(folder: Path, tables: str = "") -> str:
+    """Where platforms of a folder keep their data: in a file there, or in a database of its own, in which these statements
+    have made what tools write to."""
+    if not ON_SERVER:
+        return f"sqlite://{folder / 'platform.db'}"
+    if folder not in DATABASES:
+        program = os.environ["AGENTPROVISION_TEST_DATABASE"]
+        DATABASES[folder] = subprocess.run([program, tables], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    return DATABASES[folder]

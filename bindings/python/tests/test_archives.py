@@ -16,20 +16,20 @@ from agentprovision import (
     UnsupportedError,
 )
 from agentprovision import sync as blocking
-from support import agent, answers, blocking_agent, blocking_home, home, sqlite
+from support import ON_SERVER, agent, answers, blocking_agent, blocking_home, home, store_in
 
 
 @pytest.mark.anyio
 async def test_a_tenant_is_exported_deleted_and_restored(tmp_path: Path) -> None:
     file = tmp_path / "acme.archive"
-    async with Platform.open(sqlite(tmp_path), models=[answers("done", "again")]) as platform:
+    async with Platform.open(store_in(tmp_path), models=[answers("done", "again")]) as platform:
         acme, other = await home(platform), await home(platform, "globex")
         made = await agent(platform, acme.ctx)
         run = await platform.runs.start(acme.ctx, made, "go")
         assert (await run.wait()).text == "done"
         operator = platform.operator("ops@host.example", reason="moving house")
         summary = await platform.archives.export(operator, acme.tenant, file)
-        assert (summary.header.tenant, summary.header.store) == (acme.tenant.id, "sqlite")
+        assert (summary.header.tenant, summary.header.store) == (acme.tenant.id, "postgres" if ON_SERVER else "sqlite")
         assert summary.rows == sum(table.rows for table in summary.tables)
         assert summary.bytes == file.stat().st_size and file.stat().st_mode & 0o777 == 0o600
         assert await platform.archives.verify(operator, str(file)) == summary
@@ -67,7 +67,7 @@ async def test_a_tenant_is_exported_deleted_and_restored(tmp_path: Path) -> None
 async def test_a_tenant_is_backed_up(tmp_path: Path) -> None:
     folder = tmp_path / "backups"
     backups = {"folder": str(folder), "keep": 2}
-    async with Platform.open(sqlite(tmp_path), backups=backups) as platform:
+    async with Platform.open(store_in(tmp_path), backups=backups) as platform:
         acme = await home(platform)
         operator = platform.operator("ops@host.example", reason="a backup")
         with pytest.raises(UnavailableError):
@@ -96,13 +96,13 @@ async def test_a_tenant_is_backed_up(tmp_path: Path) -> None:
 async def test_backups_are_made_on_a_schedule(tmp_path: Path) -> None:
     folder = tmp_path / "backups"
     folder.mkdir()
-    async with Platform.open(sqlite(tmp_path)) as platform:
+    async with Platform.open(store_in(tmp_path)) as platform:
         acme = await home(platform)
         operator = platform.operator("ops@host.example", reason="a look")
         with pytest.raises(UnsupportedError):
             await platform.backups.run(operator, acme.tenant)
     backups = {"folder": str(folder), "every_s": 86_400, "keep": 3, "patience_s": 60}
-    async with Platform.open(sqlite(tmp_path), backups=backups) as platform:
+    async with Platform.open(store_in(tmp_path), backups=backups) as platform:
         operator = platform.operator("ops@host.example", reason="a look")
         while not [one for one in (await platform.backups.list(operator, acme.tenant)).items if one.finished_at]:
             pass
@@ -116,7 +116,7 @@ async def test_backups_are_made_on_a_schedule(tmp_path: Path) -> None:
 def test_the_blocking_twin_does_all_that_too(tmp_path: Path) -> None:
     folder, file = tmp_path / "backups", tmp_path / "acme.archive"
     folder.mkdir()
-    with blocking.Platform.open(sqlite(tmp_path), models=[answers("done")], backups={"folder": str(folder)}) as platform:
+    with blocking.Platform.open(store_in(tmp_path), models=[answers("done")], backups={"folder": str(folder)}) as platform:
         acme = blocking_home(platform)
         blocking_agent(platform, acme.ctx)
         operator = platform.operator("ops@host.example", reason="a test")

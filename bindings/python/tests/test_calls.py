@@ -26,7 +26,7 @@ from agentprovision import (
 )
 from agentprovision import sync as blocking
 from agentprovision._host import Bridge
-from support import agent, answers, blocking_agent, blocking_home, calls, home, sqlite, until
+from support import agent, answers, blocking_agent, blocking_home, calls, home, store_in, until
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -94,7 +94,7 @@ def test_a_tool_its_loop_ends_under_is_left_open_for_recovery(tmp_path: Path, lo
 
     async def main() -> tuple[Platform, str, str, str]:
         begun.append(anyio.Event())
-        platform = await Platform.open(sqlite(tmp_path), tools=[pay], models=[calls("pay")])
+        platform = await Platform.open(store_in(tmp_path), tools=[pay], models=[calls("pay")])
         acme = await home(platform)
         run = await platform.runs.start(acme.ctx, await agent(platform, acme.ctx, tools=[pay]), "go")
         await begun[0].wait()
@@ -102,7 +102,7 @@ def test_a_tool_its_loop_ends_under_is_left_open_for_recovery(tmp_path: Path, lo
 
     platform, tenant, user, run = anyio.run(main, backend=loop)
     assert len(platform._bridge._left) == 1
-    with blocking.Platform.open(sqlite(tmp_path), tools=[pay], models=[answers()]) as other:
+    with blocking.Platform.open(store_in(tmp_path), tools=[pay], models=[answers()]) as other:
         record = other.runs.record(other.context(tenant, user), run)
         assert record.status == "running"
         paid = [step for step in other.runs.chain(other.context(tenant, user), run).steps if step.name == "pay"]

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from agentprovision import sync as blocking
-from support import ROOT, environment, sqlite
+from support import ROOT, environment, store_in
 
 EXAMPLES = ROOT / "examples" / "python"
 PEPPER = "0123456789abcdef"
@@ -33,12 +33,12 @@ def test_the_quickstarts_report_agrees_with_what_another_process_finds(tmp_path:
     issue = {"number": 8, "title": title, "body": None, "state": "open", "comments": 0}
     file = tmp_path / "issue.json"
     file.write_text(json.dumps({"action": "opened", "issue": issue}))
-    done = example("quickstart.py", "--store", sqlite(tmp_path), "--issue", str(file), "--json")
+    done = example("quickstart.py", "--store", store_in(tmp_path), "--issue", str(file), "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert title in report["run"]["output"] and report["run"]["status"] == "completed"
     assert report["refused"] == {"cross_tenant": "not_found", "missing_permission": "permission_denied"}
-    with blocking.Platform.open(sqlite(tmp_path)) as platform:
+    with blocking.Platform.open(store_in(tmp_path)) as platform:
         operator = platform.operator("ops@host.example", reason="check")
         tenant = platform.tenants.get(operator, report["tenants"][0]["id"])
         # The log of the platform names who was made its first admin.
@@ -183,12 +183,12 @@ def test_a_client_that_goes_away(tmp_path: Path, on_disconnect: str, status: str
 
 
 def test_a_service_shuts_down_in_the_middle_of_a_stream(tmp_path: Path) -> None:
-    with service(tmp_path, patience=20_000, AGENTPROVISION_STORE=sqlite(tmp_path)) as app:
+    with service(tmp_path, patience=20_000, AGENTPROVISION_STORE=store_in(tmp_path)) as app:
         response = app.request("POST", "/runs?on_disconnect=cancel", {"input": "Order 1234"})
         run = response.headers["x-run"]
         next(event for event in events(response) if event["event"] == "text")
         log = app.end()
         assert app.process.returncode in (0, -signal.SIGTERM) and "panicked" not in log, log
-    with blocking.Platform.open(sqlite(tmp_path), pepper_env="PEPPER", secrets={"PEPPER": PEPPER}) as platform:
+    with blocking.Platform.open(store_in(tmp_path), pepper_env="PEPPER", secrets={"PEPPER": PEPPER}) as platform:
         # Its stream ended with the server, and that it is to end was kept.
         assert platform.runs.get(platform.authenticate(app.key), run).wait().status == "cancelled"

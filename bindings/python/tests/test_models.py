@@ -21,7 +21,7 @@ from agentprovision import (
 from agentprovision import sync as blocking
 from agentprovision.model import ModelPrice
 from agentprovision.models import MessageDict, ModelEventFinished, ModelEventSpent, ModelEventText, ToolDefinitionDict
-from support import answers, blocking_home, home, sqlite
+from support import answers, blocking_home, home, store_in
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +36,7 @@ def scripted(name: str, *replies: testing.Reply) -> testing.ScriptedModel:
 
 
 async def test_an_answer_has_what_was_spent_and_it_is_counted(tmp_path: Path) -> None:
-    for store in ["memory://", sqlite(tmp_path)]:
+    for store in ["memory://", store_in(tmp_path)]:
         model = scripted("m", testing.fail(UnavailableError("down")), testing.text("On its way."))
         async with Platform.open(store, models=[model], routing={"backoff_ms": 0}) as platform:
             acme = await home(platform)
@@ -101,14 +101,14 @@ async def test_an_error_has_what_was_spent_and_a_stream_says_it_before() -> None
 
 
 async def test_a_request_that_is_cancelled_ends_and_what_it_used_counts(tmp_path: Path) -> None:
-    async with Platform.open(sqlite(tmp_path), models=[scripted("m", testing.stall("and "), testing.stall("so"))]) as platform:
+    async with Platform.open(store_in(tmp_path), models=[scripted("m", testing.stall("and "), testing.stall("so"))]) as platform:
         acme = await home(platform)
         async with platform.models.stream(acme.ctx, "m", "Go on.") as stream:
             assert (await anext(stream)).type == "text"
         with anyio.move_on_after(0.05) as scope:
             await platform.models.complete(acme.ctx, "m", "Go on.")
         assert scope.cancelled_caught
-    async with Platform.open(sqlite(tmp_path)) as again:
+    async with Platform.open(store_in(tmp_path)) as again:
         admin = await again.context(acme.tenant, acme.admin.user)
         assert (await again.usage.summary(admin)).meters["llm.requests"] == 2
 

@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support import environment, sqlite
+from support import environment, store_in
 
 PROGRAMS = Path(__file__).parent / "programs"
 TOOLS = ["look", "keep", "write", "pay"]
@@ -33,15 +33,18 @@ def program(text: str, *arguments: object) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+KEPT = "CREATE TABLE public.kept (tenant_id uuid NOT NULL, id text NOT NULL); GRANT ALL ON public.kept TO agentprovision_app"
+
+
 @pytest.mark.parametrize("fatal", TOOLS)
 def test_a_run_survives_its_process(tmp_path: Path, fatal: str) -> None:
     effects = tmp_path / "effects.txt"
-    first = python(PROGRAMS / "victim.py", sqlite(tmp_path), effects, fatal)
+    first = python(PROGRAMS / "victim.py", store_in(tmp_path, KEPT), effects, fatal)
     out, err = first.communicate(timeout=25)
     assert first.returncode == -signal.SIGKILL, err
     run, user = out.split()
 
-    second = python(PROGRAMS / "victim.py", sqlite(tmp_path), effects, "nothing", run, user)
+    second = python(PROGRAMS / "victim.py", store_in(tmp_path, KEPT), effects, "nothing", run, user)
     out, err = second.communicate(timeout=25)
     assert second.returncode == 0, err
     steps = [line.split()[1:] for line in out.splitlines() if line.startswith("step")]
@@ -115,7 +118,7 @@ def test_a_server_that_forks(tmp_path: Path) -> None:
                 global platform
                 with lock:
                     if platform is None:
-                        platform = Platform.open("{sqlite(tmp_path)}")
+                        platform = Platform.open("{store_in(tmp_path)}")
                 operator = platform.operator("ops", reason="x")
                 if environ["PATH_INFO"] == "/new":
                     platform.tenants.create(operator, f"tenant of {{os.getpid()}}")
@@ -281,7 +284,7 @@ def test_no_thread_is_left_after_a_close(tmp_path: Path) -> None:
         from agentprovision import sync
 
         async def once():
-            async with Platform.open("{sqlite(tmp_path)}"):
+            async with Platform.open("{store_in(tmp_path)}"):
                 pass
 
         def threads():

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import environment, sqlite
+from support import environment, store_in
 
 RUNS = int(os.environ.get("AGENTPROVISION_RUNS", "10000"))
 
@@ -18,7 +18,7 @@ RUNS = int(os.environ.get("AGENTPROVISION_RUNS", "10000"))
 def test_ten_thousand_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """1,000 at a time. The store's page caches are bounded and fill within the first 4,000 runs or so."""
     program = Path(__file__).parent / "programs" / "many.py"
-    command = [sys.executable, str(program), sqlite(tmp_path), str(RUNS)]
+    command = [sys.executable, str(program), store_in(tmp_path), str(RUNS)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=850)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -25,7 +25,7 @@ from agentprovision import (
 )
 from agentprovision import sync as blocking
 from agentprovision.model import MessageTool
-from support import ROOT, agent, answers, calls, home, sqlite, until
+from support import ON_SERVER, ROOT, agent, answers, calls, home, store_in, until
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +37,7 @@ async def find_order(id: str) -> dict[str, str]:
 
 
 async def test_the_main_job(tmp_path: Path) -> None:
-    for store in ["memory://", sqlite(tmp_path)]:
+    for store in ["memory://", store_in(tmp_path)]:
         model = calls("find_order", text="Order 1234 is on its way.", id="1234")
         platform = await Platform.open(store, tools=[find_order], models=[model])
         acme = await home(platform)
@@ -63,7 +63,7 @@ async def test_the_main_job(tmp_path: Path) -> None:
         with pytest.raises(ClosedError):
             await platform.agents.get(acme.ctx, made)
 
-    async with Platform.open(sqlite(tmp_path)) as again:
+    async with Platform.open(store_in(tmp_path)) as again:
         operator = again.operator("ops@host.example", reason="look")
         tenants = [tenant async for tenant in again.tenants.iterate(operator)]
         assert [tenant.name for tenant in tenants] == ["acme"]
@@ -307,7 +307,8 @@ async def test_a_transactional_tool_commits_with_its_step(tmp_path: Path) -> Non
 
     @tool(effect="transactional")
     async def book(call: ToolCall, id: int) -> list[int]:
-        await call.tx.execute(table)
+        if not ON_SERVER:
+            await call.tx.execute(table)
         assert await call.tx.execute(insert, id, b"\x00note") == 1
         rows = await call.tx.query(query)
         assert rows[-1][1] == b"\x00note"
@@ -323,7 +324,9 @@ async def test_a_transactional_tool_commits_with_its_step(tmp_path: Path) -> Non
         call.tx.execute("DELETE FROM bookings")
 
     tools = [book, fail, plain]
-    async with Platform.open(sqlite(tmp_path), tools=tools, models=[calls("book", "fail", "plain", "book", id=7)]) as platform:
+    bookings = "CREATE TABLE public.bookings (tenant_id uuid NOT NULL, id bigint NOT NULL, note bytea)"
+    store = store_in(tmp_path, f"{bookings}; GRANT ALL ON public.bookings TO agentprovision_app")
+    async with Platform.open(store, tools=tools, models=[calls("book", "fail", "plain", "book", id=7)]) as platform:
         acme = await home(platform)
         made = await agent(platform, acme.ctx, tools=tools)
         outcome = await (await platform.runs.start(acme.ctx, made, "book")).wait()

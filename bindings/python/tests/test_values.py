@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from agentprovision import ChatRequest, Context, InvalidInputError, Platform, ToolCall, UsageSummary, model, testing, tool
 from agentprovision._types import Chain, ChainStep, ChainSummary, StepError
-from support import agent, calls, home, sqlite
+from support import agent, calls, home, store_in
 
 pytestmark = pytest.mark.anyio
 
@@ -122,7 +122,7 @@ async def test_statements_take_what_a_store_holds(tmp_path: Path) -> None:
         assert rows == [[None, 7, "text", b"bytes"]], rows
         return []
 
-    async with Platform.open(sqlite(tmp_path), tools=[ask], models=[calls("ask")]) as platform:
+    async with Platform.open(store_in(tmp_path), tools=[ask], models=[calls("ask")]) as platform:
         acme = await home(platform)
         made = await agent(platform, acme.ctx, tools=[ask])
         outcome = await (await platform.runs.start(acme.ctx, made, "go")).wait()

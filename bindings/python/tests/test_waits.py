@@ -11,7 +11,7 @@ import anyio
 import pytest
 from agentprovision import ChatRequest, ConflictError, Context, Platform, UnavailableError, model, testing, tool
 from agentprovision import sync as blocking
-from support import agent, answers, blocking_agent, blocking_home, calls, home, sqlite
+from support import agent, answers, blocking_agent, blocking_home, calls, home, store_in
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +23,7 @@ async def test_cancelled_waits_lose_no_event_and_start_no_second_run(tmp_path: P
             await anyio.sleep(0)
             yield f"{number} "
 
-    async with Platform.open(sqlite(tmp_path), models=[pieces]) as platform:
+    async with Platform.open(store_in(tmp_path), models=[pieces]) as platform:
         acme = await home(platform)
         made = await agent(platform, acme.ctx)
         stream = platform.runs.stream(acme.ctx, made, "go")
@@ -48,7 +48,7 @@ async def test_cancelled_waits_lose_no_event_and_start_no_second_run(tmp_path: P
 
 async def test_a_stream_closed_while_it_opens_is_closed(tmp_path: Path) -> None:
     models = [testing.ScriptedModel("m", [testing.stall("thinking")])]
-    async with Platform.open(sqlite(tmp_path), models=models) as platform:
+    async with Platform.open(store_in(tmp_path), models=models) as platform:
         acme = await home(platform)
         made = await agent(platform, acme.ctx)
         stream = platform.runs.stream(acme.ctx, made, "go", on_disconnect="cancel")
@@ -70,7 +70,7 @@ async def test_a_stream_closed_while_it_opens_is_closed(tmp_path: Path) -> None:
 
 
 async def test_everybody_waits_for_the_same_close(tmp_path: Path) -> None:
-    platform = await Platform.open(sqlite(tmp_path))
+    platform = await Platform.open(store_in(tmp_path))
     with anyio.CancelScope() as scope:
         scope.cancel()
         await platform.close()
@@ -104,7 +104,7 @@ async def test_a_close_that_failed_can_be_asked_for_again() -> None:
 
 async def test_a_cancelled_scope_closes_its_platform(tmp_path: Path) -> None:
     with anyio.CancelScope() as scope:
-        async with Platform.open(sqlite(tmp_path)) as platform:
+        async with Platform.open(store_in(tmp_path)) as platform:
             scope.cancel()
             await anyio.sleep_forever()
     assert platform.closed

@@ -18,7 +18,7 @@ const parameters = { type: 'object' }
 const effectsOf = { look: 'pure', put: 'idempotent', book: 'transactional', mail: 'unsafe' }
 const tools = Object.entries(effectsOf).map(([name, effect]) => tool({ name, effect, parameters }, async (_, call) => {
   if (effect === 'transactional') {
-    await call.tx.execute('CREATE TABLE IF NOT EXISTS bookings (tenant_id BLOB, key TEXT)')
+    if (store.startsWith('sqlite:')) await call.tx.execute('CREATE TABLE IF NOT EXISTS bookings (tenant_id BLOB, key TEXT)')
     await call.tx.execute('INSERT INTO bookings (tenant_id, key) VALUES ($1, $2)', [call.idempotencyKey])
   }
   act(name, call.idempotencyKey)

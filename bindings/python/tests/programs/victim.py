@@ -39,7 +39,8 @@ async def keep(call: ToolCall) -> str:
 
 @tool(effect="transactional")
 async def write(call: ToolCall) -> int:
-    await call.tx.execute("CREATE TABLE IF NOT EXISTS kept (tenant_id BLOB NOT NULL, id TEXT NOT NULL)")
+    if STORE.startswith("sqlite:"):
+        await call.tx.execute("CREATE TABLE IF NOT EXISTS kept (tenant_id BLOB NOT NULL, id TEXT NOT NULL)")
     await call.tx.execute("INSERT INTO kept (tenant_id, id) VALUES ($1, $2)", call.idempotency_key)
     effect("write", call)
     rows = await call.tx.query("SELECT count(*) FROM kept WHERE tenant_id = $1")
