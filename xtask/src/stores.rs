@@ -30,9 +30,9 @@ pub(crate) fn run_on_server(workspace: &Workspace, command: &mut Command, steps:
     // With the features of the tests, which have built it.
     steps.run(&mut workspace.cargo(["build", "--workspace", "--all-features", "--example", PROGRAM]))?;
     let program = workspace.examples.join(PROGRAM);
-    steps.run(
-        command.env("AGENTPROVISION_TEST_STORE", "postgres").env("AGENTPROVISION_TEST_DATABASE", program),
-    )
+    command.env("AGENTPROVISION_TEST_STORE", "postgres").env("AGENTPROVISION_TEST_DATABASE", program);
+    // What very many runs leave behind was looked at with files.
+    steps.run(command.env("AGENTPROVISION_RUNS", "1000"))
 }
 
 #[cfg(test)]
