@@ -1,5 +1,6 @@
 //! HTTP out of the platform: one small contract, so that hosts and tests can put their own behind it.
 
+pub mod egress;
 #[cfg(feature = "http-reqwest")]
 mod reqwest;
 

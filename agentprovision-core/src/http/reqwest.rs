@@ -85,7 +85,8 @@ fn origin(url: &http::Uri) -> Result<String> {
     Ok(format!("{}:{port}", host.to_ascii_lowercase()))
 }
 
-fn failed(error: ::reqwest::Error) -> Error {
+/// An error of the client as one of ours.
+pub(super) fn failed(error: ::reqwest::Error) -> Error {
     // The URL may carry a key in its query; it never leaves in an error.
     let error = error.without_url();
     // A connection that took too long is both; no request went out over it.
@@ -97,6 +98,15 @@ fn failed(error: ::reqwest::Error) -> Error {
         (ErrorKind::Unavailable, "the exchange with the server broke off")
     };
     Error::new(kind, message).with_retry(Retry::After(Duration::ZERO)).with_source(error)
+}
+
+/// The head of a response, taken out of it.
+pub(super) fn head_of(response: &mut ::reqwest::Response) -> http::Response<()> {
+    let mut head = http::Response::new(());
+    *head.status_mut() = response.status();
+    *head.version_mut() = response.version();
+    *head.headers_mut() = std::mem::take(response.headers_mut());
+    head
 }
 
 #[async_trait]
@@ -113,10 +123,7 @@ impl HttpTransport for ReqwestTransport {
             Error::invalid("the request has a URL that cannot be sent").with_source(error.without_url())
         })?;
         let mut response = self.client.execute(request).await.map_err(failed)?;
-        let mut head = http::Response::new(());
-        *head.status_mut() = response.status();
-        *head.version_mut() = response.version();
-        *head.headers_mut() = std::mem::take(response.headers_mut());
+        let head = head_of(&mut response);
         let body: BodyStream = response.bytes_stream().map(|piece| piece.map_err(failed)).boxed();
         Ok(head.map(|()| body))
     }
