@@ -1,5 +1,6 @@
 //! Three workers on one PostgreSQL finish a thousand runs of five tenants, while each of them is killed again and again,
-//! at random and at chosen points, and while the server is restarted, as in a crash too. There are more runs for as long
+//! at random and at chosen points, or stands still until others have taken what it held and then goes on, and while the
+//! server is restarted, as in a crash too. There are more runs for as long
 //! as a worker has not died as often as it should.
 //!
 //! Nothing is lost, nothing is done twice that must not be, no audit log has a gap, every event was delivered.
@@ -17,14 +18,14 @@ use agentprovision::id::{RunId, TenantId};
 use agentprovision::prelude::*;
 use agentprovision::tenancy::store::postgres::TestDatabase;
 use futures_util::future::{join, join_all};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::aftermath::{Case, Order, Place, all_events, connect, whole_lines};
 use crate::support::crew::{Crew, Delivered, FileSink};
 use crate::support::life::{Life, SIGABRT, SIGKILL};
 use crate::support::victim::{self, Fault, Scenario, TOOLS};
-use crate::support::{Draw, store};
+use crate::support::{Draw, in_time, store};
 use server::Server;
 
 #[path = "../agentprovision-tenancy/tests/postgres/server.rs"]
@@ -36,8 +37,9 @@ const RUNS: [usize; 5] = [600, 100, 100, 100, 100];
 const WORKERS: usize = 3;
 
 /// How often each worker ends in each way, at least.
-const DEATHS: [(Way, usize); 5] = [
+const DEATHS: [(Way, usize); 6] = [
     (Way::Killed, 3),
+    (Way::Stopped, 2),
     (Way::BeforeCommit, 3),
     (Way::AfterCommit, 3),
     (Way::AtWork, 3),
@@ -71,6 +73,8 @@ const WATCHDOG: Duration = Duration::from_secs(600);
 enum Way {
     /// It is killed from outside.
     Killed,
+    /// It stands still, goes on when others have its runs, and is killed later.
+    Stopped,
     BeforeCommit,
     AfterCommit,
     /// In a tool or a model: before it did something, or between that and the commit of its end.
@@ -107,6 +111,8 @@ struct Yard {
     work: Mutex<Work>,
     /// How many runs are known to be over.
     over: watch::Sender<usize>,
+    /// Rung when something was told.
+    heard: Notify,
     all_over: CancellationToken,
     /// How many of the deaths there should be have not been.
     to_come: AtomicUsize,
@@ -120,6 +126,8 @@ struct Work {
     more: usize,
     started: BTreeMap<String, RunId>,
     over: BTreeSet<RunId>,
+    /// Who last had a run, by the name of its life.
+    holders: BTreeMap<RunId, String>,
     /// Starts that failed, by kind of error.
     refused: BTreeMap<String, usize>,
     /// What was told of runs.
@@ -150,9 +158,13 @@ impl Yard {
         self.to_come.load(Ordering::SeqCst) > 0
     }
 
-    fn told(&self, line: String, asked: &mut Vec<Job>) {
+    /// Takes in what the life of this name tells.
+    fn told(&self, name: &str, line: String, asked: &mut Vec<Job>) {
         let parts: Vec<&str> = line.splitn(4, ' ').collect();
         let mut work = self.work();
+        if let ["row" | "took", run, ..] = parts[..] {
+            work.holders.insert(run.parse().unwrap(), name.to_owned());
+        }
         match parts[..] {
             ["run", label, run] => {
                 asked.retain(|(_, asked)| asked != label);
@@ -175,6 +187,27 @@ impl Yard {
             _ => {}
         }
         work.told.push(line);
+        self.heard.notify_waiters();
+    }
+
+    /// Waits until something that the life of this name had is another's; at once, if it had nothing.
+    async fn taken_from(&self, name: &str) {
+        let held: Vec<RunId> = {
+            let work = self.work();
+            let held =
+                work.holders.iter().filter(|(run, holder)| *holder == name && !work.over.contains(run));
+            held.map(|(run, _)| *run).collect()
+        };
+        let taken = async {
+            loop {
+                let heard = self.heard.notified();
+                if held.is_empty() || held.iter().any(|run| self.work().holders[run] != name) {
+                    return;
+                }
+                heard.await;
+            }
+        };
+        in_time(taken).await;
     }
 
     /// Where a worker ends in this way.
@@ -184,7 +217,7 @@ impl Yard {
         let name = || tools.iter().chain(&["model"]).nth(self.draw.below(5)).unwrap().to_string();
         let passed = || self.draw.below(8) as u64;
         match way {
-            Way::Killed | Way::Lives => (Fault::Never, 0),
+            Way::Killed | Way::Stopped | Way::Lives => (Fault::Never, 0),
             Way::BeforeCommit => (Fault::BeforeCommit(commit()), 0),
             Way::AfterCommit => (Fault::AfterCommit(commit()), 0),
             Way::AtWork if self.draw.below(3) == 0 => (Fault::BeforeEffect(name()), passed()),
@@ -220,6 +253,7 @@ impl Yard {
             Way::Killed => Some(self.draw.below(150) + 1),
             _ => Some(PATIENCE),
         };
+        let mut stop_after = (way == Way::Stopped).then(|| self.draw.below(100) + 1);
         let mut life = Life::begin(&self.scenario(name, self.fault(way)));
         let (mut asked, mut lines, mut dismissed) = (Vec::<Job>::new(), 0, false);
         let mut over = self.over.subscribe();
@@ -232,8 +266,14 @@ impl Yard {
             tokio::select! {
                 line = life.line() => {
                     let Some(line) = line else { break };
-                    self.told(line, &mut asked);
+                    self.told(name, line, &mut asked);
                     lines += 1;
+                    if stop_after.is_some_and(|after| lines >= after) {
+                        stop_after = None;
+                        life.pause(true).await;
+                        self.taken_from(name).await;
+                        life.pause(false).await;
+                    }
                     if Some(lines) == kill_after {
                         life.kill();
                     }
@@ -249,6 +289,7 @@ impl Yard {
         self.work().jobs.extend(asked);
         match (life.end().await, way) {
             (None, _) => Way::Lives,
+            (Some(SIGKILL), Way::Stopped) => Way::Stopped,
             (Some(SIGKILL), _) => Way::Killed,
             (Some(SIGABRT), Way::BeforeCommit | Way::AfterCommit | Way::AtWork | Way::AtSink) => way,
             (end, way) => panic!("{way:?} ended by signal {end:?}"),
@@ -374,7 +415,8 @@ async fn fleet() {
     let server = Server::start().await;
     let database = TestDatabase::create(&server.url).await.unwrap();
     database.admin(store::TABLES).await.unwrap();
-    let url = database.url();
+    // What a worker that stands still has locked is soon free.
+    let url = &format!("{}?idle_in_transaction_timeout_ms=3000", database.url());
     let folder = tempfile::tempdir().unwrap();
     for part in ["effects", "events"] {
         std::fs::create_dir(folder.path().join(part)).unwrap();
@@ -397,12 +439,13 @@ async fn fleet() {
     let twice = |(number, job): (usize, Job)| std::iter::repeat_n(job, if number % 10 == 0 { 2 } else { 1 });
     let jobs = jobs.into_iter().enumerate().flat_map(twice).collect();
     let yard = Yard {
-        url: url.to_owned(),
+        url: url.clone(),
         folder: folder.path().to_owned(),
         places,
         draw,
         work: Mutex::new(Work { jobs, ..Work::default() }),
         over: watch::Sender::new(0),
+        heard: Notify::new(),
         all_over: CancellationToken::new(),
         to_come: AtomicUsize::new(WORKERS * DEATHS.iter().map(|(_, times)| times).sum::<usize>()),
     };

@@ -59,6 +59,14 @@ impl Life {
         self.child.start_kill().unwrap();
     }
 
+    /// Stops it where it stands, or lets it go on.
+    pub(crate) async fn pause(&mut self, stands: bool) {
+        let Some(process) = self.child.id() else { return };
+        let signal = if stands { "STOP" } else { "CONT" };
+        let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {process}")]).status();
+        assert!(in_time(sent).await.unwrap().success(), "no signal {signal} could be sent");
+    }
+
     /// The next line it tells; nothing after its last.
     pub(crate) async fn line(&mut self) -> Option<String> {
         while let Some(line) = in_time(self.lines.next_line()).await.unwrap() {

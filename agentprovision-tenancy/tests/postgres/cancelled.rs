@@ -19,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("cancelled", "nothing_of_a_given_up_request_is_left_to_the_next_one", next_borrower),
         trial("cancelled", "a_given_up_step_leaves_nothing_to_the_next_one", next_step),
         trial("cancelled", "what_a_step_sets_for_the_connection_does_not_outlive_it", settings),
+        trial("cancelled", "a_step_that_stands_still_frees_what_it_has_locked", standing_still),
     ]
 }
 
@@ -153,5 +154,24 @@ async fn settings() {
         }
     }
     assert_eq!(proxy.seen().connections, 0, "all of it happened on one connection");
+    world.backend.close().await.unwrap();
+}
+
+async fn standing_still() {
+    let database = database().await;
+    let url = with(database.url(), "idle_in_transaction_timeout_ms=300&lock_timeout_ms=30000");
+    let world = World::over(database, &url, Env::default()).await;
+    let a = world.tenant().await;
+    world.add(&a, "alice").await.unwrap();
+    let (first, second) = (world.run(&a).await, world.run(&a).await);
+    let lock = "SELECT email FROM users WHERE tenant_id = $1 FOR UPDATE";
+    let stands = world.stores.runs.begin(&first).await.unwrap();
+    assert_eq!(stands.handle().query(lock, &[]).await.unwrap().len(), 1);
+    // It waits for the first, which has nothing more to say.
+    let goes = world.stores.runs.begin(&second).await.unwrap();
+    assert_eq!(goes.handle().query(lock, &[]).await.unwrap().len(), 1);
+    goes.rollback().await.unwrap();
+    let error = stands.handle().query(lock, &[]).await.unwrap_err();
+    assert_eq!(error.kind(), agentprovision_core::ErrorKind::Unavailable, "{error:?}");
     world.backend.close().await.unwrap();
 }

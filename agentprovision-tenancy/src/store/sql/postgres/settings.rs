@@ -41,6 +41,11 @@ pub(in crate::store) const OPTIONS: &[(&str, &str, &str)] = &[
     ("max_lifetime_ms", "1800000", "a connection is replaced after this time"),
     ("statement_timeout_ms", "30000", "the longest a statement may take"),
     ("lock_timeout_ms", "10000", "the longest a statement waits for a lock"),
+    (
+        "idle_in_transaction_timeout_ms",
+        "60000",
+        "the longest a transaction waits for its next statement; what a process that stands still has locked is free then",
+    ),
     ("attempts", "8", "how often a transaction is tried that others are in the way of"),
     (
         "pooler",
@@ -100,10 +105,12 @@ impl Settings {
             .extra_float_digits(None)
             .disable_statement_logging();
         let (statement, lock) = (number("statement_timeout_ms")?, number("lock_timeout_ms")?);
+        let idle = number("idle_in_transaction_timeout_ms")?;
         let set = |how: &str| {
             let path = super::SCHEMA;
             format!(
-                ";{how} search_path={path},public,pg_temp;{how} statement_timeout={statement};{how} lock_timeout={lock}"
+                ";{how} search_path={path},public,pg_temp;{how} statement_timeout={statement};\
+                 {how} idle_in_transaction_session_timeout={idle};{how} lock_timeout={lock}"
             )
         };
         // What a connection was told once does not hold behind a pooler.
