@@ -120,6 +120,7 @@ impl Network {
 /// What a URL names, before it is looked up.
 #[derive(Clone, Debug)]
 struct Target {
+    #[cfg_attr(not(feature = "http-reqwest"), expect(dead_code, reason = "what is sent"))]
     url: Url,
     host: Host<String>,
     encrypted: bool,
@@ -214,6 +215,7 @@ impl EgressPolicy {
     }
 
     /// Whether a connection that was let out so may go to this address.
+    #[cfg(feature = "http-reqwest")]
     fn allows(&self, admission: Admission, address: IpAddr) -> bool {
         match admission {
             Admission::Internet => is_global(address),
