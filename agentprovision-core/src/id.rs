@@ -113,6 +113,8 @@ ids! {
     AuditId "aud",
     /// A platform event.
     EventId "evt",
+    /// An integration of a tenant.
+    IntegrationId "int",
     /// A usage event.
     UsageId "use",
     /// A budget reservation.

@@ -24,7 +24,9 @@ pub mod error;
 pub mod event;
 pub mod http;
 pub mod id;
+pub mod idempotency;
 pub mod identity;
+pub mod integration;
 pub mod maintenance;
 pub mod memory_store;
 pub mod model;
@@ -33,6 +35,7 @@ pub mod page;
 pub mod references;
 pub mod run;
 mod schema;
+pub mod secret;
 #[doc(hidden)]
 pub mod task;
 pub mod tenant;
