@@ -1,0 +1,1 @@
+//! The connectors that come with the library, a feature each.

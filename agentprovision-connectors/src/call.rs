@@ -1,0 +1,122 @@
+//! One call of an operation on its way through the layers, and what comes back.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentprovision_core::context::Context;
+use agentprovision_core::id::{AgentId, RunId};
+use agentprovision_core::integration::Integration;
+use agentprovision_core::{Env, Result};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::Request;
+use serde_json::{Map, Value};
+
+use crate::answer::Response;
+use crate::connector::{Compiled, Connector};
+use crate::exchange::Exchange;
+use crate::operation::OperationSpec;
+
+/// A call. Cheap to clone.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Call {
+    /// On whose behalf.
+    pub ctx: Context,
+    /// The integration.
+    pub integration: Arc<Integration>,
+    /// Its connector.
+    pub connector: Arc<Connector>,
+    /// The operation.
+    pub operation: Arc<Compiled>,
+    /// The input; it matches the schema.
+    pub input: Arc<Map<String, Value>>,
+    /// The caller's idempotency key.
+    pub key: Option<Arc<str>>,
+    /// When it must be over, on the monotonic clock.
+    pub deadline: Duration,
+    /// The run it is part of.
+    pub run: Option<RunId>,
+    /// The agent that makes it.
+    pub agent: Option<AgentId>,
+    pub(crate) exchange: Arc<Exchange>,
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the input: content stays out of logs.
+        f.debug_struct("Call")
+            .field("tenant", &self.ctx.tenant())
+            .field("integration", &self.integration.id)
+            .field("operation", &self.operation.spec.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Call {
+    /// The description of the operation.
+    pub fn spec(&self) -> &OperationSpec {
+        &self.operation.spec
+    }
+
+    /// Clock, entropy and ids.
+    pub fn env(&self) -> &Env {
+        self.exchange.env()
+    }
+
+    /// The URL that requests of the integration go under.
+    ///
+    /// # Errors
+    /// `invalid_input` for settings that do not say it.
+    pub fn base_url(&self) -> Result<String> {
+        self.connector.base_of(&self.integration.settings)
+    }
+
+    /// Sends a request as the integration: with its credentials, which are renewed where they have to be, through the
+    /// guarded client.
+    ///
+    /// # Errors
+    /// `blocked`, `unavailable`, `deadline_exceeded`, `too_large` of the exchange; `provider_error` when the credentials hold no
+    /// longer. A response with an error status is a response.
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Response> {
+        self.exchange.send(self, request).await
+    }
+
+    /// The integration's credentials, for handlers that prove who asks in a way of their own.
+    ///
+    /// # Errors
+    /// `conflict` for an integration that has none.
+    pub async fn credentials(&self) -> Result<Arc<crate::auth::Credentials>> {
+        self.exchange.credentials(self).await
+    }
+}
+
+/// What an operation answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Answer {
+    /// The answer. Of a list, [`Page`](crate::operation::Page) in its JSON form.
+    pub value: Value,
+    /// Bytes of the request's body.
+    pub sent: u64,
+    /// How often it was tried again.
+    pub retries: u32,
+}
+
+impl Answer {
+    /// An answer.
+    pub fn new(value: Value) -> Self {
+        Self { value, ..Self::default() }
+    }
+}
+
+/// Carries out calls: the exchange itself, or a layer around it.
+#[async_trait]
+pub trait Invoke: fmt::Debug + Send + Sync + 'static {
+    /// Carries out a call.
+    ///
+    /// # Errors
+    /// Whatever keeps it from its end.
+    async fn invoke(&self, call: &Call) -> Result<Answer>;
+}

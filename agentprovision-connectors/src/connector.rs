@@ -1,0 +1,385 @@
+//! What a connector is: a value that describes a service and its operations. Built-in ones are made by functions of
+//! [`builtin`](crate::builtin), others by a host, or at run time from an OpenAPI document.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use agentprovision_core::{Error, Result, Timestamp};
+use http::{HeaderName, HeaderValue};
+use serde_json::{Map, Value, json};
+
+use crate::answer::{Failure, Response};
+use crate::auth::Auth;
+use crate::operation::{OperationSpec, PAGE, Text, Work};
+use crate::quota::Quota;
+use crate::request::Body;
+
+/// Says what a response stands for where its status does not; `None` leaves it to the status.
+pub type Classify = fn(&Response, Timestamp) -> Option<Failure>;
+
+/// How the account that an integration is connected to is found: by an operation without input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WhoAmI {
+    /// The operation.
+    pub operation: Text,
+    /// Where its answer has the account's id, as a JSON pointer.
+    pub id: Text,
+    /// Where it has the name.
+    pub name: Text,
+}
+
+/// An operation with its compiled schemas.
+pub struct Compiled {
+    /// The description.
+    pub spec: Arc<OperationSpec>,
+    pub(crate) input: jsonschema::Validator,
+    /// Of an operation whose answers are no Rust type.
+    pub(crate) output: Option<jsonschema::Validator>,
+}
+
+impl fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Compiled").field(&self.spec.name).finish()
+    }
+}
+
+/// A connector.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Connector {
+    /// The name: 1 to 32 of `a-z 0-9 -`.
+    pub name: Text,
+    /// How people call the service.
+    pub title: Text,
+    /// What it is good for, in a sentence.
+    pub summary: Text,
+    /// The version of this description: changes that break callers count up the first number.
+    pub version: Text,
+    /// The URL that operations go under, with settings in braces.
+    pub base_url: Text,
+    /// JSON Schema of the settings, an object of texts; `base_url` is always one of them.
+    pub settings: Arc<Value>,
+    /// Ways to prove who asks; the first one is the usual one.
+    pub auth: Vec<Auth>,
+    /// Headers of every request.
+    pub headers: Vec<(Text, Text)>,
+    /// What the vendor limits.
+    pub quotas: Vec<Quota>,
+    /// Requests of one integration at the same time, at most; default 16.
+    pub concurrency: usize,
+    /// How the account is found.
+    pub whoami: Option<WhoAmI>,
+    /// What failures mean.
+    pub classify: Option<Classify>,
+    operations: BTreeMap<Text, Arc<Compiled>>,
+}
+
+impl Connector {
+    /// Begins a connector whose operations go under a URL.
+    pub fn builder(name: impl Into<Text>, base_url: impl Into<Text>) -> ConnectorBuilder {
+        ConnectorBuilder(
+            Self {
+                name: name.into(),
+                title: Text::Borrowed(""),
+                summary: Text::Borrowed(""),
+                version: Text::Borrowed("1.0.0"),
+                base_url: base_url.into(),
+                settings: Arc::new(Value::Null),
+                auth: Vec::new(),
+                headers: Vec::new(),
+                quotas: Vec::new(),
+                concurrency: 16,
+                whoami: None,
+                classify: None,
+                operations: BTreeMap::new(),
+            },
+            Map::new(),
+            Vec::new(),
+        )
+    }
+
+    /// Its operations, by name.
+    pub fn operations(&self) -> impl Iterator<Item = &Arc<OperationSpec>> {
+        self.operations.values().map(|compiled| &compiled.spec)
+    }
+
+    /// An operation.
+    ///
+    /// # Errors
+    /// `not_found`, naming one that is called similarly.
+    pub fn operation(&self, name: &str) -> Result<&Arc<Compiled>> {
+        self.operations.get(name).ok_or_else(|| {
+            let known = self.operations.keys().map(|known| &**known);
+            unknown(&format!("operation of `{}`", self.name), name, known)
+        })
+    }
+
+    /// A way to prove who asks; the usual one where none is named.
+    ///
+    /// # Errors
+    /// `invalid_input`, naming those there are.
+    pub fn auth(&self, name: Option<&str>) -> Result<&Auth> {
+        let found = match name {
+            Some(name) => self.auth.iter().find(|auth| auth.name == name),
+            None => self.auth.first(),
+        };
+        found.ok_or_else(|| {
+            let names: Vec<&str> = self.auth.iter().map(|auth| &*auth.name).collect();
+            Error::invalid(format!("`{}` proves who asks by one of: {}", self.name, names.join(", ")))
+        })
+    }
+
+    /// The URL that the operations of an integration go under.
+    ///
+    /// # Errors
+    /// `invalid_input` for settings that do not say it.
+    pub fn base_of(&self, settings: &Map<String, Value>) -> Result<String> {
+        let template = settings.get("base_url").and_then(Value::as_str).unwrap_or(&self.base_url);
+        let mut url = String::with_capacity(template.len());
+        let mut parts = template.split('{');
+        url.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            let (name, after) = part.split_once('}').unwrap_or((part, ""));
+            let value = settings.get(name).and_then(Value::as_str).unwrap_or_default();
+            // What a setting can add is a part of a name, not another host.
+            let fits = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+            if value.is_empty() || !value.bytes().all(fits) {
+                return Err(Error::invalid(format!(
+                    "the setting `{name}` is missing, or is no part of a URL"
+                )));
+            }
+            url.push_str(value);
+            url.push_str(after);
+        }
+        url.truncate(url.trim_end_matches('/').len());
+        Ok(url)
+    }
+}
+
+/// An error that names what is called similarly.
+pub(crate) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Error {
+    let near = known
+        .map(|known| (strsim::jaro_winkler(name, known), known))
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b));
+    let hint = near.map(|(_, known)| format!("; did you mean `{known}`?")).unwrap_or_default();
+    let name: String = name.chars().take(64).collect();
+    Error::not_found(format!("there is no {what} called `{name}`{hint}"))
+}
+
+/// Puts a connector together.
+#[derive(Debug)]
+#[must_use]
+pub struct ConnectorBuilder(Connector, Map<String, Value>, Vec<OperationSpec>);
+
+impl ConnectorBuilder {
+    /// How people call the service, and what it is good for.
+    pub fn about(mut self, title: impl Into<Text>, summary: impl Into<Text>) -> Self {
+        (self.0.title, self.0.summary) = (title.into(), summary.into());
+        self
+    }
+
+    /// The version of the description.
+    pub fn version(mut self, version: impl Into<Text>) -> Self {
+        self.0.version = version.into();
+        self
+    }
+
+    /// A setting that is a text, with what it is; without a default where the base URL needs it.
+    pub fn setting(mut self, name: &str, about: &str) -> Self {
+        self.1.insert(name.to_owned(), json!({ "type": "string", "description": about, "maxLength": 2048 }));
+        self
+    }
+
+    /// A setting with a schema of its own.
+    pub fn setting_schema(mut self, name: &str, schema: Value) -> Self {
+        self.1.insert(name.to_owned(), schema);
+        self
+    }
+
+    /// A way to prove who asks; the first one is the usual one.
+    pub fn auth(mut self, auth: Auth) -> Self {
+        self.0.auth.push(auth);
+        self
+    }
+
+    /// A header of every request.
+    pub fn header(mut self, name: impl Into<Text>, value: impl Into<Text>) -> Self {
+        self.0.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Something the vendor limits.
+    pub fn quota(mut self, quota: Quota) -> Self {
+        self.0.quotas.push(quota);
+        self
+    }
+
+    /// Requests of one integration at the same time, at most.
+    pub fn concurrency(mut self, requests: usize) -> Self {
+        self.0.concurrency = requests.max(1);
+        self
+    }
+
+    /// How the account is found: the operation, and where its answer has the account's id and name.
+    pub fn whoami(mut self, operation: impl Into<Text>, id: impl Into<Text>, name: impl Into<Text>) -> Self {
+        self.0.whoami = Some(WhoAmI { operation: operation.into(), id: id.into(), name: name.into() });
+        self
+    }
+
+    /// What failures mean, where statuses do not say it.
+    pub fn classify(mut self, classify: Classify) -> Self {
+        self.0.classify = Some(classify);
+        self
+    }
+
+    /// Operations.
+    pub fn operations(mut self, operations: impl IntoIterator<Item = OperationSpec>) -> Self {
+        self.2.extend(operations);
+        self
+    }
+
+    /// Checks everything and compiles the schemas.
+    ///
+    /// # Errors
+    /// `invalid_input` for a bad name, schema, template or header, naming it, and for an incremental list that is counted
+    /// through; `already_exists` for two operations of one name.
+    pub fn build(self) -> Result<Connector> {
+        let Self(mut connector, mut settings, operations) = self;
+        let name = &connector.name;
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if !(1..=32).contains(&name.len()) || !name.bytes().all(fits) {
+            let name: String = name.chars().take(64).collect();
+            return Err(Error::invalid(format!(
+                "`{name}` is no name of a connector: 1 to 32 of `a-z 0-9 -`"
+            )));
+        }
+        for (header, value) in &connector.headers {
+            if header.parse::<HeaderName>().is_err() || HeaderValue::from_str(value).is_err() {
+                return Err(Error::invalid(format!("`{header}` is no header of the connector `{name}`")));
+            }
+        }
+        if connector.auth.is_empty() {
+            connector.auth.push(Auth::none());
+        }
+        let about = "The URL of the service, where it is another than the usual one.";
+        settings
+            .entry("base_url")
+            .or_insert_with(|| json!({ "type": "string", "description": about, "maxLength": 2048 }));
+        connector.settings =
+            Arc::new(json!({ "type": "object", "properties": settings, "additionalProperties": false }));
+        for spec in operations {
+            let compiled = compile(&connector, spec)?;
+            let name = compiled.spec.name.clone();
+            if connector.operations.insert(name.clone(), Arc::new(compiled)).is_some() {
+                return Err(Error::already_exists(format!(
+                    "`{}` has two operations called `{name}`",
+                    connector.name
+                )));
+            }
+        }
+        if let Some(whoami) = &connector.whoami {
+            connector.operation(&whoami.operation)?;
+        }
+        Ok(connector)
+    }
+}
+
+fn compile(connector: &Connector, spec: OperationSpec) -> Result<Compiled> {
+    let what = format!("the operation `{}` of `{}`", spec.name, connector.name);
+    let bad = |why: String| Error::invalid(format!("{what} {why}"));
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._".contains(&b);
+    if !(1..=64).contains(&spec.name.len()) || !spec.name.bytes().all(fits) {
+        return Err(bad("has a name that is not 1 to 64 of `a-z 0-9 _ .`".to_owned()));
+    }
+    if spec.input.get("type").and_then(Value::as_str) != Some("object") {
+        return Err(bad("has an input that is no object".to_owned()));
+    }
+    if spec.timeout.is_zero() {
+        return Err(bad("has no time".to_owned()));
+    }
+    if let Work::Http(template) = &spec.work {
+        let properties = spec.input.get("properties").and_then(Value::as_object);
+        let has = |field: &str| properties.is_some_and(|properties| properties.contains_key(field));
+        let placed = template.path_fields();
+        let body = match &template.body {
+            Body::Field(field) | Body::Text(field, _) | Body::Bytes(field, _) => Some(&**field),
+            _ => None,
+        };
+        let named = placed.into_iter().chain(template.query.iter().map(|field| &**field));
+        let named = named.chain(template.headers.iter().map(|(field, _)| &**field)).chain(body);
+        for field in named {
+            if !has(field) {
+                return Err(bad(format!("names `{field}`, which its input does not have")));
+            }
+        }
+    }
+    // What is counted through while it changes loses rows.
+    if spec.incremental.is_some() && spec.paging.counts() {
+        return Err(bad(
+            "is read incrementally and goes on by counting: rows that change meanwhile would be lost"
+                .to_owned(),
+        ));
+    }
+    if spec.paging.items().is_some() && spec.input.pointer(&format!("/properties/{PAGE}")).is_none() {
+        return Err(bad("has pages, and no field `page`".to_owned()));
+    }
+    let input = compile_schema(&format!("the input of {what}"), &spec.input)?;
+    let output = match spec.shape {
+        Some(_) => None,
+        None => Some(compile_schema(&format!("the output of {what}"), &spec.output)?),
+    };
+    Ok(Compiled { spec: Arc::new(spec), input, output })
+}
+
+/// Compiles a JSON Schema (draft 2020-12 unless it says otherwise); references leave the document never.
+pub(crate) fn compile_schema(what: &str, schema: &Value) -> Result<jsonschema::Validator> {
+    jsonschema::validator_for(schema)
+        .map_err(|error| Error::invalid(format!("{what} is described by no JSON Schema: {error}")))
+}
+
+/// The first violations of a schema, naming the fields.
+pub(crate) fn violations(schema: &jsonschema::Validator, value: &Value) -> Option<String> {
+    let problems: Vec<String> = schema
+        .iter_errors(value)
+        .take(5)
+        .map(|error| match error.instance_path().to_string() {
+            path if path.is_empty() => error.to_string(),
+            path => format!("{error} at `{path}`"),
+        })
+        .collect();
+    (!problems.is_empty()).then(|| problems.join("; "))
+}
+
+/// The connectors of a platform, by name. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog(BTreeMap<Text, Arc<Connector>>);
+
+impl Catalog {
+    /// Adds a connector.
+    ///
+    /// # Errors
+    /// `already_exists` when there is one of its name.
+    pub fn add(&mut self, connector: Connector) -> Result<()> {
+        let name = connector.name.clone();
+        if self.0.contains_key(&name) {
+            return Err(Error::already_exists(format!("there is already a connector `{name}`")));
+        }
+        self.0.insert(name, Arc::new(connector));
+        Ok(())
+    }
+
+    /// A connector.
+    ///
+    /// # Errors
+    /// `not_found`, naming one that is called similarly.
+    pub fn get(&self, name: &str) -> Result<&Arc<Connector>> {
+        self.0.get(name).ok_or_else(|| unknown("connector", name, self.0.keys().map(|known| &**known)))
+    }
+
+    /// All of them, by name.
+    pub fn connectors(&self) -> impl Iterator<Item = &Arc<Connector>> {
+        self.0.values()
+    }
+}

@@ -1,0 +1,183 @@
+//! The innermost part of a call: from the input to a request, to the vendor and back, as the integration.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentprovision_core::http::HttpTransport;
+use agentprovision_core::id::IntegrationId;
+use agentprovision_core::secret::{SecretPath, SecretStore};
+use agentprovision_core::{Env, Error, ErrorKind, Result};
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt as _;
+use http::{HeaderName, HeaderValue, Request};
+use moka::sync::Cache;
+use serde_json::{Map, Value, json};
+
+use crate::answer::{Response, failure, unexpected, value};
+use crate::auth::Credentials;
+use crate::call::{Answer, Call, Invoke};
+use crate::connector::violations;
+use crate::operation::Work;
+use crate::request::HttpTemplate;
+
+/// How long credentials that were read are used without another look.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// Sends requests as integrations.
+pub(crate) struct Exchange {
+    transport: Arc<dyn HttpTransport>,
+    secrets: Arc<dyn SecretStore>,
+    env: Env,
+    read: Cache<IntegrationId, Arc<Held>>,
+}
+
+/// Credentials that were read.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) credentials: Arc<Credentials>,
+    pub(crate) version: u64,
+    /// When they were read, on the monotonic clock.
+    at: Duration,
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("transport", &self.transport).finish_non_exhaustive()
+    }
+}
+
+/// Where the credentials of an integration are.
+pub(crate) fn secret_of(id: IntegrationId) -> Result<SecretPath> {
+    SecretPath::new(format!("integrations/{id}"))
+}
+
+impl Exchange {
+    pub(crate) fn new(transport: Arc<dyn HttpTransport>, secrets: Arc<dyn SecretStore>, env: Env) -> Self {
+        Self { transport, secrets, env, read: Cache::new(10_000) }
+    }
+
+    pub(crate) fn env(&self) -> &Env {
+        &self.env
+    }
+
+    pub(crate) fn secrets(&self) -> &Arc<dyn SecretStore> {
+        &self.secrets
+    }
+
+    /// Forgets what was read of an integration.
+    pub(crate) fn forget(&self, id: IntegrationId) {
+        self.read.invalidate(&id);
+    }
+
+    pub(crate) async fn credentials(&self, call: &Call) -> Result<Arc<Credentials>> {
+        Ok(self.held(call).await?.credentials.clone())
+    }
+
+    /// The credentials of a call's integration, read at most a minute ago.
+    pub(crate) async fn held(&self, call: &Call) -> Result<Arc<Held>> {
+        let id = call.integration.id;
+        let now = self.env.monotonic();
+        if let Some(held) = self.read.get(&id).filter(|held| now.saturating_sub(held.at) < FRESH) {
+            return Ok(held);
+        }
+        let held = match self.secrets.get(&call.ctx, &secret_of(id)?).await {
+            Ok(secret) => Held {
+                credentials: Arc::new(Credentials::from_secret(&secret.value)?),
+                version: secret.version,
+                at: now,
+            },
+            Err(error) if error.is(ErrorKind::NotFound) => {
+                Held { credentials: Arc::default(), version: 0, at: now }
+            }
+            Err(error) => return Err(error),
+        };
+        let held = Arc::new(held);
+        self.read.insert(id, held.clone());
+        Ok(held)
+    }
+
+    /// One exchange as the integration.
+    pub(crate) async fn send(&self, call: &Call, mut request: Request<Bytes>) -> Result<Response> {
+        let auth = call.connector.auth(Some(&call.integration.auth))?;
+        for (name, value) in &call.connector.headers {
+            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
+                request.headers_mut().entry(name).or_insert(value);
+            }
+        }
+        let held = self.held(call).await?;
+        auth.apply(&held.credentials, &mut request)?;
+        self.exchange(request).await
+    }
+
+    /// One exchange as nobody, to the end of the body.
+    pub(crate) async fn exchange(&self, request: Request<Bytes>) -> Result<Response> {
+        let response = self.transport.send(request).await?;
+        let (head, body) = response.into_parts();
+        let body: BytesMut = body
+            .try_fold(BytesMut::new(), async |mut all, piece| {
+                all.extend_from_slice(&piece);
+                Ok(all)
+            })
+            .await?;
+        Ok(Response::new(head.status, head.headers, body.freeze()))
+    }
+
+    async fn by_template(&self, call: &Call, template: &HttpTemplate) -> Result<Answer> {
+        let spec = call.spec();
+        let mut input = Map::clone(&call.input);
+        let place = spec.paging.place(&mut input)?;
+        if let Some(mapping) = &spec.map_input {
+            let Value::Object(mapped) = mapping.apply(&Value::Object(input))? else {
+                return Err(Error::invalid("the mapping of the input does not make an object"));
+            };
+            input = mapped;
+        }
+        let mut request = template.request(&call.base_url()?, &input, &place)?;
+        if let (crate::operation::Idempotency::Key(header), Some(key)) = (&spec.idempotency, &call.key) {
+            let name: HeaderName =
+                header.parse().map_err(|_| Error::internal("the idempotency header is no header"))?;
+            let key = HeaderValue::from_str(key)
+                .map_err(|_| Error::invalid("the idempotency key has characters that no header can have"))?;
+            request.headers_mut().insert(name, key);
+        }
+        let sent = request.body().len() as u64;
+        let response = call.send(request).await?;
+        if let Some(failure) = failure(&call.connector, &response, self.env.now()) {
+            let held = self.held(call).await?;
+            let secrets: Vec<&str> = held.credentials.secrets().collect();
+            return Err(failure.into_error(response.status, &secrets));
+        }
+        let mut answered = value(template.answer, &response)?;
+        if let Some(mapping) = &spec.map_output {
+            answered = mapping.apply(&answered)?;
+        }
+        let is_list = spec.paging.items().is_some();
+        let (answered, next) = spec.paging.page(&response, answered, &place)?;
+        let answered = if is_list { json!({ "items": answered, "next": next }) } else { answered };
+        let answered = match (spec.shape, &call.operation.output) {
+            (Some(shape), _) => shape(answered)?,
+            (None, Some(schema)) => match violations(schema, &answered) {
+                Some(problems) => return Err(unexpected(problems)),
+                None => answered,
+            },
+            (None, None) => answered,
+        };
+        Ok(Answer { value: answered, sent, retries: 0 })
+    }
+}
+
+/// The end of the layers.
+#[derive(Debug)]
+pub(crate) struct Carry;
+
+#[async_trait]
+impl Invoke for Carry {
+    async fn invoke(&self, call: &Call) -> Result<Answer> {
+        match &call.spec().work {
+            Work::Http(template) => call.exchange.by_template(call, template).await,
+            Work::Handler(handler) => handler.handle(call).await,
+        }
+    }
+}

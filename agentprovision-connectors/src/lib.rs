@@ -1,0 +1,23 @@
+//! Connectors, integrations, OAuth and webhooks of AgentProvision.
+//!
+//! A [`Connector`] is a value that describes a service: where it is, how a request proves who asks, and its operations. One
+//! description of an operation ([`OperationSpec`]) is a Rust method, a model's tool, an MCP tool and a REST operation, with one
+//! permission, one meter, one audit record and one set of limits. Start with [`operation`], then [`builtin`].
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod answer;
+pub mod auth;
+pub mod builtin;
+pub mod call;
+pub mod connector;
+mod date;
+mod exchange;
+pub mod mapping;
+pub mod operation;
+pub mod paging;
+pub mod quota;
+pub mod request;
+
+pub use connector::{Catalog, Connector};
+pub use operation::{Operation, OperationSpec};
