@@ -19,6 +19,7 @@ use crate::answer::{Response, failure, unexpected, value};
 use crate::auth::Credentials;
 use crate::call::{Answer, Call, Invoke};
 use crate::connector::violations;
+use crate::layers::Gates;
 use crate::operation::Work;
 use crate::request::HttpTemplate;
 
@@ -30,6 +31,7 @@ pub(crate) struct Exchange {
     transport: Arc<dyn HttpTransport>,
     secrets: Arc<dyn SecretStore>,
     env: Env,
+    gates: Arc<Gates>,
     read: Cache<IntegrationId, Arc<Held>>,
 }
 
@@ -54,8 +56,13 @@ pub(crate) fn secret_of(id: IntegrationId) -> Result<SecretPath> {
 }
 
 impl Exchange {
-    pub(crate) fn new(transport: Arc<dyn HttpTransport>, secrets: Arc<dyn SecretStore>, env: Env) -> Self {
-        Self { transport, secrets, env, read: Cache::new(10_000) }
+    pub(crate) fn new(
+        transport: Arc<dyn HttpTransport>,
+        secrets: Arc<dyn SecretStore>,
+        env: Env,
+        gates: Arc<Gates>,
+    ) -> Self {
+        Self { transport, secrets, env, gates, read: Cache::new(10_000) }
     }
 
     pub(crate) fn env(&self) -> &Env {
@@ -108,7 +115,10 @@ impl Exchange {
         }
         let held = self.held(call).await?;
         auth.apply(&held.credentials, &mut request)?;
-        self.exchange(request).await
+        call.count_request(request.body().len() as u64);
+        let response = self.exchange(request).await?;
+        self.gates.learn(call, &response.headers);
+        Ok(response)
     }
 
     /// One exchange as nobody, to the end of the body.
@@ -142,7 +152,6 @@ impl Exchange {
                 .map_err(|_| Error::invalid("the idempotency key has characters that no header can have"))?;
             request.headers_mut().insert(name, key);
         }
-        let sent = request.body().len() as u64;
         let response = call.send(request).await?;
         if let Some(failure) = failure(&call.connector, &response, self.env.now()) {
             let held = self.held(call).await?;
@@ -164,7 +173,7 @@ impl Exchange {
             },
             (None, None) => answered,
         };
-        Ok(Answer { value: answered, sent, retries: 0 })
+        Ok(Answer::new(answered))
     }
 }
 

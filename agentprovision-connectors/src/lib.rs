@@ -13,6 +13,8 @@ pub mod call;
 pub mod connector;
 mod date;
 mod exchange;
+mod integrations;
+pub mod layers;
 pub mod mapping;
 pub mod operation;
 pub mod paging;
@@ -20,4 +22,7 @@ pub mod quota;
 pub mod request;
 
 pub use connector::{Catalog, Connector};
+pub use integrations::{
+    CallOptions, IntegrationUpdate, Integrations, IntegrationsParts, NewIntegration, TestResult,
+};
 pub use operation::{Operation, OperationSpec};
