@@ -185,28 +185,24 @@ pub trait SealedStore: fmt::Debug + Send + Sync + 'static {
 /// whoever writes one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeaseState {
-    /// Who has it, or had it last and was not followed by anybody.
-    pub holder: Option<WorkerId>,
+    /// Who has it, and until when; also beyond that, as long as nobody else has taken it.
+    pub held: Option<(WorkerId, Timestamp)>,
     /// Counts its holders.
     pub epoch: u64,
-    /// When its term is over.
-    pub until: Timestamp,
 }
 
 impl LeaseState {
     /// What becomes of the lease when somebody asks for it, and what they are told. Terms are whole microseconds.
     pub fn ask(self, holder: WorkerId, term: Duration, now: Timestamp) -> (Self, Leased) {
-        let (theirs, back) = (self.holder == Some(holder), term.as_micros() == 0);
-        if self.holder.is_some() && !theirs && self.until > now {
-            return (self, Leased::Held(self.until));
-        }
-        let epoch = if theirs || back { self.epoch } else { self.epoch + 1 };
-        let next = match (theirs, back) {
-            (_, false) => Self { holder: Some(holder), epoch, until: now.after(term) },
-            (true, true) => Self { holder: None, ..self },
-            (false, true) => self,
+        let back = term.as_micros() == 0;
+        let (held, epoch) = match self.held {
+            Some((other, until)) if other != holder && until > now => return (self, Leased::Held(until)),
+            Some((other, _)) if other == holder && back => (None, self.epoch),
+            held if back => (held, self.epoch),
+            Some((other, _)) if other == holder => (Some((holder, now.after(term))), self.epoch),
+            _ => (Some((holder, now.after(term))), self.epoch + 1),
         };
-        (next, Leased::Yours(SecretLease { holder, epoch }))
+        (Self { held, epoch }, Leased::Yours(SecretLease { holder, epoch }))
     }
 
     /// What becomes of it behind a value that came with `lease`.
@@ -214,13 +210,11 @@ impl LeaseState {
     /// # Errors
     /// `fenced` when that is not the lease of now.
     pub fn used(self, lease: Option<SecretLease>) -> Result<Self> {
-        match lease {
-            None => Ok(self),
-            Some(lease) if self.holder == Some(lease.holder) && self.epoch == lease.epoch => {
-                Ok(Self { holder: None, ..self })
-            }
-            Some(_) => Err(Error::fenced("the lease on the secret is over")),
+        let Some(SecretLease { holder, epoch }) = lease else { return Ok(self) };
+        if self.epoch == epoch && self.held.is_some_and(|(held, _)| held == holder) {
+            return Ok(Self { held: None, epoch });
         }
+        Err(Error::fenced("the lease on the secret is over"))
     }
 }
 
