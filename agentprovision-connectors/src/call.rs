@@ -15,6 +15,7 @@ use http::Request;
 use serde_json::{Map, Value};
 
 use crate::answer::Response;
+use crate::auth::Credentials;
 use crate::connector::{Compiled, Connector};
 use crate::exchange::Exchange;
 use crate::operation::OperationSpec;
@@ -43,6 +44,8 @@ pub struct Call {
     pub agent: Option<AgentId>,
     /// Whether the caller gave the key; one that was made for the vendor alone is forgotten with the call.
     pub(crate) named: bool,
+    /// Credentials that are tried, in the place of those that are kept.
+    pub(crate) candidate: Option<Arc<Credentials>>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) exchange: Arc<Exchange>,
 }
@@ -119,7 +122,7 @@ impl Call {
     ///
     /// # Errors
     /// `conflict` for an integration that has none.
-    pub async fn credentials(&self) -> Result<Arc<crate::auth::Credentials>> {
+    pub async fn credentials(&self) -> Result<Arc<Credentials>> {
         self.exchange.credentials(self).await
     }
 }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentprovision_core::context::Context;
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::id::IntegrationId;
+use agentprovision_core::id::{IntegrationId, TenantId};
 use agentprovision_core::secret::{SecretPath, SecretStore};
 use agentprovision_core::{Env, Error, ErrorKind, Result};
 use async_trait::async_trait;
@@ -32,7 +33,8 @@ pub(crate) struct Exchange {
     secrets: Arc<dyn SecretStore>,
     env: Env,
     gates: Arc<Gates>,
-    read: Cache<IntegrationId, Arc<Held>>,
+    /// By tenant too: an id says nothing of whose it is.
+    read: Cache<(TenantId, IntegrationId), Arc<Held>>,
 }
 
 /// Credentials that were read.
@@ -74,8 +76,8 @@ impl Exchange {
     }
 
     /// Forgets what was read of an integration.
-    pub(crate) fn forget(&self, id: IntegrationId) {
-        self.read.invalidate(&id);
+    pub(crate) fn forget(&self, ctx: &Context, id: IntegrationId) {
+        self.read.invalidate(&(ctx.tenant(), id));
     }
 
     pub(crate) async fn credentials(&self, call: &Call) -> Result<Arc<Credentials>> {
@@ -86,7 +88,12 @@ impl Exchange {
     pub(crate) async fn held(&self, call: &Call) -> Result<Arc<Held>> {
         let id = call.integration.id;
         let now = self.env.monotonic();
-        if let Some(held) = self.read.get(&id).filter(|held| now.saturating_sub(held.at) < FRESH) {
+        if let Some(credentials) = &call.candidate {
+            return Ok(Arc::new(Held { credentials: credentials.clone(), version: 0, at: now }));
+        }
+        if let Some(held) =
+            self.read.get(&(call.ctx.tenant(), id)).filter(|held| now.saturating_sub(held.at) < FRESH)
+        {
             return Ok(held);
         }
         let held = match self.secrets.get(&call.ctx, &secret_of(id)?).await {
@@ -101,7 +108,7 @@ impl Exchange {
             Err(error) => return Err(error),
         };
         let held = Arc::new(held);
-        self.read.insert(id, held.clone());
+        self.read.insert((call.ctx.tenant(), id), held.clone());
         Ok(held)
     }
 

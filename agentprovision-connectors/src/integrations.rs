@@ -11,7 +11,7 @@ use agentprovision_core::effect::{EffectWriter, Effects};
 use agentprovision_core::event::PlatformEvent;
 use agentprovision_core::http::HttpTransport;
 use agentprovision_core::http::egress::EgressPolicy;
-use agentprovision_core::id::{AgentId, IntegrationId, RunId};
+use agentprovision_core::id::{AgentId, IntegrationId, RunId, TenantId};
 use agentprovision_core::idempotency::IdempotencyStore;
 use agentprovision_core::integration::{
     Account, Health, Integration, IntegrationQuery, IntegrationState, IntegrationStore,
@@ -28,7 +28,7 @@ use tower::{Layer, ServiceBuilder};
 
 use crate::auth::Credentials;
 use crate::call::{Call, Invoke, Traffic};
-use crate::connector::{Catalog, Compiled, Connector, compile_schema, violations};
+use crate::connector::{Catalog, Compiled, Connector, WhoAmI, compile_schema, violations};
 use crate::exchange::{Carry, Exchange, secret_of};
 use crate::layers::{
     CallPolicy, ConcurrencyLayer, DeadlineLayer, Gates, IdempotencyLayer, MeterLayer, PolicyLayer,
@@ -77,7 +77,8 @@ struct Inner {
     access: Access,
     exchange: Arc<Exchange>,
     stack: Arc<dyn Invoke>,
-    read: Cache<IntegrationId, (Duration, Arc<Integration>)>,
+    /// By tenant too: an id says nothing of whose it is.
+    read: Cache<(TenantId, IntegrationId), (Duration, Arc<Integration>)>,
 }
 
 /// An integration to be made.
@@ -297,12 +298,13 @@ impl Integrations {
         self.0.store.list(ctx, query).await
     }
 
-    /// Changes an integration. New credentials are looked at when the integration is used or tested next: an integration that is
-    /// connected to an account stays with it.
+    /// Changes an integration. One that is connected to an account stays with it: the vendor is asked whose new credentials are
+    /// before they are kept.
     ///
     /// # Errors
     /// `permission_denied` without `integrations:update`, `not_found` without `integrations:read` too; those of
-    /// [`Integrations::create`]; `conflict` when it changes at the same time.
+    /// [`Integrations::create`]; `conflict` when it changes at the same time, or for credentials of another account; those of
+    /// the vendor where it has to be asked.
     pub async fn update(
         &self,
         ctx: &Context,
@@ -331,9 +333,28 @@ impl Integrations {
             (_, state) => state,
         };
         if let Some(credentials) = credentials {
+            self.check_account(ctx, connector, &integration, &credentials).await?;
             self.replace_credentials(ctx, id, &credentials).await?;
         }
         self.replace(ctx, integration, "integrations.update", "integration.updated").await
+    }
+
+    /// Refuses credentials of another account than the one an integration is connected to.
+    async fn check_account(
+        &self,
+        ctx: &Context,
+        connector: &Arc<Connector>,
+        integration: &Integration,
+        credentials: &Credentials,
+    ) -> Result<()> {
+        match (&connector.whoami, &integration.account) {
+            (Some(whoami), Some(_)) => {
+                let candidate = Some(Arc::new(credentials.clone()));
+                let found = self.whoami(ctx, connector, integration, whoami, candidate).await?;
+                same_account(integration, Some(&found))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn replace_credentials(
@@ -350,7 +371,7 @@ impl Integrations {
             Err(error) => return Err(error),
         };
         self.0.secrets.put(ctx, &path, credentials.to_secret(), version, None).await?;
-        self.0.exchange.forget(id);
+        self.0.exchange.forget(ctx, id);
         Ok(())
     }
 
@@ -366,7 +387,7 @@ impl Integrations {
         integration.updated_at = self.env().now();
         let effects = self.effects(ctx, &integration, action, event);
         self.0.store.replace(ctx, integration.clone(), expected, effects).await?;
-        self.0.read.invalidate(&integration.id);
+        self.0.read.invalidate(&(ctx.tenant(), integration.id));
         Ok(integration)
     }
 
@@ -382,10 +403,10 @@ impl Integrations {
         let integration = inner.store.get(ctx, id).await?;
         // Before the record: what is left when this ends in between can be seen, and deleted again.
         inner.secrets.delete(ctx, &secret_of(id)?).await?;
-        inner.exchange.forget(id);
+        inner.exchange.forget(ctx, id);
         let effects = self.effects(ctx, &integration, "integrations.delete", "integration.deleted");
         inner.store.delete(ctx, id, integration.revision, effects).await?;
-        inner.read.invalidate(&id);
+        inner.read.invalidate(&(ctx.tenant(), id));
         Ok(())
     }
 
@@ -405,15 +426,11 @@ impl Integrations {
         let begun = self.env().monotonic();
         let whoami = connector.whoami.clone();
         let tried = match &whoami {
-            Some(whoami) => self.whoami(ctx, &connector, &integration, whoami).await.map(Some),
+            Some(whoami) => self.whoami(ctx, &connector, &integration, whoami, None).await.map(Some),
             None => Ok(None),
         };
-        let outcome = tried.and_then(|account| match (&integration.account, &account) {
-            (Some(pinned), Some(found)) if pinned.id != found.id => Err(Error::conflict(
-                "the credentials are of another account than the one the integration is connected to",
-            )),
-            _ => Ok(account),
-        });
+        let outcome =
+            tried.and_then(|account| same_account(&integration, account.as_ref()).map(|()| account));
         let error = outcome.as_ref().err();
         let base_url = connector.base_of(&integration.settings).ok().filter(|url| !url.is_empty());
         let result = TestResult {
@@ -452,13 +469,15 @@ impl Integrations {
         ctx: &Context,
         connector: &Arc<Connector>,
         integration: &Integration,
-        whoami: &crate::connector::WhoAmI,
+        whoami: &WhoAmI,
+        candidate: Option<Arc<Credentials>>,
     ) -> Result<Account> {
         let operation = connector.operation(&whoami.operation)?;
         // Whether it can be used is the question, so it is asked whatever its state.
         let looked_at = Integration { state: IntegrationState::Active, ..integration.clone() };
-        let call =
+        let mut call =
             self.prepare(ctx, connector, operation, Arc::new(looked_at), Map::new(), CallOptions::default())?;
+        call.candidate = candidate;
         let answer = self.0.stack.invoke(&call).await?;
         let text = |place: &str| match answer.value.pointer(place) {
             Some(Value::String(text)) => Some(text.clone()),
@@ -473,13 +492,13 @@ impl Integrations {
     /// A record for calls, read at most a second ago.
     async fn for_call(&self, ctx: &Context, id: IntegrationId) -> Result<Arc<Integration>> {
         let now = self.env().monotonic();
-        if let Some((at, integration)) = self.0.read.get(&id)
+        if let Some((at, integration)) = self.0.read.get(&(ctx.tenant(), id))
             && now.saturating_sub(at) < FRESH
         {
             return Ok(integration);
         }
         let integration = Arc::new(self.0.store.get(ctx, id).await?);
-        self.0.read.insert(id, (now, integration.clone()));
+        self.0.read.insert((ctx.tenant(), id), (now, integration.clone()));
         Ok(integration)
     }
 
@@ -527,6 +546,7 @@ impl Integrations {
             run: options.run,
             agent: options.agent.or_else(|| ctx.agent()),
             named,
+            candidate: None,
             traffic: Arc::new(Traffic::default()),
             exchange: self.0.exchange.clone(),
         })
@@ -554,8 +574,8 @@ impl Integrations {
         let call = self.prepare(ctx, connector, operation, integration, input, options)?;
         let answer = self.0.stack.invoke(&call).await;
         if answer.as_ref().is_err_and(credentials_refused) {
-            self.0.read.invalidate(&id);
-            self.0.exchange.forget(id);
+            self.0.read.invalidate(&(ctx.tenant(), id));
+            self.0.exchange.forget(ctx, id);
         }
         Ok(answer?.value)
     }
@@ -650,6 +670,16 @@ fn fields<O: Operation>(input: &O) -> Result<Map<String, Value>> {
             Ok(fields)
         }
         _ => Err(Error::invalid("an input is an object")),
+    }
+}
+
+fn same_account(integration: &Integration, found: Option<&Account>) -> Result<()> {
+    match (&integration.account, found) {
+        (Some(pinned), Some(found)) if pinned.id != found.id => Err(Error::conflict(
+            "the credentials are of another account than the one the integration is connected to",
+        )
+        .with_context("account", &pinned.id)),
+        _ => Ok(()),
     }
 }
 

@@ -12,7 +12,7 @@ use tower::Layer;
 use crate::call::{Answer, Call, Invoke};
 
 /// How often and when calls are tried again.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryOptions {
     /// Attempts of one call, at most; default 4.
@@ -21,9 +21,8 @@ pub struct RetryOptions {
     pub pause: Duration,
     /// The longest pause of that kind; default 20 s.
     pub longest_pause: Duration,
-    /// Repeats per successful call of an integration, on average; default a tenth. Ten can be made before the first one
-    /// succeeds.
-    pub budget: f64,
+    /// Repeats per hundred calls of an integration that succeed; default 10. Ten can be made before the first one succeeds.
+    pub budget: u32,
 }
 
 impl Default for RetryOptions {
@@ -32,13 +31,15 @@ impl Default for RetryOptions {
             attempts: 4,
             pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(20),
-            budget: 0.1,
+            budget: 10,
         }
     }
 }
 
-/// The most repeats that are saved up.
-const SAVED: f64 = 10.0;
+/// What a repeat costs of what is saved up.
+const REPEAT: u32 = 100;
+/// The most that is saved up.
+const SAVED: u32 = 10 * REPEAT;
 
 /// Tries calls again that failed for now: reads, what is harmless to repeat, and what the vendor did not take because there was
 /// too much. It waits as long as the vendor says, else a random time that grows. It never waits beyond the call's deadline: then
@@ -46,7 +47,7 @@ const SAVED: f64 = 10.0;
 #[derive(Clone, Debug)]
 pub struct RetryLayer {
     options: RetryOptions,
-    budgets: Cache<IntegrationId, Arc<Mutex<f64>>>,
+    budgets: Cache<IntegrationId, Arc<Mutex<u32>>>,
 }
 
 impl RetryLayer {
@@ -77,24 +78,22 @@ impl Layer<Arc<dyn Invoke>> for RetryLayer {
 }
 
 impl RetryLayer {
-    fn budget(&self, call: &Call) -> Arc<Mutex<f64>> {
+    fn budget(&self, call: &Call) -> Arc<Mutex<u32>> {
         self.budgets.get_with(call.integration.id, || Arc::new(Mutex::new(SAVED)))
     }
 
     fn earn(&self, call: &Call) {
         let budget = self.budget(call);
         let mut saved = budget.lock().unwrap_or_else(PoisonError::into_inner);
-        *saved = (*saved + self.options.budget).min(SAVED);
+        *saved = saved.saturating_add(self.options.budget).min(SAVED);
     }
 
     fn spend(&self, call: &Call) -> bool {
         let budget = self.budget(call);
         let mut saved = budget.lock().unwrap_or_else(PoisonError::into_inner);
-        let enough = *saved >= 1.0;
-        if enough {
-            *saved -= 1.0;
-        }
-        enough
+        let rest = saved.checked_sub(REPEAT);
+        *saved = rest.unwrap_or(*saved);
+        rest.is_some()
     }
 
     /// How long to wait before the attempt after this one; `None` where there is none.
