@@ -74,9 +74,9 @@ impl Call {
         &self.operation.spec
     }
 
-    /// The application at the vendor that the integration uses, by its client id, where it uses one.
+    /// The application at the vendor that the integration uses, by its client id, where the host has registered one.
     pub fn app(&self) -> Option<&str> {
-        self.integration.settings.get("client_id").and_then(serde_json::Value::as_str)
+        self.exchange.app(&self.connector.name).map(|app| app.client_id.as_str())
     }
 
     /// Clock, entropy and ids.

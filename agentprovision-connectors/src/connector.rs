@@ -135,7 +135,20 @@ impl Connector {
     /// # Errors
     /// `invalid_input` for settings that do not say it.
     pub fn base_of(&self, settings: &Map<String, Value>) -> Result<String> {
-        let template = settings.get("base_url").and_then(Value::as_str).unwrap_or(&self.base_url);
+        let mut url =
+            self.fill(settings.get("base_url").and_then(Value::as_str).unwrap_or(&self.base_url), settings)?;
+        url.truncate(url.trim_end_matches('/').len());
+        Ok(url)
+    }
+
+    /// A URL with settings in the place of their names in braces; `{base_url}` is the URL that operations go under.
+    ///
+    /// # Errors
+    /// `invalid_input` for a setting that is missing or is no part of a URL.
+    pub(crate) fn fill(&self, template: &str, settings: &Map<String, Value>) -> Result<String> {
+        if let Some(rest) = template.strip_prefix("{base_url}") {
+            return Ok(self.base_of(settings)? + &self.fill(rest, settings)?);
+        }
         let mut url = String::with_capacity(template.len());
         let mut parts = template.split('{');
         url.push_str(parts.next().unwrap_or_default());
@@ -152,7 +165,6 @@ impl Connector {
             url.push_str(value);
             url.push_str(after);
         }
-        url.truncate(url.trim_end_matches('/').len());
         Ok(url)
     }
 }

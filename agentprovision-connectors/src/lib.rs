@@ -19,10 +19,12 @@ pub mod mapping;
 pub mod operation;
 pub mod paging;
 pub mod quota;
+mod renew;
 pub mod request;
 
 pub use connector::{Catalog, Connector};
 pub use integrations::{
-    CallOptions, IntegrationUpdate, Integrations, IntegrationsParts, NewIntegration, TestResult,
+    Authorization, CallOptions, IntegrationUpdate, Integrations, IntegrationsParts, NewIntegration,
+    TestResult,
 };
 pub use operation::{Operation, OperationSpec};

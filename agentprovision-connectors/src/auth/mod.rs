@@ -1,8 +1,13 @@
 //! How a request proves who asks.
 
 mod credentials;
+mod grant;
+mod oauth;
 
 pub use credentials::{Credentials, Tokens};
+pub use grant::{Assertion, Grant, Session, SessionToken};
+pub(crate) use grant::{not_granted, random_text};
+pub use oauth::{ClientAuth, OAuth2, OAuthApp};
 
 use agentprovision_core::{Error, Result};
 use bytes::Bytes;
@@ -60,6 +65,8 @@ pub enum Scheme {
     Bearer,
     /// The fields `username` and `password` (RFC 7617).
     Basic,
+    /// By tokens that expire and are renewed.
+    Tokens(Box<Grant>),
     /// In a way of the operations' own handlers, which get the credentials.
     Handler,
 }
@@ -94,6 +101,20 @@ impl Auth {
     pub fn basic(title: impl Into<Text>) -> Self {
         let fields = vec![Field::new("username", "The user name."), Field::new("password", "The password.")];
         Self { name: "basic".into(), title: title.into(), scheme: Scheme::Basic, fields }
+    }
+
+    /// By tokens that expire, under a name.
+    pub fn tokens(name: impl Into<Text>, title: impl Into<Text>, grant: Grant) -> Self {
+        let fields = grant.fields();
+        Self { name: name.into(), title: title.into(), scheme: Scheme::Tokens(Box::new(grant)), fields }
+    }
+
+    /// How tokens are got, where they are.
+    pub fn grant(&self) -> Option<&Grant> {
+        match &self.scheme {
+            Scheme::Tokens(grant) => Some(grant),
+            _ => None,
+        }
     }
 
     /// By a key in a header.
@@ -147,6 +168,13 @@ impl Auth {
             Scheme::Bearer => {
                 let token = credentials.field("token")?.expose_secret();
                 set(request, AUTHORIZATION, &format!("Bearer {token}"))
+            }
+            Scheme::Tokens(grant) => {
+                let tokens = credentials.tokens.as_ref().ok_or_else(not_granted)?;
+                let (name, value) = grant.header(tokens.access.expose_secret());
+                let name: HeaderName =
+                    name.parse().map_err(|_| Error::invalid(format!("`{name}` is no name of a header")))?;
+                set(request, name, &value)
             }
             Scheme::Basic => {
                 use base64::Engine as _;

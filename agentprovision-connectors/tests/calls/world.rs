@@ -222,6 +222,7 @@ impl World {
             writer: writer.clone(),
             policies: Vec::new(),
             retry: RetryOptions::default(),
+            apps: Default::default(),
         });
         let tenant = env.id();
         let ctx = context(&issuer, tenant, &PermissionSet::ALL);

@@ -1,5 +1,11 @@
 //! The service for integrations: a tenant's configured instances of connectors, and calls of their operations.
 
+mod calls;
+mod connect;
+
+pub use connect::Authorization;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,22 +25,20 @@ use agentprovision_core::integration::{
 use agentprovision_core::page::Page;
 use agentprovision_core::secret::SecretStore;
 use agentprovision_core::{Env, Error, ErrorKind, Result, text};
-use futures_util::stream::{self, BoxStream, StreamExt as _};
 use moka::sync::Cache;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tower::{Layer, ServiceBuilder};
 
-use crate::auth::Credentials;
-use crate::call::{Call, Invoke, Traffic};
-use crate::connector::{Catalog, Compiled, Connector, WhoAmI, compile_schema, violations};
+use crate::auth::{Credentials, OAuthApp};
+use crate::call::Invoke;
+use crate::connector::{Catalog, Connector, WhoAmI, compile_schema, violations};
 use crate::exchange::{Carry, Exchange, secret_of};
 use crate::layers::{
     CallPolicy, ConcurrencyLayer, DeadlineLayer, Gates, IdempotencyLayer, MeterLayer, PolicyLayer,
     QuotaLayer, RetryLayer, RetryOptions, TraceLayer,
 };
-use crate::operation::{Idempotency, Operation, PAGE, Page as Listed, read};
 
 /// How long a record that was read is used for calls without another look.
 const FRESH: Duration = Duration::from_secs(1);
@@ -62,6 +66,8 @@ pub struct IntegrationsParts {
     pub policies: Vec<Arc<dyn CallPolicy>>,
     /// How calls are tried again.
     pub retry: RetryOptions,
+    /// Applications that the host has registered at vendors, by connector.
+    pub apps: BTreeMap<String, OAuthApp>,
 }
 
 /// Makes, changes and finds integrations, and calls operations of them. Cheap to clone.
@@ -174,10 +180,11 @@ impl Integrations {
             writer,
             policies,
             retry,
+            apps,
         } = parts;
         let env = access.env().clone();
         let gates = Arc::new(Gates::new(env.clone()));
-        let exchange = Arc::new(Exchange::new(transport, secrets.clone(), env, gates.clone()));
+        let exchange = Arc::new(Exchange::new(transport, secrets.clone(), env, gates.clone(), apps));
         let layers = ServiceBuilder::new()
             .layer(TraceLayer)
             .layer(PolicyLayer::new(access.clone(), policies))
@@ -391,6 +398,30 @@ impl Integrations {
         Ok(integration)
     }
 
+    /// Access was taken back: somebody has to grant it again, which is an event.
+    async fn needs_reconnect(&self, ctx: &Context, id: IntegrationId, why: &Error) {
+        let marked = async {
+            let mut integration = self.0.store.get(ctx, id).await?;
+            if integration.state != IntegrationState::Active {
+                return Ok(());
+            }
+            integration.state = IntegrationState::NeedsReconnect;
+            integration.health = Some(Health {
+                healthy: false,
+                error: Some(why.kind()),
+                message: Some(why.message().to_owned()),
+                checked_at: self.env().now(),
+            });
+            self.replace(ctx, integration, "integrations.needs_reconnect", "integration.needs_reconnect")
+                .await
+                .map(drop)
+        };
+        // Somebody else may have said so, or may have just connected it again.
+        if let Err(error) = marked.await {
+            tracing::debug!(integration = %id, ?error, "that an integration needs to be connected again was not kept");
+        }
+    }
+
     /// Removes an integration and its credentials.
     ///
     /// # Errors
@@ -402,6 +433,7 @@ impl Integrations {
         inner.access.change(ctx, change, seen, Resource::one("integrations", id)).await?;
         let integration = inner.store.get(ctx, id).await?;
         // Before the record: what is left when this ends in between can be seen, and deleted again.
+        inner.secrets.delete(ctx, &connect::pending(id)?).await?;
         inner.secrets.delete(ctx, &secret_of(id)?).await?;
         inner.exchange.forget(ctx, id);
         let effects = self.effects(ctx, &integration, "integrations.delete", "integration.deleted");
@@ -487,189 +519,6 @@ impl Integrations {
         let id = text(&whoami.id)
             .ok_or_else(|| crate::answer::unexpected("it does not say whose account it is".to_owned()))?;
         Ok(Account { id, name: text(&whoami.name) })
-    }
-
-    /// A record for calls, read at most a second ago.
-    async fn for_call(&self, ctx: &Context, id: IntegrationId) -> Result<Arc<Integration>> {
-        let now = self.env().monotonic();
-        if let Some((at, integration)) = self.0.read.get(&(ctx.tenant(), id))
-            && now.saturating_sub(at) < FRESH
-        {
-            return Ok(integration);
-        }
-        let integration = Arc::new(self.0.store.get(ctx, id).await?);
-        self.0.read.insert((ctx.tenant(), id), (now, integration.clone()));
-        Ok(integration)
-    }
-
-    fn prepare(
-        &self,
-        ctx: &Context,
-        connector: &Arc<Connector>,
-        operation: &Arc<Compiled>,
-        integration: Arc<Integration>,
-        input: Map<String, Value>,
-        options: CallOptions,
-    ) -> Result<Call> {
-        let env = self.env();
-        let spec = &operation.spec;
-        let input = Value::Object(input);
-        if let Some(problems) = violations(&operation.input, &input) {
-            return Err(Error::invalid(format!(
-                "the input of `{}.{}`: {problems}",
-                connector.name, spec.name
-            )));
-        }
-        let Value::Object(input) = input else { return Err(Error::internal("an object is one")) };
-        let limit = options.timeout.map_or(spec.timeout, |timeout| timeout.min(spec.timeout));
-        let limit = ctx.deadline().map_or(limit, |deadline| deadline.since(env.now()).min(limit));
-        let named = options.idempotency_key.is_some();
-        let key = match options.idempotency_key {
-            Some(key) if !(1..=255).contains(&key.len()) => {
-                return Err(Error::invalid("an idempotency key has 1 to 255 bytes"));
-            }
-            Some(key) => Some(Arc::from(key)),
-            // So that a repeat of this very call is told.
-            None if matches!(spec.idempotency, Idempotency::Key(_)) => {
-                Some(Arc::from(hex::encode(env.random::<16>())))
-            }
-            None => None,
-        };
-        Ok(Call {
-            ctx: ctx.clone(),
-            integration,
-            connector: connector.clone(),
-            operation: operation.clone(),
-            input: Arc::new(input),
-            key,
-            deadline: env.monotonic().saturating_add(limit),
-            run: options.run,
-            agent: options.agent.or_else(|| ctx.agent()),
-            named,
-            candidate: None,
-            traffic: Arc::new(Traffic::default()),
-            exchange: self.0.exchange.clone(),
-        })
-    }
-
-    /// Calls an operation of an integration, in its JSON form.
-    ///
-    /// # Errors
-    /// `permission_denied` without `integrations:invoke`, `not_found` without `integrations:read` too, and for an unknown
-    /// operation; `invalid_input`, naming the field, for input that does not match the schema; `conflict` for an integration
-    /// that cannot be used; `blocked`, `rate_limited`, `unavailable`, `deadline_exceeded`; `provider_error` for a vendor that
-    /// fails, or whose answer is not what its description says; `uncertain` where it may have been carried out.
-    pub async fn invoke(
-        &self,
-        ctx: &Context,
-        id: IntegrationId,
-        operation: &str,
-        input: Map<String, Value>,
-        options: CallOptions,
-    ) -> Result<Value> {
-        self.0.access.context(ctx)?;
-        let integration = self.for_call(ctx, id).await?;
-        let connector = self.0.catalog.get(&integration.connector)?;
-        let operation = connector.operation(operation)?;
-        let call = self.prepare(ctx, connector, operation, integration, input, options)?;
-        let answer = self.0.stack.invoke(&call).await;
-        if answer.as_ref().is_err_and(credentials_refused) {
-            self.0.read.invalidate(&(ctx.tenant(), id));
-            self.0.exchange.forget(ctx, id);
-        }
-        Ok(answer?.value)
-    }
-
-    /// Calls a typed operation of an integration.
-    ///
-    /// # Errors
-    /// As [`Integrations::invoke`].
-    pub async fn call<O: Operation>(&self, ctx: &Context, id: IntegrationId, input: &O) -> Result<O::Output> {
-        self.call_with(ctx, id, input, CallOptions::default()).await
-    }
-
-    /// As [`Integrations::call`], with options.
-    ///
-    /// # Errors
-    /// As [`Integrations::invoke`].
-    pub async fn call_with<O: Operation>(
-        &self,
-        ctx: &Context,
-        id: IntegrationId,
-        input: &O,
-        options: CallOptions,
-    ) -> Result<O::Output> {
-        let value = self.invoke(ctx, id, O::NAME, fields(input)?, options).await?;
-        read(value).map_err(crate::answer::unexpected)
-    }
-
-    /// All items of a list, page after page. A failure ends the stream, and nothing is skipped.
-    ///
-    /// # Errors
-    /// The items', as [`Integrations::invoke`].
-    pub fn pages<O, T>(&self, ctx: &Context, id: IntegrationId, input: &O) -> BoxStream<'static, Result<T>>
-    where
-        O: Operation<Output = Listed<T>>,
-        T: serde::de::DeserializeOwned + Send + 'static,
-        Listed<T>: Serialize + serde::de::DeserializeOwned + JsonSchema,
-    {
-        let (this, ctx) = (self.clone(), ctx.clone());
-        let first = fields(input).map(|fields| (fields, 0));
-        let pages = stream::unfold(Some(first), move |at| {
-            let (this, ctx) = (this.clone(), ctx.clone());
-            async move {
-                let (mut input, empty) = match at? {
-                    Ok(place) => place,
-                    Err(error) => return Some((Err(error), None)),
-                };
-                let asked = this.invoke(&ctx, id, O::NAME, input.clone(), CallOptions::default()).await;
-                let page: Listed<T> =
-                    match asked.and_then(|value| read(value).map_err(crate::answer::unexpected)) {
-                        Ok(page) => page,
-                        Err(error) => return Some((Err(error), None)),
-                    };
-                let empty = if page.items.is_empty() { empty + 1 } else { 0 };
-                if page.next.is_some() && empty > EMPTY_PAGES {
-                    return Some((Err(endless()), None));
-                }
-                let next = page.next.map(|next| {
-                    input.insert(PAGE.to_owned(), Value::String(next));
-                    Ok((input, empty))
-                });
-                Some((Ok(page.items), next))
-            }
-        });
-        pages
-            .flat_map(|page| {
-                let items: Vec<Result<T>> = match page {
-                    Ok(items) => items.into_iter().map(Ok).collect(),
-                    Err(error) => vec![Err(error)],
-                };
-                stream::iter(items)
-            })
-            .boxed()
-    }
-}
-
-/// Pages without items in a row that are followed.
-const EMPTY_PAGES: u32 = 10;
-
-fn endless() -> Error {
-    let message =
-        format!("the vendor's list does not end: more than {EMPTY_PAGES} pages in a row have no items");
-    Error::new(ErrorKind::ProviderError, message).with_context("reason", "paging")
-}
-
-/// The fields of a typed input; those that are absent are left out.
-fn fields<O: Operation>(input: &O) -> Result<Map<String, Value>> {
-    let value = serde_json::to_value(input)
-        .map_err(|error| Error::invalid("the input has no JSON form").with_source(error))?;
-    match value {
-        Value::Object(mut fields) => {
-            fields.retain(|_, value| !value.is_null());
-            Ok(fields)
-        }
-        _ => Err(Error::invalid("an input is an object")),
     }
 }
 
