@@ -17,6 +17,7 @@
 mod answer;
 mod args;
 mod faulty;
+mod integrations;
 mod methods;
 mod ops;
 mod plan;
