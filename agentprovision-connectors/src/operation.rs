@@ -388,7 +388,7 @@ pub(crate) const PAGE: &str = "page";
 ///         assignee: Option<String>,
 ///     }
 ///     /// Lists the tickets of a queue.
-///     ListTickets "tickets.list" get("/queues/{queue}/tickets") => Page<Ticket> [.page(Paging::Link)] {
+///     ListTickets "tickets.list" get("/queues/{queue}/tickets") => Page<Ticket> [.page(Paging::LINK)] {
 ///         /// The queue.
 ///         queue: String,
 ///     }
