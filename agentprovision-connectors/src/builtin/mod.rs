@@ -1,1 +1,7 @@
 //! The connectors that come with the library, a feature each.
+
+#[cfg(feature = "stripe")]
+pub mod stripe;
+
+#[cfg(test)]
+mod probe;
