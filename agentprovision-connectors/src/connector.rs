@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::answer::{Failure, Form, Response, unexpected, value};
 use crate::auth::Auth;
+use crate::mapping::Mapping;
 use crate::operation::{OperationSpec, PAGE, Text, Work};
 use crate::quota::Quota;
 use crate::request::Body;
@@ -60,10 +61,7 @@ impl Compiled {
         let mut input = input.clone();
         let place = self.spec.paging.place(&mut input)?;
         if let Some(mapping) = &self.spec.map_input {
-            let Value::Object(mapped) = mapping.apply(&Value::Object(input))? else {
-                return Err(Error::invalid("the mapping of the input does not make an object"));
-            };
-            input = mapped;
+            input = mapping.input(input)?;
         }
         Ok((template.request(base, &input, &place)?, place))
     }
@@ -381,6 +379,13 @@ fn compile(connector: &Connector, mut spec: OperationSpec) -> Result<Compiled> {
             }
         }
     }
+    let [sends, takes] = &spec.reshape;
+    let mapping = |expression: &Option<Text>| {
+        let compiled = expression.as_ref().map(|expression| Mapping::jmespath(expression)).transpose();
+        compiled.map_err(|error| bad(format!("has a mapping that cannot be used: {}", error.message())))
+    };
+    let (sends, takes) = (mapping(sends)?, mapping(takes)?);
+    (spec.map_input, spec.map_output) = (spec.map_input.or(sends), spec.map_output.or(takes));
     // What is counted through while it changes loses rows.
     if spec.incremental.is_some() && spec.paging.counts() {
         return Err(bad(
