@@ -112,6 +112,37 @@ impl Integrations {
         self.0.access.context(ctx)?;
         let integration = self.for_call(ctx, id).await?;
         let connector = self.0.catalog.get(&integration.connector)?;
+        self.carry_out(ctx, connector, integration.clone(), operation, input, options).await
+    }
+
+    /// As [`Integrations::invoke`], of an integration that has to be of this connector.
+    pub(crate) async fn invoke_of(
+        &self,
+        ctx: &Context,
+        id: IntegrationId,
+        connector: &Arc<Connector>,
+        operation: &str,
+        input: Map<String, Value>,
+        options: CallOptions,
+    ) -> Result<Value> {
+        self.0.access.context(ctx)?;
+        let integration = self.for_call(ctx, id).await?;
+        if integration.connector != connector.name {
+            return Err(Error::invalid(format!("the integration is none of `{}`", connector.name)));
+        }
+        self.carry_out(ctx, connector, integration, operation, input, options).await
+    }
+
+    async fn carry_out(
+        &self,
+        ctx: &Context,
+        connector: &Arc<Connector>,
+        integration: Arc<Integration>,
+        operation: &str,
+        input: Map<String, Value>,
+        options: CallOptions,
+    ) -> Result<Value> {
+        let id = integration.id;
         let operation = connector.operation(operation)?;
         let call = self.prepare(ctx, connector, operation, integration, input, options)?;
         let answer = self.0.stack.invoke(&call).await;

@@ -216,6 +216,10 @@ impl Integrations {
         self.0.access.env()
     }
 
+    pub(crate) fn store(&self) -> &Arc<dyn IntegrationStore> {
+        &self.0.store
+    }
+
     /// Settings as a connector takes them.
     fn settings(&self, connector: &Connector, settings: &Map<String, Value>) -> Result<()> {
         text::json("settings", &Value::Object(settings.clone()), 64 * 1024)?;
