@@ -85,12 +85,13 @@ async fn begin(
 }
 
 async fn finish(tx: &mut TenantTx<'_>, work: WorkKey, epoch: u64, answer: Option<Vec<u8>>) -> Result<()> {
-    let sql = timed_sql!("$6":
-        "UPDATE idempotency_keys SET answer = $5, input = CASE WHEN $5 IS NULL THEN NULL ELSE input END, \
+    let sql = timed_sql!("$7":
+        "UPDATE idempotency_keys SET answer = $5, input = CASE WHEN $6 = 1 THEN input END, \
          lease_until = NULL, forget_at = " now " + keep \
          WHERE tenant_id = $1 AND scope = $2 AND key = $3 AND epoch = $4 AND lease_until IS NOT NULL"
     );
-    let row = values![work.scope, work.key, epoch, answer, tx.env.now()];
+    let done = answer.is_some();
+    let row = values![work.scope, work.key, epoch, answer, done, tx.env.now()];
     match tx.execute(sql, row).await? {
         0 => Err(Work::fenced()),
         _ => Ok(()),
