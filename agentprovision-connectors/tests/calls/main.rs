@@ -17,6 +17,10 @@ mod answers;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod oauth;
+#[cfg(test)]
 mod once;
+#[cfg(test)]
+mod tokens;
 #[cfg(test)]
 mod world;
