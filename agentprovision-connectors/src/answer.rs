@@ -10,7 +10,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::connector::Connector;
 
@@ -27,6 +27,8 @@ pub enum Form {
     Bytes,
     /// Whatever comes, which says nothing more: `null`.
     Ignored,
+    /// What headers say, as an object of texts: header and field. The body is left aside.
+    Headers(&'static [(&'static str, &'static str)]),
 }
 
 impl Form {
@@ -34,7 +36,7 @@ impl Form {
         match self {
             Self::Json => "application/json",
             Self::Text => "text/plain, */*",
-            Self::Bytes | Self::Ignored => "*/*",
+            Self::Bytes | Self::Ignored | Self::Headers(_) => "*/*",
         }
     }
 }
@@ -223,7 +225,7 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 }
 
 /// What a status means where the connector does not know better.
-fn usual(status: StatusCode) -> Category {
+pub(crate) fn usual(status: StatusCode) -> Category {
     match status.as_u16() {
         401 => Category::Credentials,
         402 | 403 | 451 => Category::Forbidden,
@@ -287,6 +289,11 @@ pub(crate) fn value(form: Form, response: &Response) -> agentprovision_core::Res
     let kind = || response.header(CONTENT_TYPE.as_str()).map(str::to_owned);
     match form {
         Form::Ignored => Ok(Value::Null),
+        Form::Headers(named) => Ok(named
+            .iter()
+            .filter_map(|(name, field)| Some(((*field).to_owned(), Value::from(response.header(name)?))))
+            .collect::<Map<_, _>>()
+            .into()),
         Form::Json if response.body.iter().all(u8::is_ascii_whitespace) => Ok(Value::Null),
         Form::Json => serde_json::from_slice(&response.body).map_err(|error| {
             let said = kind().unwrap_or_else(|| "nothing".to_owned());
@@ -301,5 +308,19 @@ pub(crate) fn value(form: Form, response: &Response) -> agentprovision_core::Res
             "content_type": kind(),
             "size": response.body.len(),
         })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_an_answer_where_there_is_no_other() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-message-id", http::HeaderValue::from_static("m1"));
+        let response = Response::new(StatusCode::ACCEPTED, headers, Bytes::from_static(b"<html>"));
+        let form = Form::Headers(&[("x-message-id", "id"), ("x-other", "other")]);
+        assert_eq!(value(form, &response).unwrap(), json!({ "id": "m1" }));
     }
 }

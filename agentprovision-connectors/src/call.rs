@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use agentprovision_core::context::Context;
@@ -14,6 +15,7 @@ use http::Request;
 use serde_json::{Map, Value};
 
 use crate::answer::Response;
+use crate::auth::Credentials;
 use crate::connector::{Compiled, Connector};
 use crate::exchange::Exchange;
 use crate::operation::OperationSpec;
@@ -40,7 +42,19 @@ pub struct Call {
     pub run: Option<RunId>,
     /// The agent that makes it.
     pub agent: Option<AgentId>,
+    /// Whether the caller gave the key; one that was made for the vendor alone is forgotten with the call.
+    pub(crate) named: bool,
+    /// Credentials that are tried, in the place of those that are kept.
+    pub(crate) candidate: Option<Arc<Credentials>>,
+    pub(crate) traffic: Arc<Traffic>,
     pub(crate) exchange: Arc<Exchange>,
+}
+
+/// What a call has sent.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    requests: AtomicU32,
+    bytes: AtomicU64,
 }
 
 impl fmt::Debug for Call {
@@ -60,9 +74,30 @@ impl Call {
         &self.operation.spec
     }
 
+    /// The application at the vendor that the integration uses, by its client id, where the host has registered one.
+    pub fn app(&self) -> Option<&str> {
+        self.exchange.app(&self.connector.name).map(|app| app.client_id.as_str())
+    }
+
     /// Clock, entropy and ids.
     pub fn env(&self) -> &Env {
         self.exchange.env()
+    }
+
+    /// Requests it has sent so far. As long as there are none, nothing can have been carried out.
+    pub fn requests(&self) -> u32 {
+        self.traffic.requests.load(Ordering::Acquire)
+    }
+
+    /// Bytes of their bodies.
+    pub fn bytes_sent(&self) -> u64 {
+        self.traffic.bytes.load(Ordering::Acquire)
+    }
+
+    /// Counts a request that is about to be sent: for handlers that send it otherwise than by [`Call::send`].
+    pub fn count_request(&self, bytes: u64) {
+        self.traffic.requests.fetch_add(1, Ordering::AcqRel);
+        self.traffic.bytes.fetch_add(bytes, Ordering::AcqRel);
     }
 
     /// The URL that requests of the integration go under.
@@ -95,7 +130,7 @@ impl Call {
     ///
     /// # Errors
     /// `conflict` for an integration that has none.
-    pub async fn credentials(&self) -> Result<Arc<crate::auth::Credentials>> {
+    pub async fn credentials(&self) -> Result<Arc<Credentials>> {
         self.exchange.credentials(self).await
     }
 }
@@ -106,8 +141,6 @@ impl Call {
 pub struct Answer {
     /// The answer. Of a list, [`Page`](crate::operation::Page) in its JSON form.
     pub value: Value,
-    /// Bytes of the request's body.
-    pub sent: u64,
     /// How often it was tried again.
     pub retries: u32,
 }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::answer::{Failure, Form, Response, unexpected, value};
 use crate::auth::Auth;
+use crate::mapping::Mapping;
 use crate::operation::{OperationSpec, PAGE, Text, Work};
 use crate::quota::Quota;
 use crate::request::Body;
@@ -60,10 +61,7 @@ impl Compiled {
         let mut input = input.clone();
         let place = self.spec.paging.place(&mut input)?;
         if let Some(mapping) = &self.spec.map_input {
-            let Value::Object(mapped) = mapping.apply(&Value::Object(input))? else {
-                return Err(Error::invalid("the mapping of the input does not make an object"));
-            };
-            input = mapped;
+            input = mapping.input(input)?;
         }
         Ok((template.request(base, &input, &place)?, place))
     }
@@ -187,7 +185,20 @@ impl Connector {
     /// # Errors
     /// `invalid_input` for settings that do not say it.
     pub fn base_of(&self, settings: &Map<String, Value>) -> Result<String> {
-        let template = settings.get("base_url").and_then(Value::as_str).unwrap_or(&self.base_url);
+        let mut url =
+            self.fill(settings.get("base_url").and_then(Value::as_str).unwrap_or(&self.base_url), settings)?;
+        url.truncate(url.trim_end_matches('/').len());
+        Ok(url)
+    }
+
+    /// A URL with settings in the place of their names in braces; `{base_url}` is the URL that operations go under.
+    ///
+    /// # Errors
+    /// `invalid_input` for a setting that is missing or is no part of a URL.
+    pub(crate) fn fill(&self, template: &str, settings: &Map<String, Value>) -> Result<String> {
+        if let Some(rest) = template.strip_prefix("{base_url}") {
+            return Ok(self.base_of(settings)? + &self.fill(rest, settings)?);
+        }
         let mut url = String::with_capacity(template.len());
         let mut parts = template.split('{');
         url.push_str(parts.next().unwrap_or_default());
@@ -204,7 +215,6 @@ impl Connector {
             url.push_str(value);
             url.push_str(after);
         }
-        url.truncate(url.trim_end_matches('/').len());
         Ok(url)
     }
 }
@@ -369,6 +379,13 @@ fn compile(connector: &Connector, mut spec: OperationSpec) -> Result<Compiled> {
             }
         }
     }
+    let [sends, takes] = &spec.reshape;
+    let mapping = |expression: &Option<Text>| {
+        let compiled = expression.as_ref().map(|expression| Mapping::jmespath(expression)).transpose();
+        compiled.map_err(|error| bad(format!("has a mapping that cannot be used: {}", error.message())))
+    };
+    let (sends, takes) = (mapping(sends)?, mapping(takes)?);
+    (spec.map_input, spec.map_output) = (spec.map_input.or(sends), spec.map_output.or(takes));
     // What is counted through while it changes loses rows.
     if spec.incremental.is_some() && spec.paging.counts() {
         return Err(bad(

@@ -1,22 +1,25 @@
 //! The innermost part of a call: from the input to a request, to the vendor and back, as the integration.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentprovision_core::context::Context;
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::id::IntegrationId;
+use agentprovision_core::id::{IntegrationId, TenantId, WorkerId};
 use agentprovision_core::secret::{SecretPath, SecretStore};
 use agentprovision_core::{Env, Error, ErrorKind, Result};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt as _;
-use http::{HeaderName, HeaderValue, Request};
+use http::{HeaderName, HeaderValue, Request, StatusCode};
 use moka::sync::Cache;
 
 use crate::answer::{Response, failure};
-use crate::auth::Credentials;
+use crate::auth::{Auth, Credentials, OAuthApp, not_granted};
 use crate::call::{Answer, Call, Invoke};
+use crate::layers::Gates;
 use crate::operation::{Idempotency, Work};
 
 /// How long credentials that were read are used without another look.
@@ -27,7 +30,13 @@ pub(crate) struct Exchange {
     transport: Arc<dyn HttpTransport>,
     secrets: Arc<dyn SecretStore>,
     env: Env,
-    read: Cache<IntegrationId, Arc<Held>>,
+    gates: Arc<Gates>,
+    apps: BTreeMap<String, OAuthApp>,
+    worker: WorkerId,
+    /// Those who renew the tokens of one integration, one after the other.
+    flights: Cache<(TenantId, IntegrationId), Arc<tokio::sync::Mutex<()>>>,
+    /// By tenant too: an id says nothing of whose it is.
+    read: Cache<(TenantId, IntegrationId), Arc<Held>>,
 }
 
 /// Credentials that were read.
@@ -51,8 +60,31 @@ pub(crate) fn secret_of(id: IntegrationId) -> Result<SecretPath> {
 }
 
 impl Exchange {
-    pub(crate) fn new(transport: Arc<dyn HttpTransport>, secrets: Arc<dyn SecretStore>, env: Env) -> Self {
-        Self { transport, secrets, env, read: Cache::new(10_000) }
+    pub(crate) fn new(
+        transport: Arc<dyn HttpTransport>,
+        secrets: Arc<dyn SecretStore>,
+        env: Env,
+        gates: Arc<Gates>,
+        apps: BTreeMap<String, OAuthApp>,
+    ) -> Self {
+        let worker = env.id();
+        let (flights, read) = (Cache::new(10_000), Cache::new(10_000));
+        Self { transport, secrets, env, gates, apps, worker, flights, read }
+    }
+
+    /// Names this process to others that renew tokens.
+    pub(crate) fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// The application that the host has registered for a connector.
+    pub(crate) fn app(&self, connector: &str) -> Option<&OAuthApp> {
+        self.apps.get(connector)
+    }
+
+    /// The turn of those who renew the tokens of a call's integration.
+    pub(crate) fn flight(&self, call: &Call) -> Arc<tokio::sync::Mutex<()>> {
+        self.flights.get_with((call.ctx.tenant(), call.integration.id), Arc::default)
     }
 
     pub(crate) fn env(&self) -> &Env {
@@ -64,39 +96,61 @@ impl Exchange {
     }
 
     /// Forgets what was read of an integration.
-    pub(crate) fn forget(&self, id: IntegrationId) {
-        self.read.invalidate(&id);
+    pub(crate) fn forget(&self, ctx: &Context, id: IntegrationId) {
+        self.read.invalidate(&(ctx.tenant(), id));
     }
 
-    pub(crate) async fn credentials(&self, call: &Call) -> Result<Arc<Credentials>> {
+    pub(crate) async fn credentials(self: &Arc<Self>, call: &Call) -> Result<Arc<Credentials>> {
         Ok(self.held(call).await?.credentials.clone())
     }
 
-    /// The credentials of a call's integration, read at most a minute ago.
-    pub(crate) async fn held(&self, call: &Call) -> Result<Arc<Held>> {
-        let id = call.integration.id;
-        let now = self.env.monotonic();
-        if let Some(held) = self.read.get(&id).filter(|held| now.saturating_sub(held.at) < FRESH) {
-            return Ok(held);
+    /// The credentials of a call's integration, read at most a minute ago, with tokens that hold.
+    pub(crate) async fn held(self: &Arc<Self>, call: &Call) -> Result<Arc<Held>> {
+        if let Some(credentials) = &call.candidate {
+            return Ok(Arc::new(Held {
+                credentials: credentials.clone(),
+                version: 0,
+                at: self.env.monotonic(),
+            }));
         }
-        let held = match self.secrets.get(&call.ctx, &secret_of(id)?).await {
-            Ok(secret) => Held {
-                credentials: Arc::new(Credentials::from_secret(&secret.value)?),
-                version: secret.version,
-                at: now,
-            },
-            Err(error) if error.is(ErrorKind::NotFound) => {
-                Held { credentials: Arc::default(), version: 0, at: now }
-            }
-            Err(error) => return Err(error),
+        let now = self.env.monotonic();
+        let held = match self.known(call).filter(|held| now.saturating_sub(held.at) < FRESH) {
+            Some(held) => held,
+            None => self.look(call).await?,
         };
-        let held = Arc::new(held);
-        self.read.insert(id, held.clone());
-        Ok(held)
+        let auth = call.connector.auth(Some(&call.integration.auth))?;
+        let Some(grant) = auth.grant() else { return Ok(held) };
+        match &held.credentials.tokens {
+            Some(tokens) if !grant.is_due(tokens, self.env.now()) => Ok(held),
+            // Somebody has to grant access before anything can be renewed.
+            None if grant.is_spent() => Err(not_granted()),
+            _ => self.renew(call, grant, held.version).await,
+        }
     }
 
-    /// One exchange as the integration.
-    pub(crate) async fn send(&self, call: &Call, mut request: Request<Bytes>) -> Result<Response> {
+    /// What was read of a call's integration.
+    pub(crate) fn known(&self, call: &Call) -> Option<Arc<Held>> {
+        self.read.get(&(call.ctx.tenant(), call.integration.id))
+    }
+
+    /// Reads the credentials of a call's integration.
+    pub(crate) async fn look(&self, call: &Call) -> Result<Arc<Held>> {
+        match self.secrets.get(&call.ctx, &secret_of(call.integration.id)?).await {
+            Ok(secret) => Ok(self.keep(call, Credentials::from_secret(&secret.value)?, secret.version)),
+            Err(error) if error.is(ErrorKind::NotFound) => Ok(self.keep(call, Credentials::default(), 0)),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn keep(&self, call: &Call, credentials: Credentials, version: u64) -> Arc<Held> {
+        let held = Arc::new(Held { credentials: Arc::new(credentials), version, at: self.env.monotonic() });
+        self.read.insert((call.ctx.tenant(), call.integration.id), held.clone());
+        held
+    }
+
+    /// One exchange as the integration. What the vendor refuses as nobody's is sent once more where there is something newer to
+    /// prove it with.
+    pub(crate) async fn send(self: &Arc<Self>, call: &Call, mut request: Request<Bytes>) -> Result<Response> {
         let auth = call.connector.auth(Some(&call.integration.auth))?;
         for (name, value) in &call.connector.headers {
             if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
@@ -104,8 +158,32 @@ impl Exchange {
             }
         }
         let held = self.held(call).await?;
+        let response = self.send_with(call, auth, &held, request.clone()).await?;
+        if response.status != StatusCode::UNAUTHORIZED || call.candidate.is_some() {
+            return Ok(response);
+        }
+        let newer = match auth.grant() {
+            Some(grant) => Some(self.renew(call, grant, held.version).await?),
+            None => Some(self.look(call).await?).filter(|newest| newest.version > held.version),
+        };
+        match newer {
+            Some(newer) => self.send_with(call, auth, &newer, request).await,
+            None => Ok(response),
+        }
+    }
+
+    async fn send_with(
+        &self,
+        call: &Call,
+        auth: &Auth,
+        held: &Held,
+        mut request: Request<Bytes>,
+    ) -> Result<Response> {
         auth.apply(&held.credentials, &mut request)?;
-        self.exchange(request).await
+        call.count_request(request.body().len() as u64);
+        let response = self.exchange(request).await?;
+        self.gates.learn(call, &response.headers);
+        Ok(response)
     }
 
     /// One exchange as nobody, to the end of the body.
@@ -121,7 +199,7 @@ impl Exchange {
         Ok(Response::new(head.status, head.headers, body.freeze()))
     }
 
-    async fn by_template(&self, call: &Call) -> Result<Answer> {
+    async fn by_template(self: &Arc<Self>, call: &Call) -> Result<Answer> {
         let (mut request, place) = call.operation.request(&call.base_url()?, &call.input)?;
         if let (Idempotency::Key(header), Some(key)) = (&call.spec().idempotency, &call.key) {
             let name: HeaderName =
@@ -130,14 +208,13 @@ impl Exchange {
                 .map_err(|_| Error::invalid("the idempotency key has characters that no header can have"))?;
             request.headers_mut().insert(name, key);
         }
-        let sent = request.body().len() as u64;
         let response = call.send(request).await?;
         self.check(call, &response).await?;
-        Ok(Answer { value: call.operation.answer(&response, &place)?, sent, retries: 0 })
+        Ok(Answer::new(call.operation.answer(&response, &place)?))
     }
 
     /// The error that a response stands for, if that is a failure.
-    pub(crate) async fn check(&self, call: &Call, response: &Response) -> Result<()> {
+    pub(crate) async fn check(self: &Arc<Self>, call: &Call, response: &Response) -> Result<()> {
         let Some(failure) = failure(&call.connector, response, self.env.now()) else { return Ok(()) };
         let held = self.held(call).await?;
         let secrets: Vec<&str> = held.credentials.secrets().collect();

@@ -10,14 +10,25 @@ pub mod answer;
 pub mod auth;
 pub mod builtin;
 pub mod call;
+mod catalog;
 pub mod connector;
 mod date;
 mod exchange;
+mod integrations;
+pub mod layers;
 pub mod mapping;
 pub mod operation;
 pub mod paging;
 pub mod quota;
+mod renew;
 pub mod request;
+mod tools;
 
+pub use catalog::{AuthInfo, ConnectorDetails, ConnectorInfo, Connectors, FieldInfo, OperationInfo};
 pub use connector::{Catalog, Connector};
+pub use integrations::{
+    Authorization, CallOptions, IntegrationUpdate, Integrations, IntegrationsParts, NewIntegration,
+    TestResult,
+};
 pub use operation::{Operation, OperationSpec};
+pub use tools::OperationTool;

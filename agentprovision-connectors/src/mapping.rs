@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentprovision_core::{Error, Result};
 use jmespath::Expression;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// A JMESPath expression (<https://jmespath.org/specification.html>), compiled once, or a function. Cheap to clone.
 #[derive(Clone)]
@@ -50,6 +50,35 @@ impl Mapping {
     }
 }
 
+impl Mapping {
+    /// The input it makes of another. What an expression does not find is `null` to it, so fields that are `null` are left out.
+    ///
+    /// # Errors
+    /// `invalid_input` when a function gets what it cannot take, and for what is no object.
+    pub(crate) fn input(&self, input: Map<String, Value>) -> Result<Map<String, Value>> {
+        match self.apply(&Value::Object(input))? {
+            Value::Object(mut mapped) => {
+                mapped.retain(|_, value| without_nulls(value));
+                Ok(mapped)
+            }
+            _ => Err(Error::invalid("the mapping of the input does not make an object")),
+        }
+    }
+}
+
+/// Leaves fields that are `null` out of a value; says whether anything is left.
+fn without_nulls(value: &mut Value) -> bool {
+    match value {
+        Value::Null => return false,
+        Value::Object(fields) => fields.retain(|_, value| without_nulls(value)),
+        Value::Array(items) => items.iter_mut().for_each(|item| {
+            without_nulls(item);
+        }),
+        _ => {}
+    }
+    true
+}
+
 impl fmt::Debug for Mapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match &self.0 {
@@ -77,5 +106,20 @@ mod tests {
         assert_eq!(wrong.apply(&json!("x")).unwrap_err().kind(), ErrorKind::InvalidInput);
         let function = Mapping::function(|value| Ok(json!({ "of": value })));
         assert_eq!(function.apply(&json!(1)).unwrap(), json!({ "of": 1 }));
+    }
+
+    #[test]
+    fn inputs_have_no_fields_that_were_not_found() {
+        let mapping =
+            Mapping::jmespath("{id: id, task: {name: name, who: who && {id: who}, more: more[].{id: @}}}")
+                .unwrap();
+        let of = |value: serde_json::Value| mapping.input(value.as_object().unwrap().clone()).unwrap();
+        assert_eq!(Value::from(of(json!({ "name": "a" }))), json!({ "task": { "name": "a" } }));
+        assert_eq!(
+            Value::from(of(json!({ "id": 1, "who": "x", "more": ["y"] }))),
+            json!({ "id": 1, "task": { "who": { "id": "x" }, "more": [{ "id": "y" }] } })
+        );
+        let list = Mapping::jmespath("items").unwrap();
+        assert_eq!(list.input(Map::new()).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 }

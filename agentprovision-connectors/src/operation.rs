@@ -86,7 +86,7 @@ pub trait Handler: fmt::Debug + Send + Sync + 'static {
 #[non_exhaustive]
 pub enum Work {
     /// By one request over HTTP.
-    Http(HttpTemplate),
+    Http(Box<HttpTemplate>),
     /// By code.
     Handler(Arc<dyn Handler>),
 }
@@ -128,6 +128,8 @@ pub struct OperationSpec {
     pub map_output: Option<Mapping>,
     /// Of a typed operation: reads the answer as its type.
     pub(crate) shape: Option<Shape>,
+    /// Expressions of the two mappings, compiled with the connector.
+    pub(crate) reshape: [Option<Text>; 2],
 }
 
 /// A list that can be read from where the last reading ended.
@@ -179,7 +181,13 @@ impl OperationSpec {
         let shape = Some(shape::<O::Output> as Shape);
         Self {
             shape,
-            ..Self::new(O::NAME, summary, input, output, Work::Http(HttpTemplate::new(method, path)))
+            ..Self::new(
+                O::NAME,
+                summary,
+                input,
+                output,
+                Work::Http(Box::new(HttpTemplate::new(method, path))),
+            )
         }
     }
 
@@ -211,6 +219,7 @@ impl OperationSpec {
             map_input: None,
             map_output: None,
             shape: None,
+            reshape: [None, None],
         }
     }
 
@@ -300,6 +309,22 @@ impl OperationSpec {
     #[must_use]
     pub fn map_output(mut self, mapping: Mapping) -> Self {
         self.map_output = Some(mapping);
+        self
+    }
+
+    /// Changes the input by this JMESPath expression before it is sent; fields it makes `null` are left out. The expression is
+    /// compiled with the connector.
+    #[must_use]
+    pub fn sends(mut self, expression: impl Into<Text>) -> Self {
+        self.reshape[0] = Some(expression.into());
+        self
+    }
+
+    /// Changes the answer by this JMESPath expression before its schema is checked. The expression is compiled with the
+    /// connector.
+    #[must_use]
+    pub fn takes(mut self, expression: impl Into<Text>) -> Self {
+        self.reshape[1] = Some(expression.into());
         self
     }
 

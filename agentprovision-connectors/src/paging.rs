@@ -76,7 +76,8 @@ pub enum Paging {
         field: Text,
         /// The parameter that takes it.
         into: Text,
-        /// Where the answer says that there are more, as a JSON pointer to a boolean.
+        /// Where the answer says that there are more, as a JSON pointer to a boolean. Where it is empty, a page without items is
+        /// the last one.
         more: Text,
     },
 }
@@ -222,7 +223,8 @@ impl Paging {
                 (!items.is_empty()).then(|| (at + 1).to_string())
             }
             Self::LastItem { field, more, .. } => {
-                let goes_on = value.pointer(more).and_then(Value::as_bool).unwrap_or(false);
+                let goes_on =
+                    more.is_empty() || value.pointer(more).and_then(Value::as_bool).unwrap_or(false);
                 let last = items.last().and_then(|item| item.get(&**field)).and_then(text);
                 last.filter(|_| goes_on)
             }
@@ -366,6 +368,14 @@ mod tests {
             last.page(&response(None), json!({ "data": [{ "id": "b" }], "has_more": false }), &[]).unwrap().1,
             None
         );
+        let unsaid = Paging::LastItem {
+            items: "/results".into(),
+            field: "id".into(),
+            into: "after".into(),
+            more: "".into(),
+        };
+        assert_eq!(next(&unsaid, json!({ "results": [{ "id": 7 }] }), "3").as_deref(), Some("7"));
+        assert_eq!(next(&unsaid, json!({ "results": [] }), "7"), None);
     }
 
     #[test]

@@ -16,7 +16,9 @@ use crate::operation::{Effect, Idempotency, Text};
 
 /// What is not encoded in a path or a query: unreserved characters (RFC 3986, section 2.3).
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// The same, and the slash.
+/// The same, and brackets, which lead into objects and lists in the names of a form.
+const PLAIN_NAME: &AsciiSet = &PLAIN.remove(b'[').remove(b']');
+/// The same as the first, and the slash.
 const PLAIN_PATH: &AsciiSet = &PLAIN.remove(b'/');
 
 /// What the body of a request is made of: the fields that go nowhere else.
@@ -237,7 +239,7 @@ impl HttpTemplate {
                     if at > 0 {
                         text.push('&');
                     }
-                    text.extend(utf8_percent_encode(name, PLAIN));
+                    text.extend(utf8_percent_encode(name, PLAIN_NAME));
                     text.push('=');
                     text.extend(utf8_percent_encode(value, PLAIN));
                 }
@@ -285,4 +287,19 @@ fn header_name(name: &str) -> Result<HeaderName> {
 fn header_value(field: &str, value: &str) -> Result<HeaderValue> {
     HeaderValue::from_str(value)
         .map_err(|_| Error::invalid(format!("`{field}` has characters that no header can have")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn forms_have_brackets_between_names_and_nothing_else_unencoded() {
+        let template = HttpTemplate { body: Body::Form, ..HttpTemplate::new(Method::POST, "/x") };
+        let input = json!({ "a": [{ "b c": "[&]" }], "d": null, "e": { "f": true, "g": null } });
+        let request = template.request("https://x.example", input.as_object().unwrap(), &[]).unwrap();
+        assert_eq!(&request.body()[..], b"a[0][b%20c]=%5B%26%5D&e[f]=true");
+    }
 }

@@ -14,9 +14,12 @@ use crate::changes::ChangeFeed;
 use crate::effect::EffectStore;
 use crate::error::Result;
 use crate::event::EventLog;
+use crate::idempotency::IdempotencyStore;
 use crate::identity::{ApiKeyStore, UserStore};
+use crate::integration::IntegrationStore;
 use crate::maintenance::MaintenanceStore;
 use crate::run::{RunIndex, RunStore, SessionStore};
+use crate::secret::SealedStore;
 use crate::tenant::TenantStore;
 use crate::usage::{QuotaGate, UsageReader};
 
@@ -46,6 +49,12 @@ pub struct Stores {
     pub index: Arc<dyn RunIndex>,
     /// Sessions.
     pub sessions: Arc<dyn SessionStore>,
+    /// Secrets, sealed.
+    pub secrets: Arc<dyn SealedStore>,
+    /// Integrations.
+    pub integrations: Arc<dyn IntegrationStore>,
+    /// Work that was done under keys of its callers.
+    pub idempotency: Arc<dyn IdempotencyStore>,
     /// The audit log.
     pub audit: Arc<dyn AuditReader>,
     /// Usage.

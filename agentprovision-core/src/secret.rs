@@ -102,8 +102,7 @@ pub trait SecretStore: fmt::Debug + Send + Sync + 'static {
     /// nobody has taken it since; the lease ends with it. Answers the new version.
     ///
     /// # Errors
-    /// `conflict` when the version is another; `fenced` when the lease is somebody else's; `too_large` beyond
-    /// [`MAX_SECRET`]; `unsupported` when there is nothing to seal it with.
+    /// As [`SealedStore::put`]; `too_large` beyond [`MAX_SECRET`]; `unsupported` when there is nothing to seal it with.
     async fn put(
         &self,
         ctx: &Context,
@@ -113,11 +112,14 @@ pub trait SecretStore: fmt::Debug + Send + Sync + 'static {
         lease: Option<SecretLease>,
     ) -> Result<u64>;
     /// Removes a secret with its lease; harmless where there is none.
+    ///
+    /// # Errors
+    /// Those of a tenant that is not active.
     async fn delete(&self, ctx: &Context, path: &SecretPath) -> Result<()>;
     /// Takes the lease on a secret for a term, or has it for longer; a term of zero gives it back.
     ///
     /// # Errors
-    /// `not_found` for a secret that is not there.
+    /// As [`SealedStore::lease`].
     async fn lease(
         &self,
         ctx: &Context,
@@ -148,9 +150,11 @@ pub trait SealedStore: fmt::Debug + Send + Sync + 'static {
     /// Replaces the value whose version is one less than that of `value`; 1 is the version of one that is not there yet. A
     /// lease that comes with it ends; without one a lease stays whose it is.
     ///
+    /// What was begun under a lease is ended in a suspended tenant too: a token that can be used once would be lost.
+    ///
     /// # Errors
-    /// `conflict` when there is another version; `fenced` when the lease was taken by somebody else; those of a tenant that
-    /// is not active.
+    /// `fenced` for a lease that was taken by somebody else, used up or given back; else `conflict` when there is another
+    /// version; without a lease those of a tenant that is not active, with one `not_found` for a deleted one.
     async fn put(
         &self,
         ctx: &Context,
@@ -159,12 +163,15 @@ pub trait SealedStore: fmt::Debug + Send + Sync + 'static {
         lease: Option<SecretLease>,
     ) -> Result<()>;
     /// Removes a secret with its lease; harmless where there is none.
-    async fn delete(&self, ctx: &Context, path: &SecretPath) -> Result<()>;
-    /// As [`SecretStore::lease`]. A holder who asks again keeps the epoch; everybody else gets a higher one, once the
-    /// term is over.
     ///
     /// # Errors
-    /// `not_found` for a secret that is not there.
+    /// Those of a tenant that is not active.
+    async fn delete(&self, ctx: &Context, path: &SecretPath) -> Result<()>;
+    /// As [`SecretStore::lease`]. A holder who asks again keeps the epoch; everybody else gets a higher one, once the
+    /// term is over. Who gives a lease back that is not theirs changes nothing.
+    ///
+    /// # Errors
+    /// `not_found` for a secret that is not there; those of a tenant that is not active.
     async fn lease(
         &self,
         ctx: &Context,
@@ -172,6 +179,43 @@ pub trait SealedStore: fmt::Debug + Send + Sync + 'static {
         holder: WorkerId,
         term: Duration,
     ) -> Result<Leased>;
+}
+
+/// What a store knows of the lease on a secret: the rules of [`SealedStore::lease`] and [`SealedStore::put`], for
+/// whoever writes one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseState {
+    /// Who has it, and until when; also beyond that, as long as nobody else has taken it.
+    pub held: Option<(WorkerId, Timestamp)>,
+    /// Counts its holders.
+    pub epoch: u64,
+}
+
+impl LeaseState {
+    /// What becomes of the lease when somebody asks for it, and what they are told. Terms are whole microseconds.
+    pub fn ask(self, holder: WorkerId, term: Duration, now: Timestamp) -> (Self, Leased) {
+        let back = term.as_micros() == 0;
+        let (held, epoch) = match self.held {
+            Some((other, until)) if other != holder && until > now => return (self, Leased::Held(until)),
+            Some((other, _)) if other == holder && back => (None, self.epoch),
+            held if back => (held, self.epoch),
+            Some((other, _)) if other == holder => (Some((holder, now.after(term))), self.epoch),
+            _ => (Some((holder, now.after(term))), self.epoch + 1),
+        };
+        (Self { held, epoch }, Leased::Yours(SecretLease { holder, epoch }))
+    }
+
+    /// What becomes of it behind a value that came with `lease`.
+    ///
+    /// # Errors
+    /// `fenced` when that is not the lease of now.
+    pub fn used(self, lease: Option<SecretLease>) -> Result<Self> {
+        let Some(SecretLease { holder, epoch }) = lease else { return Ok(self) };
+        if self.epoch == epoch && self.held.is_some_and(|(held, _)| held == holder) {
+            return Ok(Self { held: None, epoch });
+        }
+        Err(Error::fenced("the lease on the secret is over"))
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod cache;
 pub mod identity;
 pub mod placement;
 pub mod rbac;
+pub mod secret;
 mod services;
 pub mod store;
 pub mod tenant;

@@ -2,6 +2,7 @@
 
 use agentprovision_connectors::answer::Response;
 use agentprovision_connectors::auth::{Auth, Credentials, Tokens};
+use agentprovision_core::Timestamp;
 use agentprovision_core::http::{HttpTransport, ReqwestOptions, ReqwestTransport};
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt as _;
@@ -40,6 +41,7 @@ pub(crate) fn credentials(auth: &Auth) -> Outcome<Credentials> {
         refresh: None,
         expires_at: None,
         scopes: Vec::new(),
+        got_at: Timestamp::default(),
     });
     Ok(credentials)
 }

@@ -12,7 +12,7 @@ use super::Field;
 /// What an integration proves itself with: what somebody has entered, and the tokens that were got with it.
 #[derive(Clone, Default)]
 pub struct Credentials {
-    fields: BTreeMap<String, SecretString>,
+    pub(crate) fields: BTreeMap<String, SecretString>,
     /// Tokens that expire.
     pub tokens: Option<Tokens>,
 }
@@ -28,6 +28,8 @@ pub struct Tokens {
     pub expires_at: Option<Timestamp>,
     /// What was granted, in the vendor's words.
     pub scopes: Vec<String>,
+    /// When they were got.
+    pub got_at: Timestamp,
 }
 
 impl fmt::Debug for Credentials {
@@ -127,6 +129,7 @@ impl Credentials {
                 "refresh": tokens.refresh.as_ref().map(ExposeSecret::expose_secret),
                 "expires_at": tokens.expires_at,
                 "scopes": tokens.scopes,
+                "got_at": tokens.got_at,
             })
         });
         SecretString::from(json!({ "v": 1, "fields": fields, "tokens": tokens }).to_string())
@@ -148,21 +151,22 @@ impl Credentials {
             .ok_or_else(bad)?;
         let tokens = match kept.get("tokens") {
             None | Some(Value::Null) => None,
-            Some(tokens) => Some(Tokens {
-                access: tokens.get("access").and_then(text).ok_or_else(bad)?,
-                refresh: tokens.get("refresh").and_then(text),
-                expires_at: tokens
-                    .get("expires_at")
-                    .and_then(Value::as_str)
-                    .map(str::parse)
-                    .transpose()
-                    .map_err(|_| bad())?,
-                scopes: tokens
-                    .get("scopes")
-                    .and_then(Value::as_array)
-                    .map(|scopes| scopes.iter().filter_map(Value::as_str).map(str::to_owned).collect())
-                    .unwrap_or_default(),
-            }),
+            Some(tokens) => {
+                let time = |name: &str| {
+                    let time = tokens.get(name).and_then(Value::as_str).map(str::parse::<Timestamp>);
+                    time.transpose().map_err(|_| bad())
+                };
+                let scopes = tokens.get("scopes").and_then(Value::as_array);
+                let scopes =
+                    scopes.map(|scopes| scopes.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+                Some(Tokens {
+                    access: tokens.get("access").and_then(text).ok_or_else(bad)?,
+                    refresh: tokens.get("refresh").and_then(text),
+                    expires_at: time("expires_at")?,
+                    scopes: scopes.unwrap_or_default(),
+                    got_at: time("got_at")?.unwrap_or_default(),
+                })
+            }
         };
         Ok(Self { fields, tokens })
     }
@@ -206,6 +210,7 @@ mod tests {
             refresh: Some(SecretString::from("r")),
             expires_at: Some(Timestamp::from_micros(1_700_000_000_000_000)),
             scopes: vec!["repo".into()],
+            got_at: Timestamp::from_micros(1_600_000_000_000_000),
         });
         let back = Credentials::from_secret(&credentials.to_secret()).unwrap();
         assert_eq!(back.to_secret().expose_secret(), credentials.to_secret().expose_secret());

@@ -1,15 +1,21 @@
 //! How a request proves who asks.
 
 mod credentials;
+mod grant;
+mod oauth;
 
 pub use credentials::{Credentials, Tokens};
+pub use grant::{Assertion, Grant, Session, SessionToken};
+pub(crate) use grant::{not_granted, random_text};
+pub use oauth::{ClientAuth, OAuth2, OAuthApp};
 
 use agentprovision_core::{Error, Result};
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Request};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret;
+use serde_json::{Map, Value};
 
 use crate::operation::Text;
 
@@ -56,10 +62,17 @@ pub enum Scheme {
         /// The name in the query.
         name: Text,
     },
+    /// The field `key` in the body, which is an object in JSON.
+    KeyBody {
+        /// The field of the body.
+        field: Text,
+    },
     /// The field `token` as a bearer token (RFC 6750).
     Bearer,
     /// The fields `username` and `password` (RFC 7617).
     Basic,
+    /// By tokens that expire and are renewed.
+    Tokens(Box<Grant>),
     /// In a way of the operations' own handlers, which get the credentials.
     Handler,
 }
@@ -96,6 +109,20 @@ impl Auth {
         Self { name: "basic".into(), title: title.into(), scheme: Scheme::Basic, fields }
     }
 
+    /// By tokens that expire, under a name.
+    pub fn tokens(name: impl Into<Text>, title: impl Into<Text>, grant: Grant) -> Self {
+        let fields = grant.fields();
+        Self { name: name.into(), title: title.into(), scheme: Scheme::Tokens(Box::new(grant)), fields }
+    }
+
+    /// How tokens are got, where they are.
+    pub fn grant(&self) -> Option<&Grant> {
+        match &self.scheme {
+            Scheme::Tokens(grant) => Some(grant),
+            _ => None,
+        }
+    }
+
     /// By a key in a header.
     pub fn key_header(header: impl Into<Text>, prefix: impl Into<Text>) -> Self {
         let scheme = Scheme::KeyHeader { header: header.into(), prefix: prefix.into() };
@@ -116,6 +143,24 @@ impl Auth {
             scheme,
             fields: vec![Field::new("key", "The key.")],
         }
+    }
+
+    /// By a key in bodies, which are objects in JSON.
+    pub fn key_body(field: impl Into<Text>) -> Self {
+        let scheme = Scheme::KeyBody { field: field.into() };
+        Self {
+            name: "key".into(),
+            title: "API key".into(),
+            scheme,
+            fields: vec![Field::new("key", "The key.")],
+        }
+    }
+
+    /// Called otherwise among people.
+    #[must_use]
+    pub fn titled(mut self, title: impl Into<Text>) -> Self {
+        self.title = title.into();
+        self
     }
 
     /// In a way of the operations' own handlers.
@@ -148,6 +193,13 @@ impl Auth {
                 let token = credentials.field("token")?.expose_secret();
                 set(request, AUTHORIZATION, &format!("Bearer {token}"))
             }
+            Scheme::Tokens(grant) => {
+                let tokens = credentials.tokens.as_ref().ok_or_else(not_granted)?;
+                let (name, value) = grant.header(tokens.access.expose_secret());
+                let name: HeaderName =
+                    name.parse().map_err(|_| Error::invalid(format!("`{name}` is no name of a header")))?;
+                set(request, name, &value)
+            }
             Scheme::Basic => {
                 use base64::Engine as _;
                 let (user, password) = (credentials.field("username")?, credentials.field("password")?);
@@ -171,6 +223,22 @@ impl Auth {
                 *request.uri_mut() = uri.map_err(|_| Error::invalid("the key cannot be in a URL"))?;
                 Ok(())
             }
+            Scheme::KeyBody { field } => {
+                let key = credentials.field("key")?.expose_secret();
+                let mut fields: Map<String, Value> = match request.body().is_empty() {
+                    true => Map::new(),
+                    // Not the parser's words: they can quote the body.
+                    false => serde_json::from_slice(request.body())
+                        .map_err(|_| Error::internal("a body that takes a key is no object in JSON"))?,
+                };
+                fields.insert(field.to_string(), Value::from(key));
+                *request.body_mut() = Value::Object(fields).to_string().into();
+                request
+                    .headers_mut()
+                    .entry(CONTENT_TYPE)
+                    .or_insert(HeaderValue::from_static("application/json"));
+                Ok(())
+            }
         }
     }
 }
@@ -182,4 +250,40 @@ fn set(request: &mut Request<Bytes>, name: HeaderName, value: &str) -> Result<()
     value.set_sensitive(true);
     request.headers_mut().insert(name, value);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use agentprovision_core::ErrorKind;
+    use http::Method;
+    use serde_json::json;
+
+    use super::*;
+
+    fn apply(auth: &Auth, body: &'static str) -> Result<Request<Bytes>> {
+        let entered = json!({ "key": "canary-1234" });
+        let credentials = Credentials::entered(&auth.fields, entered.as_object().unwrap()).unwrap();
+        let request = Request::builder().method(Method::POST).uri("https://x.example/v2/enqueue");
+        let mut request = request.body(Bytes::from_static(body.as_bytes())).unwrap();
+        auth.apply(&credentials, &mut request).map(|()| request)
+    }
+
+    #[test]
+    fn a_key_goes_into_the_body_and_replaces_what_stands_there() {
+        let auth = Auth::key_body("routing_key");
+        for (body, expected) in [
+            ("", json!({ "routing_key": "canary-1234" })),
+            (r#"{"a":1,"routing_key":"x"}"#, json!({ "a": 1, "routing_key": "canary-1234" })),
+        ] {
+            let request = apply(&auth, body).unwrap();
+            assert_eq!(serde_json::from_slice::<Value>(request.body()).unwrap(), expected);
+            assert_eq!(request.headers()[CONTENT_TYPE], "application/json");
+            assert!(!request.uri().to_string().contains("canary"));
+        }
+        for bad in ["[1]", "a=canary-1234"] {
+            let error = apply(&auth, bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Internal);
+            assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+        }
+    }
 }

@@ -27,6 +27,11 @@ macro_rules! choices {
 
 #[cfg(feature = "github")]
 pub mod github;
+#[cfg(feature = "stripe")]
+pub mod stripe;
+
+#[cfg(test)]
+mod probe;
 
 use agentprovision_core::Result;
 
@@ -72,6 +77,8 @@ pub fn all() -> Vec<Builtin> {
     vec![
         #[cfg(feature = "github")]
         Builtin::new("github", github::connector, &["github"], github::NOT_IN_DESCRIPTION),
+        #[cfg(feature = "stripe")]
+        Builtin::new("stripe", stripe::connector, &["stripe"], stripe::NOT_IN_DESCRIPTION),
     ]
 }
 

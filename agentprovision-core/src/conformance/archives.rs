@@ -4,14 +4,18 @@ use futures_util::join;
 use tokio::sync::mpsc;
 
 use super::check::{Checked, Outcome, equal, holds, refused, some};
+use super::idempotency::TERM;
 use super::tenants_delete::{Full, delete, full};
 use super::world::World;
+use super::{idempotency, secrets};
 use crate::agent::AgentQuery;
 use crate::archive::{Part, Restore, Value};
 use crate::effect::{Effects, OperatorEffects};
 use crate::error::ErrorKind::{Cancelled, Conflict, Fenced, NotFound, Unsupported};
 use crate::error::Result;
 use crate::id::TenantId;
+use crate::idempotency::Begun;
+use crate::integration::IntegrationQuery;
 use crate::page::PageRequest;
 use crate::run::{JournalBatch, RunQuery};
 use crate::tenant::{Tenant, TenantState};
@@ -20,6 +24,7 @@ super::suite! { "ArchiveStore":
     a_store_without_archives_says_so,
     what_is_exported_comes_back,
     a_restored_run_is_taken_up_by_nobody_from_before,
+    what_was_begun_before_is_ended_by_nobody_from_before,
     a_tenant_that_is_there_is_not_restored,
     what_ends_early_is_not_written,
     a_tenant_that_is_not_there_is_not_exported,
@@ -107,6 +112,8 @@ async fn what_is_exported_comes_back(w: World) -> Outcome {
             stores.index.journal(ctx, run, 0, 100).await?,
             stores.usage.events(ctx, None, 100).await?,
             stores.quota.state(ctx, &World::marked()).await?,
+            stores.integrations.list(ctx, IntegrationQuery::default()).await?.items,
+            stores.secrets.get(ctx, &full.secret).await?,
         ))
     };
     let (seen, log) = (see().await?, stores.audit.entries(ctx, 0, 100).await?);
@@ -146,6 +153,24 @@ async fn a_restored_run_is_taken_up_by_nobody_from_before(w: World) -> Outcome {
     refused("the old worker", old, Fenced)?;
     w.stores.runs.commit(&lease.fence, JournalBatch::default(), w.effects(&full.ctx)).await?;
     Ok(())
+}
+
+async fn what_was_begun_before_is_ended_by_nobody_from_before(w: World) -> Outcome {
+    if without(&w) {
+        return Ok(());
+    }
+    let (full, parts) = gone(&w).await?;
+    restore(&w, &parts).await?;
+    w.set_state(full.tenant.id, TenantState::Active).await?;
+    let Full { ctx, secret, lease: old, .. } = &full;
+    let late = w.stores.secrets.put(ctx, secret, secrets::sealed(2), Some(*old)).await;
+    refused("the holder of the lease", late, Fenced)?;
+    let new = secrets::lease(&w, ctx, secret, w.env.id(), TERM).await?;
+    holds("the epoch is higher", new.epoch > old.epoch + 1)?;
+    let late = w.stores.idempotency.finish(ctx, &idempotency::work("open"), 1, None).await;
+    refused("who was at work", late, Fenced)?;
+    let done = idempotency::begin(&w, ctx, "done", TERM).await?;
+    equal("what was done", &done, &Begun::Done(b"done".to_vec()))
 }
 
 async fn a_tenant_that_is_there_is_not_restored(w: World) -> Outcome {

@@ -1,10 +1,14 @@
 //! The trials of [`Backend`](crate::backend::Backend).
 
+use std::time::Duration;
+
 use super::check::{Outcome, equal, refused};
 use super::world::World;
+use super::{idempotency, secrets};
 use crate::agent::AgentQuery;
 use crate::effect::{Effects, OperatorEffects};
 use crate::error::ErrorKind::Closed;
+use crate::integration::IntegrationQuery;
 use crate::page::PageRequest;
 use crate::run::{ClaimRequest, JournalBatch, RunQuery, Signal};
 use crate::tenant::TenantState;
@@ -40,6 +44,8 @@ async fn after_the_end_everything_is_closed(w: World) -> Outcome {
     let (run, tenant) = (lease.run.id, w.stores.tenants.own(&ctx).await?);
     let budget = BudgetKey::new("a", Dimension::Steps);
     let signal = Signal::Cancel { by: user.id };
+    let (path, work, integration) =
+        (secrets::path("late")?, idempotency::work("late"), w.integration(&ctx).await?);
     let above = OperatorEffects::default;
     w.stores.audit.checkpoint(&ctx).await?;
     w.backend.close().await?;
@@ -92,6 +98,17 @@ async fn after_the_end_everything_is_closed(w: World) -> Outcome {
         sessions.open(&ctx, w.new_session(&ctx, &agent), Effects::none());
         sessions.get(&ctx, session.id);
         sessions.list(&ctx, PageRequest::default());
+        secrets.get(&ctx, &path);
+        secrets.put(&ctx, &path, secrets::sealed(1), None);
+        secrets.delete(&ctx, &path);
+        secrets.lease(&ctx, &path, w.env.id(), Duration::ZERO);
+        integrations.insert(&ctx, w.new_integration("late"), Effects::none());
+        integrations.get(&ctx, integration.id);
+        integrations.replace(&ctx, integration.clone(), 1, Effects::none());
+        integrations.list(&ctx, IntegrationQuery::default());
+        integrations.delete(&ctx, integration.id, 1, Effects::none());
+        idempotency.begin(&ctx, &work, [0; 32], Duration::ZERO, Duration::ZERO);
+        idempotency.finish(&ctx, &work, 1, None);
         audit.entries(&ctx, 0, 10);
         audit.checkpoint(&ctx);
         audit.prove(&ctx, 0, 1);

@@ -37,6 +37,8 @@ mod changes;
 mod check;
 mod effects;
 mod events;
+mod idempotency;
+mod integrations;
 mod maintenance;
 mod quota;
 mod records;
@@ -45,6 +47,7 @@ mod run_tx;
 mod runs;
 mod runs_claim;
 mod runs_turns;
+mod secrets;
 mod sessions;
 mod snapshot;
 mod tenants;
@@ -158,6 +161,9 @@ pub fn trials() -> Vec<Trial> {
         run_tx::TRIALS,
         run_index::TRIALS,
         sessions::TRIALS,
+        secrets::TRIALS,
+        integrations::TRIALS,
+        idempotency::TRIALS,
         audit::TRIALS,
         usage::TRIALS,
         quota::TRIALS,

@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::context::Context;
 use crate::id::UserId;
 use crate::identity::{ApiKey, Role, User};
+use crate::integration::{Integration, IntegrationState};
 use crate::run::{
     ChainHash, NewRun, Payload, RunRecord, RunStatus, RunTotals, STATE_VERSION, Salt, SessionRecord,
     payload_hash,
@@ -64,6 +65,24 @@ impl World {
     pub(super) fn new_version(&self, name: &str) -> AgentVersion {
         let canonical = json!({ "name": name, "instructions": format!("say {}", self.mark()) }).to_string();
         AgentVersion { hash: VersionHash::of(&canonical), canonical, created_at: self.env.now() }
+    }
+
+    pub(super) fn new_integration(&self, name: &str) -> Integration {
+        let now = self.env.now();
+        Integration {
+            id: self.env.id(),
+            name: name.to_owned(),
+            connector: "crm".into(),
+            auth: "oauth".into(),
+            settings: Map::from_iter([("region".to_owned(), json!("eu"))]),
+            account: None,
+            state: IntegrationState::Active,
+            health: None,
+            created_by: self.env.id(),
+            created_at: now,
+            updated_at: now,
+            revision: 1,
+        }
     }
 
     /// An agent whose alias `live` names its only version.

@@ -8,6 +8,7 @@ use crate::effect::{Effects, OperatorEffects};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::NumberedEvent;
 use crate::identity::{ApiKey, User};
+use crate::integration::{Integration, IntegrationQuery};
 use crate::page::PageRequest;
 use crate::run::{JournalRow, RunQuery, RunRecord, SessionRecord};
 use crate::tenant::Tenant;
@@ -20,6 +21,7 @@ pub(super) struct Snapshot {
     keys: Vec<ApiKey>,
     agents: Vec<AgentRecord>,
     sessions: Vec<SessionRecord>,
+    integrations: Vec<Integration>,
     runs: Vec<(RunRecord, Vec<JournalRow>)>,
     audit: Vec<Vec<u8>>,
     platform: Vec<Vec<u8>>,
@@ -53,6 +55,8 @@ impl World {
             keys: pages(100, |page| stores.keys.list(ctx, page)).await?,
             agents: pages(100, |page| stores.agents.list(ctx, AgentQuery::page(page))).await?,
             sessions: pages(100, |page| stores.sessions.list(ctx, page)).await?,
+            integrations: pages(100, |page| stores.integrations.list(ctx, IntegrationQuery::page(page)))
+                .await?,
             runs,
             audit: bytes(stores.audit.entries(ctx, 0, 1000).await?),
             platform: bytes(stores.audit.platform_entries(&self.op, 0, 1000).await?),
@@ -85,6 +89,7 @@ impl World {
         equal(&of("API keys"), &after.keys, &before.keys)?;
         equal(&of("agents"), &after.agents, &before.agents)?;
         equal(&of("sessions"), &after.sessions, &before.sessions)?;
+        equal(&of("integrations"), &after.integrations, &before.integrations)?;
         equal(&of("runs"), &after.runs, &before.runs)?;
         if before.tenants.is_some() {
             equal(&of("row"), &after.tenants, &before.tenants)?;

@@ -3,8 +3,10 @@
 use serde_json::{Map, json};
 
 use super::check::{Outcome, equal, refused, some};
+use super::idempotency::TERM;
 use super::records::payload;
 use super::world::World;
+use super::{idempotency, secrets};
 use crate::agent::AgentQuery;
 use crate::audit::AuditEntry;
 use crate::audit::merkle::{leaf_hash, verify_consistency, verify_inclusion};
@@ -12,9 +14,12 @@ use crate::context::Context;
 use crate::effect::{Effects, Guard, OperatorEffects};
 use crate::error::ErrorKind::{AlreadyExists, Conflict, Fenced, NotFound};
 use crate::event::{NumberedEvent, PlatformEvent};
-use crate::id::{ApiKeyId, ReservationId, RunId, SessionId};
+use crate::id::{ApiKeyId, IntegrationId, ReservationId, RunId, SessionId};
+use crate::idempotency::Begun;
+use crate::integration::IntegrationQuery;
 use crate::page::PageRequest;
 use crate::run::{Fence, JournalBatch, NewRun, RunQuery, Signal};
+use crate::secret::{SecretLease, SecretPath};
 use crate::tenant::{Tenant, TenantState};
 use crate::usage::{Period, Reservation};
 
@@ -27,6 +32,7 @@ super::suite! { "TenantStore":
     deletion_removes_agents_and_sessions,
     deletion_removes_runs,
     deletion_removes_budgets_usage_and_events,
+    deletion_removes_secrets_integrations_and_keys_of_callers,
     the_deletions_own_event_goes_out,
     deletion_touches_no_other_tenant,
 }
@@ -40,6 +46,9 @@ pub(super) struct Full {
     pub(super) fence: Fence,
     pub(super) run: NewRun,
     pub(super) reservation: ReservationId,
+    pub(super) secret: SecretPath,
+    pub(super) lease: SecretLease,
+    pub(super) integration: IntegrationId,
 }
 
 pub(super) async fn full(w: &World, domain: &str) -> Result<Full, super::Failure> {
@@ -64,7 +73,16 @@ pub(super) async fn full(w: &World, domain: &str) -> Result<Full, super::Failure
     w.stores.index.signal(&ctx, run.record.id, w.env.id(), signal, w.effects(&ctx)).await?;
     let reservation = w.env.id();
     w.stores.quota.reserve(&ctx, reservation, vec![(World::marked(), 1)]).await?;
-    Ok(Full { ctx, tenant, key: key.id, session: session.id, fence: lease.fence, run, reservation })
+    let (secret, holder) = (secrets::path("full/secret")?, w.env.id());
+    w.stores.secrets.put(&ctx, &secret, secrets::sealed(1), None).await?;
+    let held = secrets::lease(w, &ctx, &secret, holder, TERM).await?;
+    let integration = w.integration(&ctx).await?.id;
+    for key in ["done", "open"] {
+        equal("work", &idempotency::begin(w, &ctx, key, TERM).await?, &Begun::New(1))?;
+    }
+    w.stores.idempotency.finish(&ctx, &idempotency::work("done"), 1, Some(b"done".to_vec())).await?;
+    let (key, session, fence) = (key.id, session.id, lease.fence);
+    Ok(Full { ctx, tenant, key, session, fence, run, reservation, secret, lease: held, integration })
 }
 
 pub(super) async fn delete(w: &World, tenant: Tenant) -> Outcome {
@@ -214,6 +232,21 @@ async fn deletion_removes_budgets_usage_and_events(w: World) -> Outcome {
     equal("sums", &w.stores.usage.summary(&ctx, Period::ALL).await?.meters.len(), &0)?;
     equal("events", &w.stores.events.read(&ctx, 0, 10).await?, &Vec::new())?;
     equal("events to relay", &w.stores.events.unpublished(10).await?, &Vec::new())
+}
+
+async fn deletion_removes_secrets_integrations_and_keys_of_callers(w: World) -> Outcome {
+    let full = full(&w, "full.example").await?;
+    delete(&w, full.tenant.clone()).await?;
+    let Full { ctx, secret, lease, integration, .. } = full;
+    refused("the secret", w.stores.secrets.get(&ctx, &secret).await, NotFound)?;
+    let late = w.stores.secrets.put(&ctx, &secret, secrets::sealed(2), Some(lease)).await;
+    refused("its next value", late, NotFound)?;
+    refused("the integration", w.stores.integrations.get(&ctx, integration).await, NotFound)?;
+    let integrations = w.stores.integrations.list(&ctx, IntegrationQuery::default()).await?;
+    equal("integrations", &integrations.items.len(), &0)?;
+    let late = w.stores.idempotency.finish(&ctx, &idempotency::work("open"), 1, None).await;
+    refused("the end of work", late, Fenced)?;
+    Ok(())
 }
 
 async fn the_deletions_own_event_goes_out(w: World) -> Outcome {

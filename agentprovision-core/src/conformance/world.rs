@@ -19,6 +19,7 @@ use crate::effect::{Effects, Guard, OperatorEffects, QuotaOp};
 use crate::event::PlatformEvent;
 use crate::id::TenantId;
 use crate::identity::User;
+use crate::integration::Integration;
 use crate::page::{Cursor, Page, PageRequest};
 use crate::run::{
     ClaimRequest, Created, JournalBatch, Lease, NewRun, Release, RunPatch, RunStatus, SessionRecord,
@@ -126,6 +127,13 @@ impl World {
         let (agent, version) = self.new_agent(&format!("agent {}", self.mark()));
         self.stores.agents.insert(ctx, agent.clone(), version, Effects::none()).await?;
         Ok(agent)
+    }
+
+    /// Adds an integration.
+    pub(super) async fn integration(&self, ctx: &Context) -> Checked<Integration> {
+        let integration = self.new_integration(&format!("integration {}", self.mark()));
+        self.stores.integrations.insert(ctx, integration.clone(), Effects::none()).await?;
+        Ok(integration)
     }
 
     /// Adds a session.

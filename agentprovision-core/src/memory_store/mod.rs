@@ -10,9 +10,12 @@ mod audit;
 mod backups;
 mod changes;
 mod events;
+mod idempotency;
 mod identity;
+mod integrations;
 mod maintenance;
 mod runs;
+mod secrets;
 mod sessions;
 mod tenants;
 #[cfg(test)]
@@ -33,11 +36,16 @@ use crate::context::Context;
 use crate::effect::{EffectStore, Effects, Guard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::PlatformEvent;
-use crate::id::{AgentId, ApiKeyId, BackupId, RunId, SessionId, TenantId, UsageId, UserId, WorkerId};
+use crate::id::{
+    AgentId, ApiKeyId, BackupId, IntegrationId, RunId, SessionId, TenantId, UsageId, UserId, WorkerId,
+};
+use crate::idempotency::{Work, WorkKey};
 use crate::identity::{ApiKey, User};
+use crate::integration::Integration;
 use crate::maintenance::Duty;
 use crate::page::{Cursor, Page, PageRequest};
 use crate::run::SessionRecord;
+use crate::secret::SecretPath;
 use crate::tenant::{Tenant, TenantState};
 use crate::usage::UsageEvent;
 
@@ -84,6 +92,9 @@ impl Backend for MemoryDb {
             runs: db.clone(),
             index: db.clone(),
             sessions: db.clone(),
+            secrets: db.clone(),
+            integrations: db.clone(),
+            idempotency: db.clone(),
             audit: db.clone(),
             usage: db.clone(),
             quota: db.clone(),
@@ -144,6 +155,10 @@ struct TenantData {
     /// By number.
     events: BTreeMap<u64, events::Outgoing>,
     backups: BTreeMap<BackupId, backups::Kept>,
+    secrets: BTreeMap<SecretPath, secrets::Kept>,
+    integrations: BTreeMap<IntegrationId, Integration>,
+    /// What was begun under keys of callers.
+    work: BTreeMap<WorkKey, Work>,
 }
 
 /// Effects that nothing refuses any more.

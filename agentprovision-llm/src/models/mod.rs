@@ -8,7 +8,6 @@ mod counted;
 mod entry;
 mod spend;
 mod stream;
-mod writer;
 
 #[cfg(feature = "gateway")]
 pub(crate) use entry::list as entries;

@@ -5,21 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentprovision_core::context::Context;
-use agentprovision_core::effect::EffectStore;
+use agentprovision_core::effect::{EffectStore, EffectWriter, Room};
 use agentprovision_core::model::{Attempt, CallLog, ChatStream, Usage};
 use agentprovision_core::money::NanoUsd;
 use agentprovision_core::usage::{Meter, UsageEvent};
 use agentprovision_core::{Env, Error, Result};
 use serde::Serialize;
-use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::stream::ModelStream;
-use super::writer::{Bill, Writer};
-
-/// Requests under way at one time; more of them wait for their turn.
-const UNDER_WAY: usize = 16_384;
 
 /// What a request used: all its attempts together.
 #[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
@@ -55,38 +50,22 @@ pub struct Answered<T> {
 /// Writes the usage of requests in the background: one task, which takes what waits into one commit. What the store does
 /// not take is kept and tried again. Cheap to clone; every clone is the same writer.
 #[derive(Clone, Debug)]
-pub struct UsageWriter {
-    bills: mpsc::Sender<Bill>,
-    env: Env,
-    /// No more requests are taken.
-    closing: CancellationToken,
-    /// Requests under way end.
-    cutoff: CancellationToken,
-    task: Arc<Mutex<Option<JoinHandle<()>>>>,
-}
+pub struct UsageWriter(EffectWriter);
 
 impl UsageWriter {
     /// Starts the task. Must be called within a tokio runtime.
     pub fn start(store: Arc<dyn EffectStore>, env: Env) -> Self {
-        let (bills, queue) = mpsc::channel(UNDER_WAY);
-        let (closing, cutoff) = (CancellationToken::new(), CancellationToken::new());
-        let task = tokio::spawn(Writer::new(store, env.clone()).run(queue, closing.clone(), cutoff.clone()));
-        Self { bills, env, closing, cutoff, task: Arc::new(Mutex::new(Some(task))) }
+        Self::over(EffectWriter::start(store, env))
     }
 
-    /// Takes no more requests, waits a while for those under way, ends what is left, and returns when all is written that
-    /// was used, or when the store has refused it for too long. Closing twice is harmless, and so is giving up waiting: the
-    /// writing goes on, and another call waits for its end. The store must be open until then.
+    /// Writes by a task that writes for others too.
+    pub fn over(writer: EffectWriter) -> Self {
+        Self(writer)
+    }
+
+    /// As [`EffectWriter::close`].
     pub async fn close(&self) {
-        self.closing.cancel();
-        let mut task = self.task.lock().await;
-        if let Some(running) = task.as_mut() {
-            if let Err(error) = running.await {
-                tracing::error!(%error, "the writer of usage was lost");
-            }
-            // Only now: whoever stops waiting before leaves it to the next one.
-            *task = None;
-        }
+        self.0.close().await;
     }
 
     /// Opens the tab of a request, whose log is replaced by one that nobody else writes to.
@@ -94,13 +73,12 @@ impl UsageWriter {
     /// # Errors
     /// `closed`.
     pub(super) async fn open(&self, ctx: &Context, log: &mut CallLog) -> Result<Tab> {
-        // Room in the queue is kept from the beginning, so that the end needs neither to wait nor to fail.
-        let room = self.bills.clone().reserve_owned().await.map_err(|_| closed())?;
+        let room = self.0.room().await?;
         let theirs = std::mem::take(log);
         Ok(Tab {
             ctx: ctx.clone(),
-            env: self.env.clone(),
-            cutoff: self.cutoff.clone(),
+            env: self.0.env().clone(),
+            cutoff: self.0.cutoff().clone(),
             log: log.clone(),
             theirs,
             room: Some(room),
@@ -123,7 +101,7 @@ pub(super) struct Tab {
     /// The caller's.
     theirs: CallLog,
     /// `None` once the bill is sent.
-    room: Option<mpsc::OwnedPermit<Bill>>,
+    room: Option<Room>,
 }
 
 impl Tab {
@@ -153,25 +131,20 @@ impl Tab {
     /// The request is over: returns when what it used is written, or could not be at once and is tried again.
     pub(super) async fn end(mut self) -> Spent {
         let spent = Spent::of(&self.log);
-        let (written, wait) = oneshot::channel();
-        if self.send(Some(written)) {
+        if let Some(written) = self.send() {
             // An error is that the store did not take it yet; an answer is not kept back for that.
-            let _ = wait.await;
+            let _ = written.await;
         }
         spent
     }
 
-    /// Hands on what was used; says whether there was anything.
-    fn send(&mut self, written: Option<oneshot::Sender<()>>) -> bool {
-        let Some(room) = self.room.take() else { return false };
+    /// Hands on what was used; answers what tells that it is written, where there was anything.
+    fn send(&mut self) -> Option<oneshot::Receiver<()>> {
+        let room = self.room.take()?;
         let attempts = self.log.attempts();
         let usage: Vec<UsageEvent> = attempts.iter().flat_map(|attempt| self.events(attempt)).collect();
         attempts.into_iter().for_each(|attempt| self.theirs.push(attempt));
-        if usage.is_empty() {
-            return false;
-        }
-        room.send(Bill::new(self.ctx.clone(), usage, written));
-        true
+        (!usage.is_empty()).then(|| room.send(self.ctx.clone(), usage, Vec::new()))
     }
 
     /// What an attempt counts as; nothing when it was not billed.
@@ -200,6 +173,6 @@ impl Tab {
 
 impl Drop for Tab {
     fn drop(&mut self) {
-        self.send(None);
+        self.send();
     }
 }

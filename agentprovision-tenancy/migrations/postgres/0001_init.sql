@@ -277,6 +277,57 @@ CREATE TABLE backups (
 CREATE INDEX backups_by_age ON backups (tenant_id, started_at, id);
 CREATE UNIQUE INDEX backups_slot ON backups (tenant_id, slot) WHERE slot IS NOT NULL AND state <> 'failed';
 
+-- Secrets of tenants, sealed. The lease is the right to replace one while something takes long: its holder has it beyond the
+-- end of the term too, as long as nobody else has taken it.
+CREATE TABLE secrets (
+    tenant_id uuid NOT NULL,
+    path text COLLATE "C" NOT NULL CHECK (length(path) BETWEEN 1 AND 255),
+    sealed bytea NOT NULL,
+    version bigint NOT NULL CHECK (version > 0),
+    lease_holder uuid,
+    lease_epoch bigint NOT NULL CHECK (lease_epoch >= 0),
+    lease_until bigint,
+    PRIMARY KEY (tenant_id, path),
+    CHECK ((lease_holder IS NULL) = (lease_until IS NULL))
+);
+
+CREATE TABLE integrations (
+    tenant_id uuid NOT NULL,
+    id uuid NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    connector text COLLATE "C" NOT NULL,
+    auth text NOT NULL,
+    settings text NOT NULL,
+    account text,
+    state text NOT NULL CHECK (state IN ('active', 'needs_reconnect', 'disabled')),
+    health text,
+    created_by uuid NOT NULL,
+    created_at bigint NOT NULL,
+    updated_at bigint NOT NULL,
+    revision bigint NOT NULL,
+    PRIMARY KEY (tenant_id, id),
+    UNIQUE (tenant_id, name)
+);
+CREATE INDEX integrations_by_age ON integrations (tenant_id, created_at, id);
+
+-- Work under keys of callers: under way until `lease_until`, done with its answer, or ended undone, without an input. It is
+-- kept for `keep` beyond its end, or that of its lease.
+CREATE TABLE idempotency_keys (
+    tenant_id uuid NOT NULL,
+    scope text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    input bytea CHECK (octet_length(input) = 32),
+    epoch bigint NOT NULL CHECK (epoch > 0),
+    lease_until bigint,
+    answer bytea,
+    keep bigint NOT NULL CHECK (keep >= 0),
+    forget_at bigint NOT NULL,
+    PRIMARY KEY (tenant_id, scope, key),
+    CHECK (lease_until IS NULL OR answer IS NULL),
+    CHECK ((input IS NULL) = (lease_until IS NULL AND answer IS NULL))
+);
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (tenant_id, forget_at);
+
 -- What waits above tenants: a pointer for everything in `audit_pending` and `outbox`, and for tenants that have events
 -- nobody has confirmed. It is written with what it points at, and says no more than whose it is.
 CREATE TABLE due (

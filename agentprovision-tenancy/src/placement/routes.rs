@@ -1,6 +1,7 @@
 //! Stores whose every call is within one tenant, or above all of them in the same way everywhere.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use agentprovision_core::agent::{AgentQuery, AgentRecord, AgentStore, AgentVersion, VersionHash};
 use agentprovision_core::audit::merkle::TreeHash;
@@ -9,13 +10,17 @@ use agentprovision_core::context::{Context, OperatorContext};
 use agentprovision_core::effect::{EffectStore, Effects, OperatorEffects};
 use agentprovision_core::event::{EventLog, NumberedEvent};
 use agentprovision_core::id::{
-    AgentId, ApiKeyId, ReservationId, RunId, SessionId, SignalId, TenantId, UsageId, UserId,
+    AgentId, ApiKeyId, IntegrationId, ReservationId, RunId, SessionId, SignalId, TenantId, UsageId, UserId,
+    WorkerId,
 };
+use agentprovision_core::idempotency::{Begun, IdempotencyStore, WorkKey};
 use agentprovision_core::identity::{ApiKey, ApiKeyStore, User, UserStore};
+use agentprovision_core::integration::{Integration, IntegrationQuery, IntegrationStore};
 use agentprovision_core::page::{Page, PageRequest};
 use agentprovision_core::run::{
     JournalRow, PayloadHash, RunIndex, RunQuery, RunRecord, SessionRecord, SessionStore, Signal,
 };
+use agentprovision_core::secret::{Leased, Sealed, SealedStore, SecretLease, SecretPath};
 use agentprovision_core::tenant::Revision;
 use agentprovision_core::usage::{
     BudgetKey, BudgetState, Demand, Period, QuotaGate, Reservation, UsageEvent, UsageReader, UsageSummary,
@@ -104,6 +109,26 @@ within! {
         open(session: SessionRecord, effects: Effects) -> ();
         get(id: SessionId) -> SessionRecord;
         list(page: PageRequest) -> Page<SessionRecord>;
+    }
+
+    SealedStore as secrets {
+        get(path: &SecretPath) -> Sealed;
+        put(path: &SecretPath, value: Sealed, lease: Option<SecretLease>) -> ();
+        delete(path: &SecretPath) -> ();
+        lease(path: &SecretPath, holder: WorkerId, term: Duration) -> Leased;
+    }
+
+    IntegrationStore as integrations {
+        insert(integration: Integration, effects: Effects) -> ();
+        get(id: IntegrationId) -> Integration;
+        replace(integration: Integration, expected: Revision, effects: Effects) -> ();
+        list(query: IntegrationQuery) -> Page<Integration>;
+        delete(id: IntegrationId, expected: Revision, effects: Effects) -> ();
+    }
+
+    IdempotencyStore as idempotency {
+        begin(work: &WorkKey, input: [u8; 32], term: Duration, keep: Duration) -> Begun;
+        finish(work: &WorkKey, epoch: u64, answer: Option<Vec<u8>>) -> ();
     }
 
     AuditReader as audit {

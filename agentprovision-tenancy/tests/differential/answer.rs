@@ -8,9 +8,12 @@ use agentprovision_core::audit::{AuditEntry, Checkpoint, InclusionProof};
 use agentprovision_core::backup::{Backup, Begun};
 use agentprovision_core::event::NumberedEvent;
 use agentprovision_core::id::SignalId;
+use agentprovision_core::idempotency;
 use agentprovision_core::identity::{ApiKey, User};
+use agentprovision_core::integration::Integration;
 use agentprovision_core::page::Page;
 use agentprovision_core::run::{Created, JournalRow, Lease, RunRecord, SessionRecord, Signal};
+use agentprovision_core::secret::{Leased, Sealed, SecretLease};
 use agentprovision_core::tenant::{Tenant, TenantState};
 use agentprovision_core::usage::{BudgetState, Reservation, UsageEvent, UsageSummary};
 use agentprovision_core::{ErrorKind, Result};
@@ -21,6 +24,7 @@ pub(crate) struct Answer {
     pub(crate) said: String,
     pub(crate) leases: Vec<Lease>,
     pub(crate) events: Vec<NumberedEvent>,
+    pub(crate) held: Vec<SecretLease>,
 }
 
 impl Answer {
@@ -45,6 +49,7 @@ impl Answer {
         self.said.push_str(&other.said);
         self.leases.extend(other.leases);
         self.events.extend(other.events);
+        self.held.extend(other.held);
         self
     }
 }
@@ -68,7 +73,29 @@ told! {
     (), u64, Tenant, TenantState, User, AgentRecord, AgentVersion, RunRecord, SessionRecord, Checkpoint, InclusionProof,
     UsageSummary, Reservation, Option<BudgetState>, Vec<JournalRow>, Vec<Vec<u8>>, Vec<AuditEntry>, Vec<TreeHash>,
     Vec<UsageEvent>, Vec<(SignalId, Signal)>, Page<Tenant>, Page<User>, Page<AgentRecord>, Page<RunRecord>,
-    Page<SessionRecord>, Backup, Begun, Vec<Backup>, Page<Backup>,
+    Page<SessionRecord>, Sealed, Integration, Page<Integration>, Backup, Begun, Vec<Backup>, Page<Backup>,
+}
+
+impl Told for Leased {
+    /// Until when another has it is the store's to say where it goes by a clock of its own.
+    fn told(self) -> Answer {
+        match self {
+            Self::Yours(lease) => {
+                Answer { said: format!("{lease:?}"), held: vec![lease], ..Answer::default() }
+            }
+            Self::Held(_) => Answer::says("held".into()),
+        }
+    }
+}
+
+impl Told for idempotency::Begun {
+    /// As for [`Leased`].
+    fn told(self) -> Answer {
+        match self {
+            Self::Running(_) => Answer::says("running".into()),
+            begun => Answer::says(format!("{begun:?}")),
+        }
+    }
 }
 
 /// A key's own `Debug` hides most of it.

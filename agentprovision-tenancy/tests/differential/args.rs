@@ -26,6 +26,7 @@ use agentprovision_core::run::{
     ChainHash, Fence, JournalBatch, NewRun, Payload, PayloadHash, Release, RunPatch, RunRecord, RunStatus,
     RunTotals, STATE_VERSION, SessionRecord, Signal, StepError, payload_hash,
 };
+use agentprovision_core::secret::SecretLease;
 use agentprovision_core::tenant::{Tenant, TenantState};
 use agentprovision_core::usage::{BudgetKey, Demand, Dimension, Meter, Period, UsageEvent};
 use agentprovision_core::{Env, ErrorKind, Timestamp};
@@ -43,10 +44,11 @@ const RUNS: u64 = 8;
 const SIGNALS: u64 = 4;
 const RESERVATIONS: u64 = 6;
 const BACKUPS: u64 = 6;
+const INTEGRATIONS: u64 = 5;
 const USAGES: u64 = 40;
 
 /// Text that is told apart by its bytes alone.
-const TEXTS: [&str; 10] =
+pub(crate) const TEXTS: [&str; 10] =
     ["plain", "Plain", "\u{e9}", "e\u{301}", "100%_", "a_a", "'; --", "שלום \u{202e}x", "👩‍👩‍👧", " "];
 
 pub(crate) const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -61,6 +63,10 @@ pub(crate) struct Script {
     contexts: Vec<Context>,
     pub(crate) fences: Vec<Fence>,
     pub(crate) events: Vec<NumberedEvent>,
+    /// Leases on secrets.
+    pub(crate) leases: Vec<SecretLease>,
+    /// Whether the store that is compared goes by a clock of its own in what it measures.
+    pub(crate) own_time: bool,
 }
 
 /// The id with this place in the pool of its kind.
@@ -69,7 +75,7 @@ fn pooled<I: Id>(place: u64) -> I {
 }
 
 impl Script {
-    pub(crate) fn new(model: Stores) -> Self {
+    pub(crate) fn new(model: Stores, own_time: bool) -> Self {
         let clock = ManualClock::new(START);
         let env = Env::new(Arc::new(clock.clone()), Arc::new(SeededEntropy::new(9)));
         let issuer = ContextIssuer::new(env.clone());
@@ -86,7 +92,8 @@ impl Script {
         };
         let contexts = (0..TENANTS).map(context).collect();
         let op = issuer.operator("differential", "comparison").expect("an operator");
-        Self { clock, env, op, model, contexts, fences: Vec::new(), events: Vec::new() }
+        let (fences, events, leases) = (Vec::new(), Vec::new(), Vec::new());
+        Self { clock, env, op, model, contexts, fences, events, leases, own_time }
     }
 
     pub(crate) fn contexts(&self) -> &[Context] {
@@ -104,7 +111,7 @@ impl Script {
     }
 
     /// When records are made: coarse, so that lists have many ties to break by id.
-    fn created(&self) -> Timestamp {
+    pub(crate) fn created(&self) -> Timestamp {
         const COARSE: i64 = 100_000_000;
         Timestamp::from_micros(self.now().micros() / COARSE * COARSE)
     }
@@ -168,6 +175,7 @@ impl Script {
             "sig" => SIGNALS,
             "rsv" => RESERVATIONS,
             "bkp" => BACKUPS,
+            "int" => INTEGRATIONS,
             "use" => USAGES,
             _ => 3,
         };

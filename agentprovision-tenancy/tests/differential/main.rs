@@ -17,6 +17,7 @@
 mod answer;
 mod args;
 mod faulty;
+mod integrations;
 mod methods;
 mod ops;
 mod plan;
@@ -36,7 +37,7 @@ const POSTGRES: &str = "AGENTPROVISION_TEST_POSTGRES_URL";
 /// Cases of a run.
 const CASES: u64 = 40;
 /// Cases on a database where every operation is a transaction of its own: slower, and still more than 10,000 operations.
-const CASES_OVER_NET: u64 = 32;
+const CASES_OVER_NET: u64 = 40;
 /// Operations of a case.
 const LENGTH: usize = 400;
 /// How long one play of a case may take.

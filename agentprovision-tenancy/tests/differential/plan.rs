@@ -18,7 +18,7 @@ use crate::args::Script;
 use crate::methods::Method;
 use crate::ops::{Op, Rng};
 
-type Call = Box<dyn Fn(Stores) -> BoxFuture<'static, Answer> + Send + Sync>;
+pub(crate) type Call = Box<dyn Fn(Stores) -> BoxFuture<'static, Answer> + Send + Sync>;
 
 /// What to do with each store.
 pub(crate) struct Plan {
@@ -67,6 +67,8 @@ macro_rules! walk {
         )
     };
 }
+
+pub(crate) use {plan, walk};
 
 /// A transaction of a run, to its end.
 async fn transaction(stores: Stores, fence: Fence, end: Option<(JournalBatch, Effects)>) -> Answer {
@@ -130,6 +132,15 @@ impl Script {
             | Method::SessionsOpen
             | Method::SessionsGet
             | Method::SessionsList => self.on_index(op, rng),
+            Method::SecretsGet | Method::SecretsPut | Method::SecretsDelete | Method::SecretsLease => {
+                self.on_secrets(op, rng).await
+            }
+            Method::IntegrationsInsert
+            | Method::IntegrationsGet
+            | Method::IntegrationsReplace
+            | Method::IntegrationsList
+            | Method::IntegrationsDelete => self.on_integrations(op, rng).await,
+            Method::IdempotencyBegin | Method::IdempotencyFinish => self.on_idempotency(op, rng),
             Method::BackupsBegin
             | Method::BackupsFinish
             | Method::BackupsGet

@@ -7,6 +7,7 @@ use agentprovision_core::agent::AgentQuery;
 use agentprovision_core::backend::{Backend, Stores};
 use agentprovision_core::clock::{ManualClock, SeededEntropy};
 use agentprovision_core::context::{Context, OperatorContext};
+use agentprovision_core::integration::IntegrationQuery;
 use agentprovision_core::memory_store::MemoryDb;
 use agentprovision_core::page::PageRequest;
 use agentprovision_core::run::RunQuery;
@@ -17,6 +18,7 @@ use crate::Counts;
 use crate::answer::Answer;
 use crate::args::{START, Script, budgets};
 use crate::faulty::Fault;
+use crate::integrations::paths;
 use crate::methods::Method;
 use crate::ops::Op;
 
@@ -79,19 +81,25 @@ pub(crate) async fn play(
         Against::Sqlite => {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let url = format!("sqlite://{}", folder.path().join("case.db").display());
-            both(ops, memory, Side::at(&url).await, counts).await
+            both(ops, memory, Side::at(&url).await, false, counts).await
         }
         #[cfg(all(feature = "store-postgres", feature = "testing"))]
         Against::Postgres => {
             let server = std::env::var(crate::POSTGRES).expect("a server");
             let database = store::postgres::TestDatabase::create(&server).await.expect("a database");
-            both(ops, memory, Side::at(database.url()).await, counts).await
+            both(ops, memory, Side::at(database.url()).await, true, counts).await
         }
     }
 }
 
-async fn both(ops: &[Op], memory: Side, other: Side, counts: &mut Counts) -> Option<Difference> {
-    let mut script = Script::new(memory.backend.stores());
+async fn both(
+    ops: &[Op],
+    memory: Side,
+    other: Side,
+    own_time: bool,
+    counts: &mut Counts,
+) -> Option<Difference> {
+    let mut script = Script::new(memory.backend.stores(), own_time);
     let difference = compare(ops, &memory, &other, &mut script, counts).await;
     for side in [&memory, &other] {
         side.backend.close().await.expect("a store that closes");
@@ -134,6 +142,7 @@ async fn compare(
             return Some(Difference { at, trace, what });
         }
         script.fences.extend(expected.leases.iter().map(|lease| lease.fence));
+        script.leases.extend(expected.held);
         if !expected.events.is_empty() {
             script.events = expected.events;
         }
@@ -212,7 +221,14 @@ async fn tenant(stores: &Stores, by: &OperatorContext, ctx: &Context) -> Vec<(&'
     for key in budgets() {
         states.push_str(&Answer::of(stores.quota.state(ctx, &key).await).said);
     }
+    let mut secrets = String::new();
+    for path in paths() {
+        secrets.push_str(&Answer::of(stores.secrets.get(ctx, &path).await).said);
+    }
+    let integrations = stores.integrations.list(ctx, IntegrationQuery::page(page.clone())).await;
     vec![
+        ("secrets", secrets),
+        ("integrations", Answer::of(integrations).said),
         ("budgets", states),
         ("users", Answer::of(stores.users.list(ctx, page.clone()).await).said),
         ("keys", Answer::of(stores.keys.list(ctx, page.clone()).await).said),

@@ -38,6 +38,9 @@ const ROWS: &str = "
     INSERT INTO events VALUES ('{t}', 1, '{t}', 0);
     INSERT INTO event_heads VALUES ('{t}', 1);
     INSERT INTO backups VALUES ('{t}', '{t}', 1, 0, 'in_progress', 0, 0, NULL, NULL, NULL, NULL, NULL, 0);
+    INSERT INTO secrets VALUES ('{t}', '{t}', '{t}', 1, '{t}', 1, 0);
+    INSERT INTO integrations VALUES ('{t}', '{t}', '{t}', '{t}', 'a', '{}', NULL, 'active', NULL, '{t}', 0, 0, 1);
+    INSERT INTO idempotency_keys VALUES ('{t}', '{t}', '{t}', {hash}, 1, NULL, '{t}', 0, 0);
     INSERT INTO duties VALUES ('{t}', 'relay', '{t}', 0);
     INSERT INTO placements VALUES ('{t}', '{t}', 'settled', NULL, NULL, NULL, 1, 0);
     INSERT INTO placement_domains VALUES ('{t}', '{t}');

@@ -13,6 +13,9 @@ mod backups;
 mod cancelled;
 mod commits;
 mod failures;
+#[cfg(feature = "store-sqlite")]
+#[path = "../filled/mod.rs"]
+mod filled;
 mod hostile;
 mod linter;
 mod login;

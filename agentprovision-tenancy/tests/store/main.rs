@@ -14,6 +14,8 @@ mod archives;
 mod backups;
 mod crash;
 mod files;
+#[path = "../filled/mod.rs"]
+mod filled;
 #[cfg(feature = "testing")]
 mod placement;
 mod processes;

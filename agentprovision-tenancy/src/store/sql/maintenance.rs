@@ -11,29 +11,21 @@ use uuid::Uuid;
 use super::audit::{PLATFORM_LOG, sequence};
 #[cfg(feature = "store-postgres")]
 use super::value::system_sql;
-use super::value::{TenantSql, values};
+use super::value::{timed_sql, values};
 use super::{Engine, SqlStore};
 
 #[async_trait]
 impl MaintenanceStore for SqlStore {
     async fn hold(&self, duty: Duty, worker: WorkerId, term: Duration) -> Result<bool> {
-        // A term is measured by the clock of the database's host: those of its clients may differ by hours. A file has
-        // one host.
-        const HOLD: TenantSql = TenantSql::new(
-            "INSERT INTO duties (log_id, duty, worker_id, until) VALUES ($1, $2, $3, $5 + $4) \
+        let hold = timed_sql!("$5":
+            "INSERT INTO duties (log_id, duty, worker_id, until) VALUES ($1, $2, $3, " now " + $4) \
              ON CONFLICT (log_id, duty) DO UPDATE SET worker_id = excluded.worker_id, until = excluded.until \
-             WHERE duties.worker_id = excluded.worker_id OR duties.until <= $5 RETURNING 1",
-            "INSERT INTO duties (log_id, duty, worker_id, until) \
-             SELECT $1, $2, $3, n.now + $4 FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now) n \
-             WHERE $5::bigint IS NOT NULL ON CONFLICT (log_id, duty) \
-             DO UPDATE SET worker_id = excluded.worker_id, until = excluded.until \
-             WHERE duties.worker_id = excluded.worker_id OR duties.until <= excluded.until - $4 RETURNING 1",
+             WHERE duties.worker_id = excluded.worker_id OR duties.until <= " now " RETURNING 1"
         );
         let now = self.env.now();
-        let term = i64::try_from(term.as_micros()).unwrap_or(i64::MAX / 2);
         self.write_system(move |mut tx| {
             Box::pin(async move {
-                tx.log(PLATFORM_LOG).exists(HOLD, values![duty.name(), worker, term, now]).await
+                tx.log(PLATFORM_LOG).exists(hold, values![duty.name(), worker, term, now]).await
             })
         })
         .await

@@ -14,8 +14,10 @@ mod conn;
 pub(crate) mod directory;
 mod effects;
 mod events;
+mod idempotency;
 mod identity;
 mod index;
+mod integrations;
 mod landing;
 #[cfg(feature = "store-sqlite")]
 mod lanes;
@@ -34,6 +36,7 @@ pub(crate) mod residence;
 mod restore;
 mod run_tx;
 mod runs;
+mod secrets;
 mod sessions;
 #[cfg(feature = "store-sqlite")]
 mod sqlite;
@@ -179,6 +182,9 @@ impl Backend for SqlBackend {
             runs: store.clone(),
             index: store.clone(),
             sessions: store.clone(),
+            secrets: store.clone(),
+            integrations: store.clone(),
+            idempotency: store.clone(),
             audit: store.clone(),
             usage: store.clone(),
             quota: store.clone(),

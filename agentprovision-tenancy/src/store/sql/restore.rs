@@ -15,8 +15,8 @@ use super::tables::{LAYOUT, TABLES};
 use super::value::{Value, tenant_sql, values};
 use super::{archive, audit, effects, index, residence, tenants};
 
-/// By how much the epochs of restored runs are raised: a worker that took a run up after the export holds a lower one,
-/// and is not let in again.
+/// By how much restored epochs are raised, of runs, secrets and work under keys: whoever took one up after the export holds a
+/// lower one, and is not let in again.
 const EPOCHS: i64 = 1 << 32;
 
 pub(super) async fn restore(
@@ -106,7 +106,7 @@ impl Target {
             "audit_log" if self.log > 0 => return self.merge(tx, rows).await,
             "audit_heads" if self.log > 0 => return Ok(()),
             "audit_pending" if self.log > 0 => return self.pending(tx, rows).await,
-            "events" | "outbox" | "event_heads" if self.other => return Ok(()),
+            "events" | "outbox" | "event_heads" | "secrets" if self.other => return Ok(()),
             "event_heads" => {
                 for row in rows {
                     count(tx, row).await?;
@@ -118,14 +118,22 @@ impl Target {
         }
         let mut all = Vec::with_capacity(rows.len() * layout.columns.len());
         for mut row in rows {
-            if layout.name == "run_leases" {
-                // Nobody holds it; when it may be taken up is as it was.
-                for (column, value) in layout.columns.iter().zip(&mut row) {
-                    match (column.name, &value) {
-                        ("lease_until", _) => *value = Stored::Null,
-                        ("epoch", Stored::Int(epoch)) => *value = Stored::Int(epoch.saturating_add(EPOCHS)),
-                        _ => {}
+            for (column, value) in layout.columns.iter().zip(&mut row) {
+                match (layout.name, column.name, &value) {
+                    // Nobody holds it; when a run may be taken up is as it was.
+                    ("run_leases" | "secrets", "lease_until" | "lease_holder", _) => *value = Stored::Null,
+                    (
+                        "run_leases" | "secrets" | "idempotency_keys",
+                        "epoch" | "lease_epoch",
+                        Stored::Int(epoch),
+                    ) => {
+                        *value = Stored::Int(epoch.saturating_add(EPOCHS));
                     }
+                    // What proves who asks stays with the tenant it was sealed for.
+                    ("integrations", "state", Stored::Text(state)) if self.other && state == "active" => {
+                        *value = Stored::Text("needs_reconnect".into());
+                    }
+                    _ => {}
                 }
             }
             // The first is the tenant, which the transaction binds.

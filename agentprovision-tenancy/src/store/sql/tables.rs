@@ -87,6 +87,7 @@ macro_rules! tables {
 }
 
 /// The version of these tables in archives, of every SQL store. A migration that changes none of them leaves it as it is.
+/// Until the first release, whose version is 1, tables are added without a new one.
 pub(super) const SCHEMA: u32 = 1;
 
 use Pages::{After, Offset};
@@ -135,6 +136,17 @@ tables! {
     budgets [Gone] (tenant_id, scope Text, dimension Text, cap Int, spent Int, reserved Int, overrun Int)
         "AND (scope, dimension) > ($2, $3) ORDER BY scope, dimension LIMIT $4" After(&[1, 2]);
     reservations [Gone] (tenant_id, id Id, demand Text) "AND id > $2 ORDER BY id LIMIT $3" After(&[1]);
+    secrets [Gone] (
+        tenant_id, path Text, sealed Bytes, version Int, lease_holder Id null, lease_epoch Int, lease_until Int null
+    ) "AND path > $2 ORDER BY path LIMIT $3" After(&[1]);
+    integrations [Gone] (
+        tenant_id, id Id, name Text, connector Text, auth Text, settings Text, account Text null, state Text,
+        health Text null, created_by Id, created_at Int, updated_at Int, revision Int
+    ) "AND id > $2 ORDER BY id LIMIT $3" After(&[1]);
+    idempotency_keys [Gone] (
+        tenant_id, scope Text, key Text, input Hash null, epoch Int, lease_until Int null, answer Bytes null,
+        keep Int, forget_at Int
+    ) "AND (scope, key) > ($2, $3) ORDER BY scope, key LIMIT $4" After(&[1, 2]);
     audit_log [Erased] (log_id, seq Int, leaf Hash, bytes Bytes) "AND seq > $2 ORDER BY seq LIMIT $3" After(&[1]);
     audit_heads [Kept] (log_id, head Bytes) "ORDER BY log_id LIMIT $2 OFFSET $3" Offset;
     audit_pending [Gone] (log_id, bytes Bytes) "ORDER BY pos LIMIT $2 OFFSET $3" Offset;

@@ -1,9 +1,11 @@
 //! Values, rows and statements: the small vocabulary between the stores and a database driver.
 
+use std::time::Duration;
+
 use agentprovision_core::audit::merkle::TreeHash;
 use agentprovision_core::id::{
-    AgentId, ApiKeyId, BackupId, Id, ProjectId, ReservationId, RunId, SessionId, SignalId, TenantId, UsageId,
-    UserId, WorkerId,
+    AgentId, ApiKeyId, BackupId, Id, IntegrationId, ProjectId, ReservationId, RunId, SessionId, SignalId,
+    TenantId, UsageId, UserId, WorkerId,
 };
 use agentprovision_core::{Error, Result, Timestamp};
 use uuid::Uuid;
@@ -150,6 +152,47 @@ macro_rules! tenant_sql {
     };
 }
 
+/// A statement on the tables of one tenant that needs the time, where its text says `now`. Statements on a file, which has
+/// one host, are told by the value that is named first; on PostgreSQL it is the database's time, since the clocks of its
+/// clients may differ by hours. What is `locked` at the end of a reading statement stays as it is, and of what is `unlocked`
+/// everything is left out that somebody else has locked.
+macro_rules! timed_sql {
+    ($at:literal: $($part:tt)+) => {
+        const {
+            $crate::store::sql::value::TenantSql::new(
+                concat!($($crate::store::sql::value::timed!(sqlite $at $part)),+),
+                concat!($($crate::store::sql::value::timed!(postgres $at $part)),+),
+            )
+        }
+    };
+}
+
+/// A part of the text of such a statement.
+macro_rules! timed {
+    ($database:ident $at:literal $text:literal) => {
+        $text
+    };
+    (sqlite $at:literal now) => {
+        $at
+    };
+    (sqlite $at:literal $lock:ident) => {
+        ""
+    };
+    (postgres $at:literal now) => {
+        concat!(
+            "(SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint WHERE ",
+            $at,
+            "::bigint IS NOT NULL)"
+        )
+    };
+    (postgres $at:literal locked) => {
+        " FOR UPDATE"
+    };
+    (postgres $at:literal unlocked) => {
+        " FOR UPDATE SKIP LOCKED"
+    };
+}
+
 /// A statement on system tables; with two texts, the first is SQLite's and the second PostgreSQL's.
 macro_rules! system_sql {
     ($sqlite:expr, $postgres:expr) => {
@@ -168,7 +211,7 @@ macro_rules! values {
     ($($value:expr),* $(,)?) => { vec![$($crate::store::sql::value::Value::from($value)),*] };
 }
 
-pub(super) use {alone, system_sql, tenant_sql, values};
+pub(super) use {alone, system_sql, tenant_sql, timed, timed_sql, values};
 
 impl From<i64> for Value {
     fn from(value: i64) -> Self {
@@ -234,6 +277,14 @@ impl<const N: usize> From<&[u8; N]> for Value {
 impl From<Timestamp> for Value {
     fn from(value: Timestamp) -> Self {
         Self::Int(value.micros())
+    }
+}
+
+impl From<Duration> for Value {
+    /// In microseconds. A quarter of what fits at most, so that a time and two of them can be added up.
+    fn from(value: Duration) -> Self {
+        const MOST: i64 = i64::MAX / 4;
+        Self::Int(i64::try_from(value.as_micros()).map_or(MOST, |micros| micros.min(MOST)))
     }
 }
 
@@ -348,6 +399,12 @@ impl FromValue for Timestamp {
     }
 }
 
+impl FromValue for Duration {
+    fn from_value(value: Value) -> Option<Self> {
+        u64::from_value(value).map(Self::from_micros)
+    }
+}
+
 impl FromValue for Uuid {
     fn from_value(value: Value) -> Option<Self> {
         <[u8; 16]>::from_value(value).map(Self::from_bytes)
@@ -376,7 +433,7 @@ macro_rules! ids {
     )*};
 }
 
-ids! { AgentId ApiKeyId BackupId ProjectId ReservationId RunId SessionId SignalId TenantId UsageId UserId WorkerId }
+ids! { AgentId ApiKeyId BackupId IntegrationId ProjectId ReservationId RunId SessionId SignalId TenantId UsageId UserId WorkerId }
 
 macro_rules! hashes {
     ($($hash:ty)*) => {$(

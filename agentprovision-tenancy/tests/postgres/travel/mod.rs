@@ -19,8 +19,21 @@ use crate::trial;
 use crate::world::{Raw, database};
 
 /// Tables that tell of a move, or change by it; all others hold the same bytes afterwards.
-const TELLING: [&str; 8] =
-    ["tenants", "run_leases", "audit_log", "audit_heads", "audit_pending", "events", "event_heads", "outbox"];
+const TELLING: [&str; 10] = [
+    "tenants",
+    "run_leases",
+    "secrets",
+    "idempotency_keys",
+    "audit_log",
+    "audit_heads",
+    "audit_pending",
+    "events",
+    "event_heads",
+    "outbox",
+];
+/// Of those what says who holds a lease, or is at work.
+const HELD: [(&str, &[usize]); 3] =
+    [("run_leases", &[3, 4]), ("secrets", &[4, 5, 6]), ("idempotency_keys", &[4])];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -70,9 +83,8 @@ fn same(before: &Archived, after: &Archived) {
             assert_eq!(a, b);
         }
     }
-    // Suspended, and newer; nobody holds a run.
-    let pairs = [("tenants", &[3, 8, 9][..]), ("run_leases", &[3, 4])];
-    for (table, changed) in pairs {
+    // Suspended, and newer; nobody holds anything.
+    for (table, changed) in HELD.into_iter().chain([("tenants", &[3, 8, 9][..])]) {
         let rows = |archive: &Archived| -> Vec<Vec<Value>> {
             archive.rows[table].iter().map(|row| without(row, changed)).collect()
         };
@@ -221,9 +233,20 @@ fn another(before: &Archived, after: &Archived, id: TenantId) {
         if !TELLING.contains(&table.as_str()) {
             let mut rows = rows.clone();
             rows.iter_mut().for_each(|row| row[0] = owner.clone());
+            if table == "integrations" {
+                let active = Value::Text("active".into());
+                let asked = rows.iter_mut().map(|row| &mut row[7]).filter(|state| **state == active);
+                assert_eq!(asked.map(|state| *state = Value::Text("needs_reconnect".into())).count(), 1);
+            }
             assert!(rows == after.rows[table], "{table}");
         }
     }
+    // What is sealed stays with the tenant it is sealed for.
+    assert!(after.rows["secrets"].is_empty());
+    let keys = |archive: &Archived| -> Vec<Vec<Value>> {
+        archive.rows["idempotency_keys"].iter().map(|row| without(row, &[0, 4])).collect()
+    };
+    assert_eq!(keys(before), keys(after));
     let kept = before.rows["audit_log"].len();
     let records = |archive: &Archived| -> Vec<Vec<Value>> {
         archive.rows["audit_log"][..kept].iter().map(|row| without(row, &[0])).collect()

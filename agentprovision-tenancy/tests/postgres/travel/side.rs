@@ -30,6 +30,7 @@ use futures_util::TryStreamExt as _;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
+use crate::filled::fill;
 use crate::world::Raw;
 
 /// All rows of an archive, table by table.
@@ -187,6 +188,7 @@ impl Side {
         engine.close().await;
         let cancel = Signal::Cancel { by: admin };
         self.stores.index.signal(&ctx, doomed.id(), self.env.id(), cancel, Effects::none()).await.unwrap();
+        fill(&self.stores, &self.env, &ctx).await;
         let events = self.stores.events.read(&ctx, 0, 100).await.unwrap();
         self.stores.events.published(&events[..3]).await.unwrap();
         Full {

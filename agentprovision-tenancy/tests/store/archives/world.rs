@@ -9,6 +9,7 @@ use agentprovision_core::effect::{Effects, QuotaOp};
 use agentprovision_core::event::PlatformEvent;
 use agentprovision_core::id::{TenantId, UserId};
 use agentprovision_core::run::{Lease, SessionRecord, Signal};
+use agentprovision_core::secret::SecretLease;
 use agentprovision_core::tenant::TenantState;
 use agentprovision_core::usage::{BudgetKey, Dimension, Meter, UsageEvent};
 use agentprovision_core::{Error, ErrorKind, OperatorContext, Result};
@@ -18,6 +19,7 @@ use agentprovision_tenancy::rbac::Roles;
 use agentprovision_tenancy::tenant::{Archives, LastArchive, NewTenant, RestoreOptions, Tenants};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
+use crate::filled::fill;
 use crate::world::{World, batch};
 
 /// A store with its services.
@@ -34,6 +36,8 @@ pub(crate) struct Full {
     pub(crate) admin: UserId,
     /// A run that a worker holds.
     pub(crate) held: Lease,
+    /// The lease on a secret.
+    pub(crate) lease: SecretLease,
 }
 
 /// All rows by table, as SQL literals.
@@ -115,10 +119,11 @@ impl Home {
             vec![QuotaOp::Define(key.clone(), Some(100)), QuotaOp::Reserve(env.id(), vec![(key, 40)])];
         let effects = Effects { quota, usage: vec![usage], events: vec![event], ..Effects::none() };
         stores.effects.apply(&ctx, effects).await.unwrap();
+        let lease = fill(stores, env, &ctx).await;
         // One is confirmed, the others are not.
         let events = stores.events.read(&ctx, 0, 100).await.unwrap();
         stores.events.published(&events[..1]).await.unwrap();
-        Full { ctx, id, admin, held }
+        Full { ctx, id, admin, held, lease }
     }
 
     /// The rows of a tenant, or of the platform's log, in every table that has any.

@@ -9,6 +9,7 @@ use agentprovision_tenancy::tenant::LastArchive;
 
 use super::world::{Placed, Rows};
 use crate::archives::world::{Full, kind};
+use crate::filled::{path, sealed, work};
 use crate::world::watchdog;
 
 /// A tenant, where it is and where it is to go, and its rows as they will be copied.
@@ -51,6 +52,10 @@ async fn a_tenant_moves_with_everything_it_has() {
     let leases = placed.stores().runs.claim(ask).await.unwrap();
     let lease = leases.iter().find(|lease| lease.run.id == full.held.run.id).unwrap();
     placed.stores().runs.commit(&lease.fence, JournalBatch::default(), Effects::none()).await.unwrap();
+    // What was begun under a lease, or a key, is ended in the new home.
+    let (secrets, keys) = (&placed.stores().secrets, &placed.stores().idempotency);
+    secrets.put(&full.ctx, &path("leased"), sealed(2), Some(full.lease)).await.unwrap();
+    keys.finish(&full.ctx, &work("open"), 1, None).await.unwrap();
     assert_eq!(placed.rows(other.id).await, untouched);
     // And back again, with everything that came meanwhile.
     let before = placed.rows(full.id).await;
@@ -75,6 +80,9 @@ async fn a_tenant_that_is_moved_is_read_and_not_changed() {
         assert!(error.is(ErrorKind::Unavailable) && matches!(error.retry(), Retry::After(_)), "{error:?}");
         let (agent, version) = placed.home.world.new_agent("late");
         let late = stores.agents.insert(&full.ctx, agent, version, Effects::none()).await;
+        assert_eq!(kind(late), ErrorKind::Unavailable);
+        assert_eq!(stores.secrets.get(&full.ctx, &path("leased")).await.unwrap(), sealed(1));
+        let late = stores.secrets.put(&full.ctx, &path("leased"), sealed(2), Some(full.lease)).await;
         assert_eq!(kind(late), ErrorKind::Unavailable);
         let held = stores.runs.commit(&full.held.fence, JournalBatch::default(), Effects::none()).await;
         assert_eq!(kind(held), ErrorKind::Fenced);

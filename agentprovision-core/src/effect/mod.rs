@@ -3,6 +3,10 @@
 //! A service describes audit records, usage, events and quota operations as data; the backend applies them inside the
 //! transaction of the change, in the order guards, quota, audit, usage, events. The first refusal rolls back all.
 
+mod writer;
+
+pub use writer::{EffectWriter, Room};
+
 use std::fmt;
 
 use async_trait::async_trait;

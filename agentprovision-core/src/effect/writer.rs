@@ -1,19 +1,25 @@
-//! The task behind a [`UsageWriter`](super::UsageWriter): takes bills from the queue and writes them.
+//! Writes what work left behind, in the background: usage and audit records of what stored nothing else.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentprovision_core::context::Context;
-use agentprovision_core::effect::{EffectStore, Effects, Guard};
-use agentprovision_core::id::TenantId;
-use agentprovision_core::money::NanoUsd;
-use agentprovision_core::usage::{Meter, UsageEvent};
-use agentprovision_core::{Env, Error, ErrorKind};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Requests whose usage is written in one commit, at most.
+use super::{EffectStore, Effects, Guard};
+use crate::audit::AuditRecord;
+use crate::clock::Env;
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::TenantId;
+use crate::money::NanoUsd;
+use crate::usage::UsageEvent;
+
+/// Work under way at one time; more of it waits for its turn.
+const UNDER_WAY: usize = 16_384;
+/// Pieces of work that are written in one commit, at most.
 const AT_ONCE: usize = 256;
 /// Bills that are kept for another try, at most; beyond that the oldest are given up.
 const KEPT: usize = 65_536;
@@ -22,25 +28,98 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Bills of one round that may fail by themselves. When so many do, it is the store, and the others need not be tried.
 const FAILURES: usize = 3;
-/// How long requests under way may go on when a platform is closed.
+/// How long work under way may go on when a platform is closed.
 const GRACE: Duration = Duration::from_secs(10);
-/// How long they have to end once they were told.
+/// How long it has to end once it was told.
 const LAST: Duration = Duration::from_secs(1);
 
-/// What one request used, on its way to the store. The store knows an event by its id, so writing it twice is harmless.
-pub(super) struct Bill {
+/// Writes usage and audit records in the background: one task, which takes what waits into one commit. What the store does
+/// not take is kept and tried again. Cheap to clone; every clone is the same writer.
+#[derive(Clone, Debug)]
+pub struct EffectWriter {
+    bills: mpsc::Sender<Bill>,
+    env: Env,
+    /// No more work is taken.
+    closing: CancellationToken,
+    /// Work under way ends.
+    cutoff: CancellationToken,
+    task: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl EffectWriter {
+    /// Starts the task. Must be called within a tokio runtime.
+    pub fn start(store: Arc<dyn EffectStore>, env: Env) -> Self {
+        let (bills, queue) = mpsc::channel(UNDER_WAY);
+        let (closing, cutoff) = (CancellationToken::new(), CancellationToken::new());
+        let task = tokio::spawn(Writer::new(store, env.clone()).run(queue, closing.clone(), cutoff.clone()));
+        Self { bills, env, closing, cutoff, task: Arc::new(Mutex::new(Some(task))) }
+    }
+
+    /// Clock, entropy and ids.
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// Fires when work under way has to end, because the writer is closed and has waited for a while.
+    pub fn cutoff(&self) -> &CancellationToken {
+        &self.cutoff
+    }
+
+    /// Takes no more work, waits a while for what is under way, ends what is left, and returns when all is written, or when
+    /// the store has refused it for too long. Closing twice is harmless, and so is giving up waiting: the writing goes on, and
+    /// another call waits for its end. The store must be open until then.
+    pub async fn close(&self) {
+        self.closing.cancel();
+        let mut task = self.task.lock().await;
+        if let Some(running) = task.as_mut() {
+            if let Err(error) = running.await {
+                tracing::error!(%error, "the writer of usage was lost");
+            }
+            // Only now: whoever stops waiting before leaves it to the next one.
+            *task = None;
+        }
+    }
+
+    /// Room for what a piece of work leaves behind, kept from its beginning, so that its end needs neither to wait nor to fail.
+    /// The writer does not close before it is used or dropped.
+    ///
+    /// # Errors
+    /// `closed`.
+    pub async fn room(&self) -> Result<Room> {
+        let room = self.bills.clone().reserve_owned().await;
+        room.map(Room).map_err(|_| Error::closed("the platform is closed"))
+    }
+}
+
+/// Room for what one piece of work leaves behind.
+#[derive(Debug)]
+pub struct Room(mpsc::OwnedPermit<Bill>);
+
+impl Room {
+    /// Hands it on. What comes back ends with a value when it is written, and with an error when the store did not take it at
+    /// once, which then tries again by itself.
+    pub fn send(
+        self,
+        ctx: Context,
+        usage: Vec<UsageEvent>,
+        audit: Vec<AuditRecord>,
+    ) -> oneshot::Receiver<()> {
+        let (written, wait) = oneshot::channel();
+        self.0.send(Bill { ctx, usage, audit, written: Some(written), alone: false });
+        wait
+    }
+}
+
+/// What one piece of work left behind, on its way to the store. The store knows usage by its id, so writing it twice is
+/// harmless.
+struct Bill {
     ctx: Context,
     usage: Vec<UsageEvent>,
+    audit: Vec<AuditRecord>,
     /// Who waits until it is written.
     written: Option<oneshot::Sender<()>>,
     /// Whether it failed with others more than once, so that it is tried alone.
     alone: bool,
-}
-
-impl Bill {
-    pub(super) fn new(ctx: Context, usage: Vec<UsageEvent>, written: Option<oneshot::Sender<()>>) -> Self {
-        Self { ctx, usage, written, alone: false }
-    }
 }
 
 /// What happened while the task waited.
@@ -55,7 +134,7 @@ enum Woken {
     Late,
 }
 
-pub(super) struct Writer {
+struct Writer {
     store: Arc<dyn EffectStore>,
     env: Env,
     /// Taken from the queue and not tried yet.
@@ -68,13 +147,13 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(store: Arc<dyn EffectStore>, env: Env) -> Self {
+    fn new(store: Arc<dyn EffectStore>, env: Env) -> Self {
         let (new, kept) = (Vec::new(), VecDeque::new());
         Self { store, env, new, kept, pause: PAUSE, retry_at: Duration::ZERO }
     }
 
     /// Writes bills until `closing`; then for a while those of requests under way, which `cutoff` ends.
-    pub(super) async fn run(
+    async fn run(
         mut self,
         mut queue: mpsc::Receiver<Bill>,
         closing: CancellationToken,
@@ -99,16 +178,14 @@ impl Writer {
             ended = self.until(&mut queue, last).await;
         }
         if !ended {
-            tracing::error!(
-                "requests to models were still under way when the platform closed; their usage is lost"
-            );
+            tracing::error!("work was still under way when the platform closed; what it used is lost");
         }
         while !self.kept.is_empty() && self.retry_at <= over {
             self.env.sleep(self.retry_at.saturating_sub(self.env.monotonic())).await;
             self.retry().await;
         }
         for bill in &self.kept {
-            lost(bill, "usage of models could not be written before the platform closed");
+            lost(bill, "what was used could not be written before the platform closed");
         }
     }
 
@@ -185,7 +262,8 @@ impl Writer {
     async fn together(&self, tenant: TenantId, mut bills: Vec<Bill>) -> Option<Vec<Bill>> {
         let ctx = bills.first()?.ctx.clone();
         let usage = bills.iter().flat_map(|bill| bill.usage.iter().cloned()).collect();
-        let effects = Effects { guards: vec![Guard::TenantExists], usage, ..Effects::none() };
+        let audit = bills.iter().flat_map(|bill| bill.audit.iter().cloned()).collect();
+        let effects = Effects { guards: vec![Guard::TenantExists], usage, audit, ..Effects::none() };
         let written = self.store.apply(&ctx, effects).await;
         for waiting in bills.iter_mut().filter_map(|bill| bill.written.take()) {
             if written.is_ok() {
@@ -195,7 +273,7 @@ impl Writer {
         }
         let error = written.err()?;
         if error.is(ErrorKind::NotFound) {
-            bills.iter().for_each(|bill| lost(bill, "usage of models is of a tenant that is gone"));
+            bills.iter().for_each(|bill| lost(bill, "what was used is of a tenant that is gone"));
             return None;
         }
         warn(tenant, &error, bills.len());
@@ -206,7 +284,7 @@ impl Writer {
         self.kept.extend(bills);
         let over = self.kept.len().saturating_sub(KEPT);
         for bill in self.kept.drain(..over) {
-            lost(&bill, "usage of models could not be written, and there is too much to keep all of it");
+            lost(&bill, "what was used could not be written, and there is too much to keep all of it");
         }
     }
 }
@@ -220,14 +298,14 @@ fn by_tenant(bills: impl IntoIterator<Item = Bill>) -> BTreeMap<TenantId, Vec<Bi
 }
 
 fn warn(tenant: TenantId, error: &Error, requests: usize) {
-    tracing::warn!(%tenant, requests, ?error, "usage of models could not be written; it is tried again");
+    tracing::warn!(%tenant, requests, ?error, "what was used could not be written; it is tried again");
 }
 
 /// Says what is not written any more.
 fn lost(bill: &Bill, why: &str) {
-    let requests = bill.usage.iter().filter(|event| event.meter == Meter::LlmRequests).count();
+    let (usage, records) = (bill.usage.len(), bill.audit.len());
     let cost: NanoUsd = bill.usage.iter().filter_map(|event| event.cost).sum();
-    tracing::error!(tenant = %bill.ctx.tenant(), requests, %cost, "{why}");
+    tracing::error!(tenant = %bill.ctx.tenant(), usage, records, %cost, "{why}");
 }
 
 #[cfg(test)]
@@ -235,16 +313,14 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::{Mutex, PoisonError};
 
-    use agentprovision_core::authz::PermissionSet;
-    use agentprovision_core::clock::{ManualClock, OsEntropy};
-    use agentprovision_core::context::{ContextIssuer, Identity, Principal, RequestInfo};
-    use agentprovision_core::id::UsageId;
-    use agentprovision_core::model::CallLog;
-    use agentprovision_core::{Result, Timestamp};
     use async_trait::async_trait;
 
-    use super::super::UsageWriter;
     use super::*;
+    use crate::authz::PermissionSet;
+    use crate::clock::{ManualClock, OsEntropy, Timestamp};
+    use crate::context::{ContextIssuer, Identity, Principal, RequestInfo};
+    use crate::id::UsageId;
+    use crate::usage::Meter;
 
     /// Takes usage, but for what a test wants it to refuse.
     #[derive(Debug, Default)]
@@ -309,7 +385,17 @@ mod tests {
                 cost: Some(NanoUsd::from_nanos(7)),
             };
             let id = event.id;
-            (Bill::new(self.tenants[tenant].clone(), vec![event], Some(written)), id, wait)
+            (
+                Bill {
+                    ctx: self.tenants[tenant].clone(),
+                    usage: vec![event],
+                    audit: Vec::new(),
+                    written: Some(written),
+                    alone: false,
+                },
+                id,
+                wait,
+            )
         }
 
         /// Moves the clock on, second by second, until something is so.
@@ -426,8 +512,8 @@ mod tests {
     #[tokio::test]
     async fn a_close_that_nobody_waits_for_is_waited_for_by_the_next() {
         let world = World::new([]);
-        let writer = UsageWriter::start(world.store.clone(), world.env.clone());
-        let tab = writer.open(&world.tenants[0], &mut CallLog::default()).await.unwrap();
+        let writer = EffectWriter::start(world.store.clone(), world.env.clone());
+        let room = writer.room().await.unwrap();
         for _ in 0..2 {
             let mut closing = Box::pin(writer.close());
             for _ in 0..20 {
@@ -435,7 +521,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         }
-        drop(tab);
+        drop(room);
         Env::default().timeout(Duration::from_secs(30), writer.close()).await.unwrap();
     }
 }

@@ -1,0 +1,22 @@
+//! Calls of operations through all layers, against a server on the loopback.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "these functions are called by tests only"
+)]
+
+#[cfg(test)]
+mod accounts;
+#[cfg(test)]
+mod answers;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod once;
+#[cfg(test)]
+mod world;
