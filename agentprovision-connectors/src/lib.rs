@@ -18,6 +18,8 @@ pub mod operation;
 pub mod paging;
 pub mod quota;
 pub mod request;
+#[cfg(feature = "webhooks")]
+pub mod webhook;
 
 pub use connector::{Catalog, Connector};
 pub use operation::{Operation, OperationSpec};
