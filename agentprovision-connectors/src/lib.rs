@@ -23,6 +23,8 @@ pub mod quota;
 mod renew;
 pub mod request;
 mod tools;
+#[cfg(feature = "webhooks")]
+pub mod webhook;
 
 pub use catalog::{AuthInfo, ConnectorDetails, ConnectorInfo, Connectors, FieldInfo, OperationInfo};
 pub use connector::{Catalog, Connector};
