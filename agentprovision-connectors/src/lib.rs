@@ -12,6 +12,8 @@ pub mod builtin;
 pub mod call;
 pub mod connector;
 mod date;
+#[cfg(feature = "emulator")]
+pub mod emulator;
 mod exchange;
 pub mod mapping;
 pub mod operation;
