@@ -13,6 +13,8 @@ pub mod call;
 mod catalog;
 pub mod connector;
 mod date;
+#[cfg(feature = "emulator")]
+pub mod emulator;
 mod exchange;
 mod integrations;
 pub mod layers;
