@@ -2,8 +2,10 @@
 
 #[cfg(feature = "pagerduty")]
 pub mod pagerduty;
+#[cfg(feature = "sendgrid")]
+pub mod sendgrid;
 #[cfg(feature = "stripe")]
 pub mod stripe;
 
-#[cfg(test)]
+#[cfg(all(test, any(feature = "gitlab", feature = "pagerduty", feature = "sendgrid", feature = "stripe")))]
 mod probe;
