@@ -1,5 +1,7 @@
 //! The connectors that come with the library, a feature each.
 
+#[cfg(feature = "gitlab")]
+pub mod gitlab;
 #[cfg(feature = "pagerduty")]
 pub mod pagerduty;
 #[cfg(feature = "sendgrid")]
