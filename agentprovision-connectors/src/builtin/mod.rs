@@ -36,7 +36,7 @@ pub mod sendgrid;
 #[cfg(feature = "stripe")]
 pub mod stripe;
 
-#[cfg(all(test, any(feature = "gitlab", feature = "pagerduty", feature = "sendgrid", feature = "stripe")))]
+#[cfg(test)]
 mod probe;
 
 use agentprovision_core::Result;
