@@ -248,6 +248,8 @@ pub trait Inbox: fmt::Debug + Send + Sync + 'static {
     /// the newest state is known by it, in whatever order deliveries come.
     async fn advance(&self, tenant: TenantId, endpoint: EndpointId, key: &str, version: &str)
     -> Result<bool>;
+    /// What a mark of an endpoint is at.
+    async fn mark(&self, tenant: TenantId, endpoint: EndpointId, key: &str) -> Result<Option<String>>;
     /// A delivery.
     ///
     /// # Errors
