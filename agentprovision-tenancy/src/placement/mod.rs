@@ -28,6 +28,7 @@
 
 #[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 mod above;
+#[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 mod archives;
 #[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 mod backend;
