@@ -195,6 +195,10 @@ impl World {
     }
 
     pub(crate) async fn with(change: impl FnOnce(ConnectorOf) -> ConnectorOf) -> Self {
+        Self::of(connector(change)).await
+    }
+
+    pub(crate) async fn of(connector: Connector) -> Self {
         let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
         let env = Env::new(Arc::new(clock.clone()), Arc::new(OsEntropy));
         let script = Arc::new(Mutex::new(Script::default()));
@@ -210,7 +214,7 @@ impl World {
         let egress = EgressPolicy::default().network(loopback);
         let writer = EffectWriter::start(stores.effects.clone(), env.clone());
         let mut catalog = Catalog::default();
-        catalog.add(connector(change)).unwrap();
+        catalog.add(connector).unwrap();
         let integrations = Integrations::new(IntegrationsParts {
             catalog,
             store: stores.integrations.clone(),
