@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
+use agentprovision_connectors::auth::OAuthApp;
+use agentprovision_connectors::layers::{CallPolicy, RetryOptions};
+use agentprovision_connectors::{Connector, Connectors};
 use agentprovision_core::agent::Agents;
 use agentprovision_core::audit::AuditLog;
 use agentprovision_core::authz::{Authorizer, PermissionRegistry};
 use agentprovision_core::backend::Backend;
+use agentprovision_core::effect::EffectWriter;
 use agentprovision_core::event::{EventBus, EventSink, Events, relay};
 use agentprovision_core::http::HttpTransport;
+use agentprovision_core::http::egress::EgressPolicy;
 use agentprovision_core::maintenance::{Duty, OnDuty, sequencer};
 use agentprovision_core::model::{ChatModel, EmbeddingModel, RerankModel};
 use agentprovision_core::run::{EngineOptions, EngineParts, LocalEngine, Runs, Sessions};
@@ -26,12 +31,14 @@ use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::Pepper;
 use agentprovision_tenancy::placement::{PlacedBackend, Placements, Shard};
 use agentprovision_tenancy::rbac::{RbacAuthorizer, RoleSpec, Roles};
+use agentprovision_tenancy::secret::SealingKeys;
 use agentprovision_tenancy::store;
 use agentprovision_tenancy::tenant::{BackupOptions, BackupSchedule};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use tower::Layer;
 
+use crate::integrations::ConnectorParts;
 use crate::platform::{Inner, Platform};
 
 type AddToRouter = Box<dyn FnOnce(RouterBuilder) -> RouterBuilder + Send>;
@@ -64,6 +71,7 @@ pub struct PlatformBuilder {
     backups: Option<BackupOptions>,
     routing: RoutingConfig,
     layers: LayersConfig,
+    connectors: ConnectorParts,
     /// What the host itself adds to the router, in this order.
     around: Vec<AddToRouter>,
     #[cfg(feature = "otel")]
@@ -248,6 +256,54 @@ impl PlatformBuilder {
         self
     }
 
+    /// A connector: tenants can make integrations of it, and its operations are tools, as `github_issues_create`. Those of the
+    /// library are in [`connectors::builtin`](agentprovision_connectors::builtin), a feature each.
+    pub fn connector(mut self, connector: Connector) -> Self {
+        self.connectors.connectors.push(connector);
+        self
+    }
+
+    /// An application that is registered at a vendor, for integrations whose access is granted in a browser.
+    pub fn oauth_app(mut self, connector: impl Into<String>, app: OAuthApp) -> Self {
+        self.connectors.apps.insert(connector.into(), app);
+        self
+    }
+
+    /// Where requests may go to URLs that tenants name; default the internet by `https`, and nothing else.
+    pub fn egress(mut self, policy: EgressPolicy) -> Self {
+        self.connectors.egress = policy;
+        self
+    }
+
+    /// A transport of your own for connectors, instead of one that the policy for egress guards.
+    pub fn connector_transport(mut self, transport: Arc<dyn HttpTransport>) -> Self {
+        self.connectors.transport = Some(transport);
+        self
+    }
+
+    /// A policy for calls of connectors; any number, and each of them can refuse.
+    pub fn call_policy(mut self, policy: Arc<dyn CallPolicy>) -> Self {
+        self.connectors.policies.push(policy);
+        self
+    }
+
+    /// How calls of connectors are tried again.
+    pub fn call_retries(mut self, options: RetryOptions) -> Self {
+        self.connectors.retry = options;
+        self
+    }
+
+    /// The keys that secrets are sealed with. Without them a store that lasts holds no secret.
+    pub fn sealing_keys(mut self, keys: SealingKeys) -> Self {
+        self.connectors.keys = Some(keys);
+        self
+    }
+
+    pub(crate) fn connector_parts(mut self, parts: ConnectorParts) -> Self {
+        self.connectors = parts;
+        self
+    }
+
     /// Opens the store, checks every part, and starts to drive runs. Must be called within a tokio runtime.
     ///
     /// # Errors
@@ -268,7 +324,6 @@ impl PlatformBuilder {
             }
             tools.add(tool)?;
         }
-        let tools = Arc::new(tools);
         let health = self.routing.breaker.options();
         let mut models = ModelRegistry::builder().env(env.clone()).health(health);
         for (name, model) in self.models {
@@ -329,6 +384,12 @@ impl PlatformBuilder {
         let router = self.around.into_iter().fold(router, |router, add| add(router));
         let router = layers.around(router)?.build()?;
         let resolver = Arc::new(router.clone());
+        let effects = EffectWriter::start(stores.effects.clone(), env.clone());
+        let integrations = self.connectors.integrations(&env, &stores, &access, &effects, lasting)?;
+        for tool in integrations.tools() {
+            tools.add(tool)?;
+        }
+        let tools = Arc::new(tools);
         let agents = Agents::new(
             stores.agents.clone(),
             tools.clone(),
@@ -362,7 +423,7 @@ impl PlatformBuilder {
         ];
         let runs = Runs::new(&engine);
         let schedule = BackupSchedule::start(tenancy.backups());
-        let writer = UsageWriter::start(stores.effects.clone(), env);
+        let writer = UsageWriter::over(effects);
         Ok(Platform::from_parts(Inner {
             issuer,
             agents,
@@ -372,6 +433,8 @@ impl PlatformBuilder {
             usage: UsageReport::new(stores.usage.clone(), access.clone()),
             events: Events::new(bus, access.clone()),
             placements: Placements::new(access.clone(), placed.as_ref()),
+            connectors: Connectors::new(integrations.catalog().clone(), access.clone()),
+            integrations,
             tenancy,
             models: Models::new(router.clone(), stores.tenants.clone(), access.clone(), writer.clone()),
             writer,

@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::builder::PlatformBuilder;
 use crate::decode::decode;
+use crate::integrations::ConnectorsConfig;
 use crate::providers::ProviderConfig;
 
 /// The settings of a platform as plain data. Unknown fields are refused by name.
@@ -55,6 +56,8 @@ pub struct PlatformConfig {
     pub routing: RoutingConfig,
     /// What surrounds every model: guards, caches, rate limits, budgets.
     pub layers: LayersConfig,
+    /// Connectors, and where they may go.
+    pub connectors: ConnectorsConfig,
 }
 
 /// One role of the host's own.
@@ -193,9 +196,11 @@ impl PlatformConfig {
             catalog,
             routing,
             layers,
+            connectors,
         } = self;
         let mut builder =
             PlatformBuilder::default().engine(engine.options()?).routing(routing).layers(layers);
+        builder = builder.connector_parts(connectors.parts(&variable)?);
         if let Some(store) = store {
             builder = builder.store(store);
         }

@@ -6,6 +6,7 @@ mod config;
 mod decode;
 #[cfg(feature = "gateway")]
 mod gateway;
+mod integrations;
 mod operations;
 mod platform;
 pub mod prelude;
@@ -16,6 +17,7 @@ pub mod wire;
 
 pub use builder::PlatformBuilder;
 pub use config::{BackupConfig, EngineConfig, PlatformConfig, RoleConfig};
+pub use integrations::{ConnectorsConfig, NetworkConfig, OAuthAppConfig};
 pub use operations::{OPERATIONS, Operation, Scope};
 pub use platform::Platform;
 pub use providers::{
@@ -25,11 +27,12 @@ pub use providers::{
 pub use store::Enlisted;
 pub use store::Store;
 
+pub use agentprovision_connectors as connectors;
 pub use agentprovision_core::{
     Clock, Context, ContextIssuer, Effects, Entropy, Env, Error, ErrorKind, MemoryDb, OperatorContext,
     Result, Retry, Timestamp, access, agent, archive, audit, authz, backend, backup, canonical, changes,
-    clock, context, effect, error, event, http, id, identity, maintenance, memory_store, model, money, page,
-    run, tenant, text, tool, usage,
+    clock, context, effect, error, event, http, id, idempotency, identity, integration, maintenance,
+    memory_store, model, money, page, run, secret, tenant, text, tool, usage,
 };
 pub use agentprovision_llm as llm;
 pub use agentprovision_tenancy as tenancy;

@@ -141,6 +141,26 @@ pub const OPERATIONS: &[Operation] = &[
     tenant("models.embed", P::AGENTS_RUN, "models").meter("llm.requests"),
     tenant("models.rerank", P::AGENTS_RUN, "models").meter("llm.requests"),
     tenant("models.compare", P::AGENTS_RUN, "models").meter("llm.requests"),
+    tenant("connectors.list", P::INTEGRATIONS_READ, "integrations"),
+    tenant("connectors.get", P::INTEGRATIONS_READ, "integrations"),
+    tenant("integrations.create", P::INTEGRATIONS_CREATE, "integrations").audit("integrations.create"),
+    tenant("integrations.get", P::INTEGRATIONS_READ, "integrations").by_id(),
+    tenant("integrations.list", P::INTEGRATIONS_READ, "integrations"),
+    tenant("integrations.update", P::INTEGRATIONS_UPDATE, "integrations")
+        .by_id()
+        .audit("integrations.update"),
+    tenant("integrations.delete", P::INTEGRATIONS_DELETE, "integrations")
+        .by_id()
+        .audit("integrations.delete"),
+    tenant("integrations.test", P::INTEGRATIONS_INVOKE, "integrations").by_id().audit("integrations.test"),
+    tenant("integrations.authorize", P::INTEGRATIONS_UPDATE, "integrations").by_id(),
+    tenant("integrations.connect", P::INTEGRATIONS_UPDATE, "integrations")
+        .by_id()
+        .audit("integrations.connect"),
+    tenant("integrations.invoke", P::INTEGRATIONS_INVOKE, "integrations")
+        .by_id()
+        .audit("integrations.invoke")
+        .meter("integration.calls"),
     tenant("audit.entries", P::AUDIT_READ, "audit"),
     tenant("audit.checkpoint", P::AUDIT_READ, "audit"),
     tenant("audit.prove", P::AUDIT_READ, "audit"),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use agentprovision_connectors::{Connectors, Integrations};
 #[cfg(feature = "gateway")]
 use agentprovision_core::access::Access;
 use agentprovision_core::agent::Agents;
@@ -51,6 +52,8 @@ pub(crate) struct Inner {
     pub(crate) router: Router,
     pub(crate) layers: Layers,
     pub(crate) models: Models,
+    pub(crate) connectors: Connectors,
+    pub(crate) integrations: Integrations,
     pub(crate) writer: UsageWriter,
     /// Keeps the budgets of requests to models.
     pub(crate) ledger: Arc<dyn Ledger>,
@@ -162,6 +165,16 @@ impl Platform {
     /// Models, asked without an agent.
     pub fn models(&self) -> &Models {
         &self.0.models
+    }
+
+    /// Which connectors there are.
+    pub fn connectors(&self) -> &Connectors {
+        &self.0.connectors
+    }
+
+    /// Integrations: a tenant's configured instances of connectors, and calls of their operations.
+    pub fn integrations(&self) -> &Integrations {
+        &self.0.integrations
     }
 
     /// Begins to build a gateway for the callers of this platform: its API keys are the gateway's, its models with their

@@ -13,6 +13,8 @@ pub mod call;
 mod catalog;
 pub mod connector;
 mod date;
+#[cfg(feature = "emulator")]
+pub mod emulator;
 mod exchange;
 mod integrations;
 pub mod layers;
@@ -23,6 +25,8 @@ pub mod quota;
 mod renew;
 pub mod request;
 mod tools;
+#[cfg(feature = "webhooks")]
+pub mod webhook;
 
 pub use catalog::{AuthInfo, ConnectorDetails, ConnectorInfo, Connectors, FieldInfo, OperationInfo};
 pub use connector::{Catalog, Connector};

@@ -1,5 +1,6 @@
 //! The table of operations in their JSON form: one line each.
 
+use agentprovision_connectors::{Authorization, ConnectorDetails, ConnectorInfo, NewIntegration, TestResult};
 use agentprovision_core::agent::{AgentQuery, AgentRecord, AgentSpec, Validation};
 use agentprovision_core::archive::ArchiveSummary;
 use agentprovision_core::audit::merkle::TreeHash;
@@ -7,6 +8,7 @@ use agentprovision_core::audit::{AuditEntry, Checkpoint, InclusionProof};
 use agentprovision_core::backup::Backup;
 use agentprovision_core::context::{Context, OperatorContext};
 use agentprovision_core::identity::User;
+use agentprovision_core::integration::Integration;
 use agentprovision_core::model::{
     ChatRequest, ChatResponse, EmbedRequest, EmbedResponse, RerankRequest, RerankResponse,
 };
@@ -260,6 +262,41 @@ operations! {
     }
     "models.compare" (tenant) args::ModelCompare => Comparison {
         |p, ctx, a| { let (models, request, options) = a.parts()?; p.models().compare(ctx, &models, &request, options).await? }
+    }
+    "connectors.list" (tenant) args::Nothing => Vec<ConnectorInfo> { |p, ctx, _| p.connectors().list(ctx).await? }
+    "connectors.get" (tenant) args::ConnectorByName => ConnectorDetails {
+        |p, ctx, a| p.connectors().get(ctx, &a.name).await?
+    }
+    "integrations.create" (tenant) NewIntegration => Integration {
+        |p, ctx, a| p.integrations().create(ctx, a).await?
+    }
+    "integrations.get" (tenant) args::IntegrationById => Integration {
+        |p, ctx, a| p.integrations().get(ctx, a.integration).await?
+    }
+    "integrations.list" (tenant) args::IntegrationsListed => views::PageOf<Integration> {
+        |p, ctx, a| views::PageOf::from(p.integrations().list(ctx, a.into()).await?)
+    }
+    "integrations.update" (tenant) args::IntegrationChange => Integration {
+        |p, ctx, a| { let id = a.integration; p.integrations().update(ctx, id, a.into()).await? }
+    }
+    "integrations.delete" (tenant) args::IntegrationById => () {
+        |p, ctx, a| p.integrations().delete(ctx, a.integration).await?
+    }
+    "integrations.test" (tenant) args::IntegrationById => TestResult {
+        |p, ctx, a| p.integrations().test(ctx, a.integration).await?
+    }
+    "integrations.authorize" (tenant) args::IntegrationAuthorize => Authorization {
+        |p, ctx, a| p.integrations().authorize(ctx, a.integration, &a.redirect_uri, a.scopes).await?
+    }
+    "integrations.connect" (tenant) args::IntegrationConnect => Integration {
+        |p, ctx, a| p.integrations().connect(ctx, a.integration, &a.state, &a.code).await?
+    }
+    "integrations.invoke" (tenant) args::IntegrationInvoke => Value {
+        |p, ctx, a| {
+            let (id, operation) = (a.integration, a.operation.clone());
+            let (input, options) = a.parts();
+            p.integrations().invoke(ctx, id, &operation, input, options).await?
+        }
     }
     "audit.entries" (tenant) args::Entries => Vec<views::Entry> {
         |p, ctx, a| entries(&p.audit().entries(ctx, a.from.unwrap_or(0), limit(a.limit)).await?)?

@@ -1,6 +1,8 @@
 //! What the tests of built-in connectors share: the request that an operation makes of an input, and what it makes of a
 //! response, without a network between.
 
+#![allow(dead_code, reason = "each connector uses a part of it")]
+
 use agentprovision_core::{Error, Result, Timestamp};
 use bytes::Bytes;
 use http::header::HeaderName;

@@ -19,6 +19,10 @@ mod github;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod oauth;
+#[cfg(test)]
 mod once;
+#[cfg(test)]
+mod tokens;
 #[cfg(test)]
 mod world;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agentprovision_connectors::auth::{Auth, Scheme};
+use agentprovision_connectors::auth::{Auth, OAuthApp, Scheme};
 use agentprovision_connectors::layers::RetryOptions;
 use agentprovision_connectors::operation::Page;
 use agentprovision_connectors::paging::Paging;
@@ -151,6 +151,8 @@ pub(crate) struct World {
     pub(crate) issuer: ContextIssuer,
     pub(crate) ctx: Context,
     pub(crate) integrations: Integrations,
+    /// Another process: the same service over the same store, with nothing in memory.
+    pub(crate) service: Box<dyn Fn() -> Integrations + Send + Sync>,
     pub(crate) script: Arc<Mutex<Script>>,
     pub(crate) writer: EffectWriter,
     pub(crate) url: String,
@@ -215,22 +217,30 @@ impl World {
         let writer = EffectWriter::start(stores.effects.clone(), env.clone());
         let mut catalog = Catalog::default();
         catalog.add(connector).unwrap();
-        let integrations = Integrations::new(IntegrationsParts {
-            catalog,
-            store: stores.integrations.clone(),
-            secrets: Arc::new(Plain(stores.secrets.clone())),
-            idempotency: stores.idempotency.clone(),
-            transport: Arc::new(GuardedTransport::new(egress.clone(), Env::default()).unwrap()),
-            egress,
-            access,
-            writer: writer.clone(),
-            policies: Vec::new(),
-            retry: RetryOptions::default(),
-            apps: Default::default(),
+        let app = OAuthApp::new("client-1", SecretString::from("canary-client-secret"));
+        let service: Box<dyn Fn() -> Integrations + Send + Sync> = Box::new({
+            let writer = writer.clone();
+            move || {
+                Integrations::new(IntegrationsParts {
+                    catalog: catalog.clone(),
+                    store: stores.integrations.clone(),
+                    secrets: Arc::new(Plain(stores.secrets.clone())),
+                    idempotency: stores.idempotency.clone(),
+                    transport: Arc::new(GuardedTransport::new(egress.clone(), Env::default()).unwrap()),
+                    egress: egress.clone(),
+                    access: access.clone(),
+                    writer: writer.clone(),
+                    policies: Vec::new(),
+                    retry: RetryOptions::default(),
+                    apps: [("desk".to_owned(), app.clone())].into(),
+                })
+            }
         });
+        let integrations = service();
         let tenant = env.id();
         let ctx = context(&issuer, tenant, &PermissionSet::ALL);
-        let world = Self { clock, env, db, issuer, ctx, integrations, script, writer, url, _server: server };
+        let world =
+            Self { clock, env, db, issuer, ctx, integrations, service, script, writer, url, _server: server };
         world.tenant(tenant).await;
         world
     }

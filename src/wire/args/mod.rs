@@ -2,6 +2,10 @@
 
 mod models;
 
+pub(super) use integrations::{
+    ConnectorByName, IntegrationAuthorize, IntegrationById, IntegrationChange, IntegrationConnect,
+    IntegrationInvoke, IntegrationsListed,
+};
 pub(super) use models::{Said, ScoreBy};
 
 use agentprovision_core::agent::{AgentSpec, AgentState, VersionHash};
@@ -28,9 +32,11 @@ macro_rules! arguments {
         $(#[$doc])*
         #[derive(Debug, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields)]
-        pub(super) struct $name { $($(#[$field])* pub(super) $key: $type,)* }
+        pub(in crate::wire) struct $name { $($(#[$field])* pub(in crate::wire) $key: $type,)* }
     )*};
 }
+
+mod integrations;
 
 /// Tells a value that is `null` from one that is absent.
 fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
