@@ -111,17 +111,20 @@ fn pairs_of(
             return Some((format!("`{name}` of the form as `{WRONG}`"), pairs));
         }
     }
-    let required = description.required(schema);
-    let of = |pair: &(String, String), name: &str| pair.0.split('[').next() == Some(name);
-    if let Some(name) = required.into_iter().find(|name| pairs.iter().any(|pair| of(pair, name))) {
-        pairs.retain(|pair| !of(pair, name));
+    // What a form lacks Prism makes up where it is a list or an object, and what it does not know it leaves out.
+    let plain = |name: &str| {
+        let types = description.field(schema, name).and_then(|field| description.types(field));
+        types.is_some_and(|types| !types.contains("object") && !types.contains("array"))
+    };
+    let has = |name: &str| pairs.iter().any(|(given, _)| given == name);
+    if let Some(name) = description.required(schema).into_iter().find(|name| plain(name) && has(name)) {
+        pairs.retain(|(given, _)| given != name);
         return Some((format!("no `{name}` in the form"), pairs));
     }
-    if description.closed(schema) {
-        pairs.push((WRONG.to_owned(), WRONG.to_owned()));
-        return Some(("a field that is unknown in the form".to_owned(), pairs));
-    }
-    None
+    let fields = description.fields(schema);
+    let (name, _) = fields.into_iter().find(|(_, field)| refuses_text(description, field))?;
+    pairs.push((name.to_owned(), WRONG.to_owned()));
+    Some((format!("`{name}` of the form as `{WRONG}`"), pairs))
 }
 
 /// The request at another path and query.

@@ -197,6 +197,10 @@ impl World {
     }
 
     pub(crate) async fn with(change: impl FnOnce(ConnectorOf) -> ConnectorOf) -> Self {
+        Self::of(connector(change)).await
+    }
+
+    pub(crate) async fn of(connector: Connector) -> Self {
         let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
         let env = Env::new(Arc::new(clock.clone()), Arc::new(OsEntropy));
         let script = Arc::new(Mutex::new(Script::default()));
@@ -212,7 +216,7 @@ impl World {
         let egress = EgressPolicy::default().network(loopback);
         let writer = EffectWriter::start(stores.effects.clone(), env.clone());
         let mut catalog = Catalog::default();
-        catalog.add(connector(change)).unwrap();
+        catalog.add(connector).unwrap();
         let app = OAuthApp::new("client-1", SecretString::from("canary-client-secret"));
         let service: Box<dyn Fn() -> Integrations + Send + Sync> = Box::new({
             let writer = writer.clone();
