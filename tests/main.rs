@@ -19,6 +19,7 @@ mod fleet;
 mod gateway;
 mod isolation;
 mod models;
+mod oauth;
 mod platform;
 mod quickstart;
 mod support;

@@ -21,6 +21,7 @@ use crate::auth::{Auth, Credentials, OAuthApp, not_granted};
 use crate::call::{Answer, Call, Invoke};
 use crate::layers::Gates;
 use crate::operation::{Idempotency, Work};
+use crate::renew::Flight;
 
 /// How long credentials that were read are used without another look.
 const FRESH: Duration = Duration::from_secs(60);
@@ -34,7 +35,7 @@ pub(crate) struct Exchange {
     apps: BTreeMap<String, OAuthApp>,
     worker: WorkerId,
     /// Those who renew the tokens of one integration, one after the other.
-    flights: Cache<(TenantId, IntegrationId), Arc<tokio::sync::Mutex<()>>>,
+    flights: Cache<(TenantId, IntegrationId), Flight>,
     /// By tenant too: an id says nothing of whose it is.
     read: Cache<(TenantId, IntegrationId), Arc<Held>>,
 }
@@ -83,7 +84,7 @@ impl Exchange {
     }
 
     /// The turn of those who renew the tokens of a call's integration.
-    pub(crate) fn flight(&self, call: &Call) -> Arc<tokio::sync::Mutex<()>> {
+    pub(crate) fn flight(&self, call: &Call) -> Flight {
         self.flights.get_with((call.ctx.tenant(), call.integration.id), Arc::default)
     }
 
