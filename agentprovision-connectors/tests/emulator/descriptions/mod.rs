@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use agentprovision_connectors::emulator::{Fault, OAuthClient, Rule, Vendor};
 use http::Method;
 use jsonschema::{Draft, Validator};
 use serde_json::{Map, Value, json};
@@ -70,12 +71,12 @@ fn schema(value: &Value) -> Value {
             let mut fields: Map<String, Value> =
                 fields.iter().map(|(name, value)| (name.clone(), schema(value))).collect();
             // Slack writes what is one of several as the items of a list that is none.
-            if !fields.contains_key("type") && !fields.contains_key("properties") {
-                if let Some(Value::Object(items)) = fields.get("items") {
-                    if items.contains_key("anyOf") {
-                        return Value::Object(items.clone());
-                    }
+            let is_list = fields.contains_key("type") || fields.contains_key("properties");
+            match fields.get("items") {
+                Some(Value::Object(items)) if !is_list && items.contains_key("anyOf") => {
+                    return Value::Object(items.clone());
                 }
+                _ => {}
             }
             if fields.remove("nullable") == Some(json!(true)) {
                 let any = json!([{ "type": "null" }, fields]);
@@ -283,5 +284,24 @@ impl Driver<'_> {
         assert_eq!(found, driven, "operations that are described and were driven");
         let found: Vec<&str> = self.description.undescribed.iter().map(String::as_str).collect();
         assert_eq!(found, undescribed, "operations that no description has");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_its_description_is_found() {
+    let Some(folder) = folder() else { return };
+    let site = Site::start().await;
+    site.emulator.faults().add(Rule::new(Fault::BreakSchema));
+    let (github, slack) = (site.emulator.github(), site.emulator.slack());
+    let github = (github.add_token("octocat"), site.emulator.github_url(), "/user", "github");
+    let slack = (slack.add_bot_token("helper"), site.emulator.slack_url(), "/auth.test", "slack");
+    site.emulator.oauth(Vendor::Jira).add_client(OAuthClient::new("app", "secret"));
+    let tokens = site.emulator.oauth(Vendor::Jira).grant("app", "ada@example.com").unwrap();
+    let jira = (tokens.access_token, site.emulator.jira_url(), "/rest/api/3/myself", "jira");
+    for (token, base, path, vendor) in [github, slack, jira] {
+        let description = Description::load(&folder, vendor, &[]);
+        let mut to = Driver { site: &site, base, authorization: format!("Bearer {token}"), description };
+        to.get(path).await;
+        assert!(!to.description.broken.is_empty(), "{vendor}");
     }
 }
