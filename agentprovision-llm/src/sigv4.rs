@@ -1,52 +1,19 @@
 //! AWS Signature Version 4 in the `authorization` header (AWS IAM User Guide, "Create a signed AWS API request").
 
 use std::fmt;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use agentprovision_core::Result;
 use agentprovision_core::clock::{Clock, SystemClock};
-use agentprovision_core::{Error, Result};
+pub use agentprovision_core::http::sigv4::AwsKeys;
+use agentprovision_core::http::sigv4::Signer;
 use async_trait::async_trait;
 use bytes::Bytes;
-use hmac::{Hmac, KeyInit, Mac};
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Request};
+use http::Request;
 use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
 
 use crate::credential::Credential;
 use crate::wire::ProviderError;
-
-const DATE: HeaderName = HeaderName::from_static("x-amz-date");
-const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
-
-/// A pair of AWS keys.
-#[derive(Clone)]
-pub struct AwsKeys {
-    id: String,
-    secret: SecretString,
-    token: Option<SecretString>,
-}
-
-impl AwsKeys {
-    /// The access key with this id and secret.
-    pub fn new(id: impl Into<String>, secret: SecretString) -> Self {
-        Self { id: id.into(), secret, token: None }
-    }
-
-    /// The same keys with the session token that temporary ones come with.
-    #[must_use]
-    pub fn with_session_token(mut self, token: SecretString) -> Self {
-        self.token = Some(token);
-        self
-    }
-}
-
-impl fmt::Debug for AwsKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AwsKeys").field("id", &self.id).finish_non_exhaustive()
-    }
-}
 
 /// Where AWS keys come from: [`AwsKeys`] themselves, or a host that renews temporary ones before they expire.
 #[async_trait]
@@ -69,8 +36,7 @@ impl AwsKeySource for AwsKeys {
 #[derive(Debug)]
 pub struct SigV4 {
     source: Arc<dyn AwsKeySource>,
-    region: String,
-    service: String,
+    signer: Signer,
     clock: Arc<dyn Clock>,
     /// The token that was sent last, to take it out of an error that quotes the request.
     sent: Mutex<Option<SecretString>>,
@@ -81,8 +47,7 @@ impl SigV4 {
     pub fn new(source: Arc<dyn AwsKeySource>, region: &str, service: &str) -> Self {
         Self {
             source,
-            region: region.to_owned(),
-            service: service.to_owned(),
+            signer: Signer::new(region, service),
             clock: Arc::new(SystemClock::default()),
             sent: Mutex::new(None),
         }
@@ -94,47 +59,14 @@ impl SigV4 {
         self.clock = clock;
         self
     }
-
-    fn sign(&self, request: &mut Request<Bytes>, keys: &AwsKeys) -> Result<()> {
-        let time = jiff::Timestamp::from_microsecond(self.clock.now().micros())
-            .map_err(|error| Error::internal("the clock is out of range").with_source(error))?;
-        let time = time.strftime("%Y%m%dT%H%M%SZ").to_string();
-        let day = time.get(..8).unwrap_or_default().to_owned();
-        let value = |text: &str| {
-            HeaderValue::from_str(text.trim())
-                .map_err(|_| Error::invalid("an AWS key has characters that cannot be sent in a header"))
-        };
-        request.headers_mut().insert(DATE, value(&time)?);
-        if let Some(token) = &keys.token {
-            let mut token = value(token.expose_secret())?;
-            token.set_sensitive(true);
-            request.headers_mut().insert(TOKEN, token);
-        }
-
-        let (signed, canonical) = canonical(request)?;
-        let scope = format!("{day}/{}/{}/aws4_request", self.region, self.service);
-        let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hash(canonical.as_bytes()));
-        let mut key = format!("AWS4{}", keys.secret.expose_secret().trim()).into_bytes();
-        for part in [day.as_str(), &self.region, &self.service, "aws4_request"] {
-            key = mac(&key, part)?;
-        }
-        let signature = hex::encode(mac(&key, &to_sign)?);
-        let mut authorization = value(&format!(
-            "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={signed}, Signature={signature}",
-            keys.id.trim()
-        ))?;
-        authorization.set_sensitive(true);
-        request.headers_mut().insert(AUTHORIZATION, authorization);
-        Ok(())
-    }
 }
 
 #[async_trait]
 impl Credential for SigV4 {
     async fn apply(&self, request: &mut Request<Bytes>) -> Result<()> {
         let keys = self.source.keys().await?;
-        self.sign(request, &keys)?;
-        *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = keys.token;
+        self.signer.sign(request, &keys, self.clock.now())?;
+        *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = keys.session_token().cloned();
         Ok(())
     }
 
@@ -147,95 +79,10 @@ impl Credential for SigV4 {
     }
 }
 
-/// The names of the signed headers, and the canonical request.
-fn canonical(request: &Request<Bytes>) -> Result<(String, String)> {
-    let uri = request.uri();
-    let authority = uri.authority().ok_or_else(|| Error::invalid("a request to be signed needs a host"))?;
-    // The port is in the `host` header only where it is another than the scheme's.
-    let usual = matches!(
-        (uri.scheme_str(), authority.port_u16()),
-        (Some("https"), Some(443)) | (Some("http"), Some(80))
-    );
-    let host = if usual { authority.host() } else { authority.as_str() };
-    let mut headers = vec![("host".to_owned(), host.to_ascii_lowercase())];
-    for name in request.headers().keys() {
-        // Others may be changed on the way.
-        if *name == CONTENT_TYPE || name.as_str().starts_with("x-amz-") {
-            let values = request.headers().get_all(name).iter().map(|value| {
-                let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
-                text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
-            });
-            headers.push((name.as_str().to_owned(), values.collect::<Vec<_>>().join(",")));
-        }
-    }
-    headers.sort();
-    let signed = headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(";");
-    // All services but S3 encode the path, encoded as it is sent, once more.
-    let path: Vec<String> = uri.path().split('/').map(|segment| encode(segment.as_bytes())).collect();
-    let mut query: Vec<(String, String)> = uri
-        .query()
-        .unwrap_or_default()
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(name, value)| (encode(&decode(name)), encode(&decode(value))))
-        .collect();
-    query.sort();
-    let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let mut out = format!("{}\n{}\n{}\n", request.method(), path.join("/"), query.join("&"));
-    for (name, value) in &headers {
-        let _ = writeln!(out, "{name}:{value}");
-    }
-    let _ = write!(out, "\n{signed}\n{}", hash(request.body()));
-    Ok((signed, out))
-}
-
-/// Percent-encoding of everything but unreserved characters (RFC 3986, section 2.3).
-pub(crate) fn encode(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len());
-    for byte in bytes {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(*byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
-}
-
-fn decode(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let digits = after.get(..2).and_then(|digits| hex::decode(digits).ok()).filter(|_| *first == b'%');
-        match digits.as_deref() {
-            Some([byte]) => {
-                out.push(*byte);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            _ => {
-                out.push(*first);
-                rest = after;
-            }
-        }
-    }
-    out
-}
-
-fn hash(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
-}
-
-fn mac(key: &[u8], text: &str) -> Result<Vec<u8>> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key)
-        .map_err(|error| Error::internal("a key of no length HMAC takes").with_source(error))?;
-    mac.update(text.as_bytes());
-    Ok(mac.finalize().into_bytes().to_vec())
-}
-
 #[cfg(test)]
 mod tests {
     use agentprovision_core::clock::ManualClock;
+    use http::header::AUTHORIZATION;
 
     use super::*;
     use crate::wire::Category;
@@ -300,21 +147,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_path_is_encoded_once_more_and_a_usual_port_is_left_out() {
-        let lines = |uri: &str| {
-            let request = request("POST", uri, &[("x-other", "1"), ("x-amz-b", " a   b ")], "");
-            canonical(&request).unwrap().1.lines().map(str::to_owned).collect::<Vec<_>>()
-        };
-        let canonical = lines("https://Bedrock.example:443/model/a%3A0/converse?b=%2f&a&b=1");
-        assert_eq!(
-            canonical[..6],
-            ["POST", "/model/a%253A0/converse", "a=&b=%2F&b=1", "host:bedrock.example", "x-amz-b:a b", ""]
-        );
-        assert_eq!(canonical[6], "host;x-amz-b");
-        assert_eq!(lines("http://h:443/")[3], "host:h:443");
-    }
-
     #[tokio::test]
     async fn a_session_token_is_signed_sent_and_kept_out_of_errors() {
         let keys =
@@ -322,7 +154,7 @@ mod tests {
         let signer = SigV4::new(Arc::new(keys.clone()), "us-east-1", "bedrock");
         let mut request = request("POST", "https://h/", &[], "{}");
         signer.apply(&mut request).await.unwrap();
-        assert_eq!(request.headers().get(TOKEN).unwrap(), "session-token");
+        assert_eq!(request.headers().get("x-amz-security-token").unwrap(), "session-token");
         let authorization = request.headers().get(AUTHORIZATION).unwrap().to_str().unwrap();
         assert!(authorization.contains("SignedHeaders=host;x-amz-date;x-amz-security-token,"));
         assert!(!authorization.contains("wJalrXUtnFEMI"));

@@ -3,6 +3,8 @@
 pub mod egress;
 #[cfg(feature = "http-reqwest")]
 mod reqwest;
+#[cfg(feature = "sigv4")]
+pub mod sigv4;
 
 #[cfg(feature = "http-reqwest")]
 pub use self::reqwest::{ReqwestOptions, ReqwestTransport};

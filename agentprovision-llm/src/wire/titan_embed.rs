@@ -1,6 +1,7 @@
 //! The format of Amazon's Titan text embedding models on Bedrock (Amazon Bedrock user guide, "Amazon Titan Embeddings
 //! Text"): one text a request.
 
+use agentprovision_core::http::sigv4::encode as percent;
 use agentprovision_core::model::{EmbedRequest, EmbedResponse, Usage, WireFormat};
 use agentprovision_core::{Error, Result};
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -12,7 +13,6 @@ use super::embed::{EmbedDialect, vector};
 use super::json::to_bytes;
 use super::{Category, ProviderError, WireRequest};
 use crate::clip;
-use crate::sigv4::encode as percent;
 
 /// The embeddings dialect. The format has no field for the purpose of vectors.
 #[derive(Clone, Debug, Default)]

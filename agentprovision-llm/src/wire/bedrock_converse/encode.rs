@@ -1,5 +1,6 @@
 //! Requests.
 
+use agentprovision_core::http::sigv4::encode as percent;
 use agentprovision_core::model::{ChatRequest, ToolChoice};
 use agentprovision_core::{Error, Result};
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -8,7 +9,6 @@ use serde_json::{Map, Value, json};
 
 use super::messages::{Conversation, conversation};
 use crate::clip;
-use crate::sigv4::encode as percent;
 use crate::wire::json::to_bytes;
 use crate::wire::{Delivery, WireRequest, strict_schema};
 
