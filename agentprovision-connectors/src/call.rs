@@ -18,7 +18,7 @@ use crate::answer::Response;
 use crate::auth::Credentials;
 use crate::connector::{Compiled, Connector};
 use crate::exchange::Exchange;
-use crate::operation::OperationSpec;
+use crate::operation::{OperationSpec, PAGE};
 
 /// A call. Cheap to clone.
 #[derive(Clone)]
@@ -77,6 +77,11 @@ impl Call {
     /// The application at the vendor that the integration uses, by its client id, where the host has registered one.
     pub fn app(&self) -> Option<&str> {
         self.exchange.app(&self.connector.name).map(|app| app.client_id.as_str())
+    }
+
+    /// Of a list that is read by code: `next` of the page before.
+    pub fn page(&self) -> Option<&str> {
+        self.input.get(PAGE).and_then(Value::as_str)
     }
 
     /// Clock, entropy and ids.

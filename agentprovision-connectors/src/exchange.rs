@@ -180,7 +180,7 @@ impl Exchange {
         held: &Held,
         mut request: Request<Bytes>,
     ) -> Result<Response> {
-        auth.apply(&held.credentials, &mut request)?;
+        auth.apply(&held.credentials, &call.integration.settings, self.env.now(), &mut request)?;
         call.count_request(request.body().len() as u64);
         let response = self.exchange(request).await?;
         self.gates.learn(call, &response.headers);

@@ -16,6 +16,7 @@ mod date;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 mod exchange;
+pub mod handler;
 mod integrations;
 pub mod layers;
 pub mod mapping;

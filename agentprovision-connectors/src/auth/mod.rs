@@ -1,5 +1,7 @@
 //! How a request proves who asks.
 
+#[cfg(feature = "sigv4")]
+pub(crate) mod aws;
 mod credentials;
 mod grant;
 mod oauth;
@@ -9,7 +11,7 @@ pub use grant::{Assertion, Grant, Session, SessionToken};
 pub(crate) use grant::{not_granted, random_text};
 pub use oauth::{ClientAuth, OAuth2, OAuthApp};
 
-use agentprovision_core::{Error, Result};
+use agentprovision_core::{Error, Result, Timestamp};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Request};
@@ -73,6 +75,13 @@ pub enum Scheme {
     Basic,
     /// By tokens that expire and are renewed.
     Tokens(Box<Grant>),
+    /// By a signature of AWS (version 4) with the fields `access_key_id`, `secret_access_key` and `session_token`, for the region
+    /// that the setting `region` names.
+    #[cfg(feature = "sigv4")]
+    SigV4 {
+        /// The service that is signed for, as `s3`.
+        service: Text,
+    },
     /// In a way of the operations' own handlers, which get the credentials.
     Handler,
 }
@@ -156,6 +165,18 @@ impl Auth {
         }
     }
 
+    /// By a signature with keys of AWS, for a service.
+    #[cfg(feature = "sigv4")]
+    pub fn sigv4(service: impl Into<Text>) -> Self {
+        let fields = vec![
+            Field::new("access_key_id", "The id of the access key."),
+            Field::new("secret_access_key", "The secret of the access key."),
+            Field::new("session_token", "The session token, of temporary keys.").optional(),
+        ];
+        let scheme = Scheme::SigV4 { service: service.into() };
+        Self { name: "keys".into(), title: "Access keys".into(), scheme, fields }
+    }
+
     /// Called otherwise among people.
     #[must_use]
     pub fn titled(mut self, title: impl Into<Text>) -> Self {
@@ -182,12 +203,26 @@ impl Auth {
         self
     }
 
-    /// Puts the proof into a request.
+    /// Puts the proof into a request of an integration with these settings, as of a time.
     ///
     /// # Errors
     /// `conflict` where the credentials lack a field; `invalid_input` where one cannot be in a request.
-    pub fn apply(&self, credentials: &Credentials, request: &mut Request<Bytes>) -> Result<()> {
+    #[cfg_attr(
+        not(feature = "sigv4"),
+        expect(unused_variables, reason = "signatures alone look at settings and time")
+    )]
+    pub fn apply(
+        &self,
+        credentials: &Credentials,
+        settings: &Map<String, Value>,
+        now: Timestamp,
+        request: &mut Request<Bytes>,
+    ) -> Result<()> {
         match &self.scheme {
+            #[cfg(feature = "sigv4")]
+            Scheme::SigV4 { service } => {
+                aws::signer(service, settings).sign(request, &aws::keys(credentials)?, now)
+            }
             Scheme::None | Scheme::Handler => Ok(()),
             Scheme::Bearer => {
                 let token = credentials.field("token")?.expose_secret();
@@ -265,7 +300,7 @@ mod tests {
         let credentials = Credentials::entered(&auth.fields, entered.as_object().unwrap()).unwrap();
         let request = Request::builder().method(Method::POST).uri("https://x.example/v2/enqueue");
         let mut request = request.body(Bytes::from_static(body.as_bytes())).unwrap();
-        auth.apply(&credentials, &mut request).map(|()| request)
+        auth.apply(&credentials, &Map::new(), Timestamp::default(), &mut request).map(|()| request)
     }
 
     #[test]

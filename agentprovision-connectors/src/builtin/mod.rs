@@ -31,6 +31,8 @@ pub mod github;
 pub mod gitlab;
 #[cfg(feature = "pagerduty")]
 pub mod pagerduty;
+#[cfg(feature = "s3")]
+pub mod s3;
 #[cfg(feature = "sendgrid")]
 pub mod sendgrid;
 #[cfg(feature = "stripe")]
@@ -89,6 +91,8 @@ pub fn all() -> Vec<Builtin> {
         Builtin::new("pagerduty", pagerduty::connector, &["pagerduty"], pagerduty::NOT_IN_DESCRIPTION),
         #[cfg(feature = "pagerduty")]
         Builtin::new("pagerduty-events", pagerduty::events::connector, &["pagerduty-events-v2"], &[]),
+        #[cfg(feature = "s3")]
+        Builtin::new("s3", s3::connector, &[], &[]),
         #[cfg(feature = "sendgrid")]
         Builtin::new("sendgrid", sendgrid::connector, &["sendgrid-mail"], sendgrid::NOT_IN_DESCRIPTION),
         #[cfg(feature = "stripe")]
@@ -105,7 +109,7 @@ mod tests {
     use super::*;
 
     /// Connectors of what has no accounts, or does not tell them.
-    const ACCOUNTLESS: [&str; 1] = ["pagerduty-events"];
+    const ACCOUNTLESS: [&str; 2] = ["pagerduty-events", "s3"];
 
     /// One valid input for each operation, which the check against vendors' descriptions sends.
     fn samples(name: &str) -> Map<String, Value> {

@@ -33,7 +33,7 @@ pub(crate) fn request(connector: &Connector, name: &str, input: Value) -> Result
     let Value::Object(input) = input else { panic!("{name} has an input that is no object") };
     let base = connector.base_of(&Map::new())?;
     let (mut request, _) = operation.request(&base, &input)?;
-    connector.auth(None)?.apply(&credentials(connector), &mut request)?;
+    connector.auth(None)?.apply(&credentials(connector), &Map::new(), NOW, &mut request)?;
     Ok(request)
 }
 

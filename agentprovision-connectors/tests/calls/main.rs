@@ -22,6 +22,8 @@ mod limits;
 mod oauth;
 #[cfg(test)]
 mod once;
+#[cfg(all(test, feature = "s3"))]
+mod s3;
 #[cfg(test)]
 mod tokens;
 #[cfg(test)]
