@@ -149,8 +149,7 @@ impl HttpTemplate {
         let fixed = self.fixed_query.iter().map(|(name, value)| (name.to_string(), value.to_string()));
         query.extend(fixed);
         let encoded = |text: &str| utf8_percent_encode(text, PLAIN).to_string();
-        let mut query: Vec<_> =
-            query.iter().map(|(name, value)| (encoded(name), encoded(value))).collect();
+        let mut query: Vec<_> = query.iter().map(|(name, value)| (encoded(name), encoded(value))).collect();
         query.extend(self.written(In::Query, input));
         for (name, value) in more {
             let name = encoded(name);
@@ -315,6 +314,30 @@ pub(crate) fn plain(value: &Value) -> String {
         Value::String(text) => text.clone(),
         value => value.to_string(),
     }
+}
+
+/// Headers that say who sends a request, how it travels or whose host it is for (RFC 9110, section 7.6.1), in lower case: they are
+/// nobody's to set who calls an operation.
+const SENDERS: &[&str] = &[
+    "authorization",
+    "connection",
+    "content-length",
+    "cookie",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Whether a header is the sender's alone.
+pub(crate) fn is_senders(name: &str) -> bool {
+    SENDERS.iter().any(|senders| senders.eq_ignore_ascii_case(name))
 }
 
 fn header_name(name: &str) -> Result<HeaderName> {

@@ -29,6 +29,8 @@ macro_rules! choices {
 pub mod github;
 #[cfg(feature = "gitlab")]
 pub mod gitlab;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "pagerduty")]
 pub mod pagerduty;
 #[cfg(feature = "sendgrid")]
@@ -36,8 +38,8 @@ pub mod sendgrid;
 #[cfg(feature = "stripe")]
 pub mod stripe;
 
-#[cfg(all(test, any(feature = "gitlab", feature = "pagerduty", feature = "sendgrid", feature = "stripe")))]
-mod probe;
+#[cfg(test)]
+pub(crate) mod probe;
 
 use agentprovision_core::Result;
 
@@ -85,6 +87,8 @@ pub fn all() -> Vec<Builtin> {
         Builtin::new("github", github::connector, &["github"], github::NOT_IN_DESCRIPTION),
         #[cfg(feature = "gitlab")]
         Builtin::new("gitlab", gitlab::connector, &[], &[]),
+        #[cfg(feature = "http")]
+        Builtin::new("http", http::connector, &[], &[]),
         #[cfg(feature = "pagerduty")]
         Builtin::new("pagerduty", pagerduty::connector, &["pagerduty"], pagerduty::NOT_IN_DESCRIPTION),
         #[cfg(feature = "pagerduty")]
@@ -105,7 +109,7 @@ mod tests {
     use super::*;
 
     /// Connectors of what has no accounts, or does not tell them.
-    const ACCOUNTLESS: [&str; 1] = ["pagerduty-events"];
+    const ACCOUNTLESS: [&str; 2] = ["http", "pagerduty-events"];
 
     /// One valid input for each operation, which the check against vendors' descriptions sends.
     fn samples(name: &str) -> Map<String, Value> {
