@@ -19,6 +19,8 @@ mod exchange;
 mod integrations;
 pub mod layers;
 pub mod mapping;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 pub mod operation;
 pub mod paging;
 pub mod param;
