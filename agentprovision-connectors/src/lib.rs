@@ -21,6 +21,7 @@ pub mod layers;
 pub mod mapping;
 pub mod operation;
 pub mod paging;
+pub mod param;
 pub mod quota;
 mod renew;
 pub mod request;

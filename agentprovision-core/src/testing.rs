@@ -12,6 +12,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::Value;
 
 pub use crate::clock::{ManualClock, SeededEntropy};
+pub use crate::http::egress::forbidden::forbidden_urls;
 
 use crate::backend::{Backend, Stores};
 use crate::clock::Timestamp;
