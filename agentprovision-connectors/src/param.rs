@@ -111,13 +111,10 @@ impl Param {
     pub(crate) fn text(&self, value: &Value, write: &dyn Fn(&str) -> String) -> String {
         match value {
             value if self.style == Style::Json => write(&value.to_string()),
-            Value::Array(items) => {
-                items.iter().map(|item| write(&plain(item))).collect::<Vec<_>>().join(",")
-            }
+            Value::Array(items) => items.iter().map(|item| write(&plain(item))).collect::<Vec<_>>().join(","),
             Value::Object(fields) if self.explode => {
-                let pair = |(name, value): (&String, &Value)| {
-                    format!("{}={}", write(name), write(&plain(value)))
-                };
+                let pair =
+                    |(name, value): (&String, &Value)| format!("{}={}", write(name), write(&plain(value)));
                 fields.iter().map(pair).collect::<Vec<_>>().join(",")
             }
             Value::Object(fields) => flat(fields, write).join(","),
@@ -143,7 +140,12 @@ mod tests {
             (Style::Form, false, "color=blue,bl%2Cack", "color=G,2,R,1%26"),
             (Style::Space, false, "color=blue%20bl%2Cack", "color=G%202%20R%201%26"),
             (Style::Pipe, false, "color=blue%7Cbl%2Cack", "color=G%7C2%7CR%7C1%26"),
-            (Style::Deep, true, "color%5B0%5D=blue&color%5B1%5D=bl%2Cack", "color%5BG%5D=2&color%5BR%5D=1%26"),
+            (
+                Style::Deep,
+                true,
+                "color%5B0%5D=blue&color%5B1%5D=bl%2Cack",
+                "color%5BG%5D=2&color%5BR%5D=1%26",
+            ),
             (
                 Style::Json,
                 false,
@@ -177,7 +179,8 @@ mod tests {
             Param::new("name", "na me", In::Form, Style::Form, true),
         ];
         template.body = Body::Form;
-        let input = json!({ "id": "a/b", "ids": ["x/y", "z"], "id_query": [1, 2], "trace": ["t", 1], "name": "n&" });
+        let input =
+            json!({ "id": "a/b", "ids": ["x/y", "z"], "id_query": [1, 2], "trace": ["t", 1], "name": "n&" });
         let request = template.request("https://x.example", input.as_object().unwrap(), &[]).unwrap();
         assert_eq!(request.uri(), "https://x.example/a/a%2Fb/b/x%2Fy,z?id=1&id=2");
         assert_eq!(request.headers()["x-trace"], "t,1");

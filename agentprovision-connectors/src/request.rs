@@ -149,8 +149,7 @@ impl HttpTemplate {
         let fixed = self.fixed_query.iter().map(|(name, value)| (name.to_string(), value.to_string()));
         query.extend(fixed);
         let encoded = |text: &str| utf8_percent_encode(text, PLAIN).to_string();
-        let mut query: Vec<_> =
-            query.iter().map(|(name, value)| (encoded(name), encoded(value))).collect();
+        let mut query: Vec<_> = query.iter().map(|(name, value)| (encoded(name), encoded(value))).collect();
         query.extend(self.written(In::Query, input));
         for (name, value) in more {
             let name = encoded(name);
