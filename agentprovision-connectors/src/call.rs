@@ -118,6 +118,14 @@ impl Call {
         self.exchange.send(self, request).await
     }
 
+    /// Nothing, or the error that a response stands for.
+    ///
+    /// # Errors
+    /// What the response stands for, by the connector's own rules.
+    pub async fn check(&self, response: &Response) -> Result<()> {
+        self.exchange.check(self, response).await
+    }
+
     /// The integration's credentials, for handlers that prove who asks in a way of their own.
     ///
     /// # Errors

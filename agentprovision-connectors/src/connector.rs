@@ -6,10 +6,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use agentprovision_core::{Error, Result, Timestamp};
-use http::{HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request};
 use serde_json::{Map, Value, json};
 
-use crate::answer::{Failure, Response};
+use crate::answer::{Failure, Form, Response, unexpected, value};
 use crate::auth::Auth;
 use crate::operation::{OperationSpec, PAGE, Text, Work};
 use crate::quota::Quota;
@@ -41,6 +42,57 @@ pub struct Compiled {
 impl fmt::Debug for Compiled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Compiled").field(&self.spec.name).finish()
+    }
+}
+
+/// The place of a page, as parts of a query.
+pub type Place = Vec<(Text, String)>;
+
+impl Compiled {
+    /// The request of an input, without credentials, and the place of the page that it asks for.
+    ///
+    /// # Errors
+    /// `invalid_input` for an input that no request can be made of; `unsupported` for operations that code carries out.
+    pub fn request(&self, base: &str, input: &Map<String, Value>) -> Result<(Request<Bytes>, Place)> {
+        let Work::Http(template) = &self.spec.work else {
+            return Err(Error::unsupported(format!("`{}` is no single request", self.spec.name)));
+        };
+        let mut input = input.clone();
+        let place = self.spec.paging.place(&mut input)?;
+        if let Some(mapping) = &self.spec.map_input {
+            let Value::Object(mapped) = mapping.apply(&Value::Object(input))? else {
+                return Err(Error::invalid("the mapping of the input does not make an object"));
+            };
+            input = mapped;
+        }
+        Ok((template.request(base, &input, &place)?, place))
+    }
+
+    /// The value of a response that is no failure: a page of a list, or what the operation's output is.
+    ///
+    /// # Errors
+    /// `provider_error` for what is not as the description of the operation says.
+    pub fn answer(&self, response: &Response, place: &[(Text, String)]) -> Result<Value> {
+        let form = match &self.spec.work {
+            Work::Http(template) => template.answer,
+            Work::Handler(_) => Form::Json,
+        };
+        let mut answered = value(form, response)?;
+        if let Some(mapping) = &self.spec.map_output {
+            answered = mapping.apply(&answered)?;
+        }
+        if self.spec.paging.items().is_some() {
+            let (items, next) = self.spec.paging.page(response, answered, place)?;
+            answered = json!({ "items": items, "next": next });
+        }
+        match (self.spec.shape, &self.output) {
+            (Some(shape), _) => shape(answered),
+            (None, Some(schema)) => match violations(schema, &answered) {
+                Some(problems) => Err(unexpected(problems)),
+                None => Ok(answered),
+            },
+            (None, None) => Ok(answered),
+        }
     }
 }
 
@@ -286,7 +338,7 @@ impl ConnectorBuilder {
     }
 }
 
-fn compile(connector: &Connector, spec: OperationSpec) -> Result<Compiled> {
+fn compile(connector: &Connector, mut spec: OperationSpec) -> Result<Compiled> {
     let what = format!("the operation `{}` of `{}`", spec.name, connector.name);
     let bad = |why: String| Error::invalid(format!("{what} {why}"));
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._".contains(&b);
@@ -299,7 +351,9 @@ fn compile(connector: &Connector, spec: OperationSpec) -> Result<Compiled> {
     if spec.timeout.is_zero() {
         return Err(bad("has no time".to_owned()));
     }
-    if let Work::Http(template) = &spec.work {
+    if let Work::Http(template) = &mut spec.work {
+        // First, so that those of the operation win.
+        template.fixed_headers.splice(0..0, connector.headers.iter().cloned());
         let properties = spec.input.get("properties").and_then(Value::as_object);
         let has = |field: &str| properties.is_some_and(|properties| properties.contains_key(field));
         let placed = template.path_fields();

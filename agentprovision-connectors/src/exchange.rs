@@ -14,15 +14,12 @@ use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt as _;
 use http::{HeaderName, HeaderValue, Request};
 use moka::sync::Cache;
-use serde_json::{Map, Value, json};
 
-use crate::answer::{Response, failure, unexpected, value};
+use crate::answer::{Response, failure};
 use crate::auth::Credentials;
 use crate::call::{Answer, Call, Invoke};
-use crate::connector::violations;
 use crate::layers::Gates;
-use crate::operation::Work;
-use crate::request::HttpTemplate;
+use crate::operation::{Idempotency, Work};
 
 /// How long credentials that were read are used without another look.
 const FRESH: Duration = Duration::from_secs(60);
@@ -141,18 +138,9 @@ impl Exchange {
         Ok(Response::new(head.status, head.headers, body.freeze()))
     }
 
-    async fn by_template(&self, call: &Call, template: &HttpTemplate) -> Result<Answer> {
-        let spec = call.spec();
-        let mut input = Map::clone(&call.input);
-        let place = spec.paging.place(&mut input)?;
-        if let Some(mapping) = &spec.map_input {
-            let Value::Object(mapped) = mapping.apply(&Value::Object(input))? else {
-                return Err(Error::invalid("the mapping of the input does not make an object"));
-            };
-            input = mapped;
-        }
-        let mut request = template.request(&call.base_url()?, &input, &place)?;
-        if let (crate::operation::Idempotency::Key(header), Some(key)) = (&spec.idempotency, &call.key) {
+    async fn by_template(&self, call: &Call) -> Result<Answer> {
+        let (mut request, place) = call.operation.request(&call.base_url()?, &call.input)?;
+        if let (Idempotency::Key(header), Some(key)) = (&call.spec().idempotency, &call.key) {
             let name: HeaderName =
                 header.parse().map_err(|_| Error::internal("the idempotency header is no header"))?;
             let key = HeaderValue::from_str(key)
@@ -160,27 +148,16 @@ impl Exchange {
             request.headers_mut().insert(name, key);
         }
         let response = call.send(request).await?;
-        if let Some(failure) = failure(&call.connector, &response, self.env.now()) {
-            let held = self.held(call).await?;
-            let secrets: Vec<&str> = held.credentials.secrets().collect();
-            return Err(failure.into_error(response.status, &secrets));
-        }
-        let mut answered = value(template.answer, &response)?;
-        if let Some(mapping) = &spec.map_output {
-            answered = mapping.apply(&answered)?;
-        }
-        let is_list = spec.paging.items().is_some();
-        let (answered, next) = spec.paging.page(&response, answered, &place)?;
-        let answered = if is_list { json!({ "items": answered, "next": next }) } else { answered };
-        let answered = match (spec.shape, &call.operation.output) {
-            (Some(shape), _) => shape(answered)?,
-            (None, Some(schema)) => match violations(schema, &answered) {
-                Some(problems) => return Err(unexpected(problems)),
-                None => answered,
-            },
-            (None, None) => answered,
-        };
-        Ok(Answer::new(answered))
+        self.check(call, &response).await?;
+        Ok(Answer::new(call.operation.answer(&response, &place)?))
+    }
+
+    /// The error that a response stands for, if that is a failure.
+    pub(crate) async fn check(&self, call: &Call, response: &Response) -> Result<()> {
+        let Some(failure) = failure(&call.connector, response, self.env.now()) else { return Ok(()) };
+        let held = self.held(call).await?;
+        let secrets: Vec<&str> = held.credentials.secrets().collect();
+        Err(failure.into_error(response.status, &secrets))
     }
 }
 
@@ -192,7 +169,7 @@ pub(crate) struct Carry;
 impl Invoke for Carry {
     async fn invoke(&self, call: &Call) -> Result<Answer> {
         match &call.spec().work {
-            Work::Http(template) => call.exchange.by_template(call, template).await,
+            Work::Http(_) => call.exchange.by_template(call).await,
             Work::Handler(handler) => handler.handle(call).await,
         }
     }

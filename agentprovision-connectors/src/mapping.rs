@@ -1,4 +1,4 @@
-//! Changing one JSON value into another by an expression that was made at run time.
+//! Changing one JSON value into another: by an expression that was made at run time, or by code.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,9 +7,15 @@ use agentprovision_core::{Error, Result};
 use jmespath::Expression;
 use serde_json::Value;
 
-/// A JMESPath expression (<https://jmespath.org/specification.html>), compiled once. Cheap to clone.
+/// A JMESPath expression (<https://jmespath.org/specification.html>), compiled once, or a function. Cheap to clone.
 #[derive(Clone)]
-pub struct Mapping(Arc<Expression<'static>>);
+pub struct Mapping(How);
+
+#[derive(Clone)]
+enum How {
+    Expression(Arc<Expression<'static>>),
+    Function(fn(&Value) -> Result<Value>),
+}
 
 impl Mapping {
     /// Compiles an expression.
@@ -19,7 +25,12 @@ impl Mapping {
     pub fn jmespath(expression: &str) -> Result<Self> {
         let compiled = jmespath::compile(expression)
             .map_err(|error| Error::invalid(format!("this is no JMESPath expression: {error}")))?;
-        Ok(Self(Arc::new(compiled)))
+        Ok(Self(How::Expression(Arc::new(compiled))))
+    }
+
+    /// By a function, for what no expression says.
+    pub fn function(function: fn(&Value) -> Result<Value>) -> Self {
+        Self(How::Function(function))
     }
 
     /// The value it makes of another.
@@ -27,7 +38,11 @@ impl Mapping {
     /// # Errors
     /// `invalid_input` when a function gets what it cannot take.
     pub fn apply(&self, value: &Value) -> Result<Value> {
-        let found = self.0.search(value).map_err(|error| {
+        let expression = match &self.0 {
+            How::Expression(expression) => expression,
+            How::Function(function) => return function(value),
+        };
+        let found = expression.search(value).map_err(|error| {
             Error::invalid(format!("the expression cannot be used on this value: {}", error.reason))
         })?;
         serde_json::to_value(&*found)
@@ -37,7 +52,11 @@ impl Mapping {
 
 impl fmt::Debug for Mapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Mapping").field(&self.0.as_str()).finish()
+        let text = match &self.0 {
+            How::Expression(expression) => expression.as_str(),
+            How::Function(_) => "a function",
+        };
+        f.debug_tuple("Mapping").field(&text).finish()
     }
 }
 
@@ -56,5 +75,7 @@ mod tests {
         assert_eq!(Mapping::jmespath("items[").unwrap_err().kind(), ErrorKind::InvalidInput);
         let wrong = Mapping::jmespath("abs(@)").unwrap();
         assert_eq!(wrong.apply(&json!("x")).unwrap_err().kind(), ErrorKind::InvalidInput);
+        let function = Mapping::function(|value| Ok(json!({ "of": value })));
+        assert_eq!(function.apply(&json!(1)).unwrap(), json!({ "of": 1 }));
     }
 }

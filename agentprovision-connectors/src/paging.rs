@@ -38,6 +38,17 @@ pub enum Paging {
         /// Where the URL is, as a JSON pointer.
         from: Text,
     },
+    /// By the time of the last item, of lists that are sorted by when their items changed and can begin at a time: what
+    /// changes while pages are read moves to the end, and nothing else gets out of place. Items of exactly that time come
+    /// twice; a page of nothing else goes on as [`Link`](Self::Link) does, and a page without such a link is the last one.
+    Since {
+        /// Where the items are, as a JSON pointer.
+        items: Text,
+        /// The field of an item with the time.
+        field: Text,
+        /// The parameter that takes it.
+        into: Text,
+    },
     /// By the number of items to leave out.
     Offset {
         /// Where the items are, as a JSON pointer.
@@ -81,6 +92,7 @@ impl Paging {
             Self::Link { items }
             | Self::Cursor { items, .. }
             | Self::NextUrl { items, .. }
+            | Self::Since { items, .. }
             | Self::Offset { items, .. }
             | Self::Page { items, .. }
             | Self::LastItem { items, .. } => Some(items),
@@ -107,7 +119,7 @@ impl Paging {
         let bad = || Error::invalid("`page` is not what an earlier page has as `next`");
         match self {
             Self::None => Ok(Vec::new()),
-            Self::Link { .. } | Self::NextUrl { .. } => {
+            Self::Link { .. } | Self::NextUrl { .. } | Self::Since { .. } => {
                 let pairs = url::form_urlencoded::parse(place.as_bytes());
                 let pairs: Vec<_> =
                     pairs.map(|(name, value)| (Text::Owned(name.into_owned()), value.into_owned())).collect();
@@ -154,8 +166,8 @@ impl Paging {
     /// The place that was asked for, in the form that [`Paging::next`] gives.
     fn asked_for(&self, asked: &[(Text, String)]) -> Option<String> {
         match self {
-            Self::Link { .. } | Self::NextUrl { .. } if asked.is_empty() => None,
-            Self::Link { .. } | Self::NextUrl { .. } => {
+            Self::Link { .. } | Self::NextUrl { .. } | Self::Since { .. } if asked.is_empty() => None,
+            Self::Link { .. } | Self::NextUrl { .. } | Self::Since { .. } => {
                 Some(query_of(asked.iter().map(|(name, value)| (&**name, &**value))))
             }
             _ => asked.first().map(|(_, value)| value.clone()),
@@ -174,11 +186,22 @@ impl Paging {
             Value::Number(number) => Some(number.to_string()),
             _ => None,
         };
+        let link = || {
+            let links = response.headers.get_all(LINK).iter().filter_map(|link| link.to_str().ok());
+            links.flat_map(split_links).find_map(next_link).and_then(only_query)
+        };
         match self {
             Self::None => None,
-            Self::Link { .. } => {
-                let links = response.headers.get_all(LINK).iter().filter_map(|link| link.to_str().ok());
-                links.flat_map(split_links).find_map(next_link).and_then(only_query)
+            Self::Link { .. } => link(),
+            Self::Since { field, into, .. } => {
+                let link = link()?;
+                let began = asked.iter().find(|(name, _)| name == into).map(|(_, time)| time.as_str());
+                match items.last().and_then(|item| item.get(&**field)).and_then(text) {
+                    Some(last) if began != Some(&last) => {
+                        Some(query_of(std::iter::once((&**into, last.as_str()))))
+                    }
+                    _ => Some(link),
+                }
             }
             Self::NextUrl { from, .. } => value.pointer(from).and_then(text).and_then(|url| only_query(&url)),
             Self::Cursor { from, .. } => value.pointer(from).and_then(text),
@@ -343,6 +366,28 @@ mod tests {
             last.page(&response(None), json!({ "data": [{ "id": "b" }], "has_more": false }), &[]).unwrap().1,
             None
         );
+    }
+
+    #[test]
+    fn lists_of_changes_go_on_at_the_last_change() {
+        let since = Paging::Since { items: "".into(), field: "updated_at".into(), into: "since".into() };
+        let link = Some(r#"<https://x.example/?since=a&page=2>; rel="next""#);
+        let page = |times: &[&str], link, at: &[(&'static str, &str)]| {
+            let items: Vec<Value> = times.iter().map(|time| json!({ "updated_at": time })).collect();
+            since.page(&response(link), items.into(), &asked(at)).unwrap().1
+        };
+        assert_eq!(page(&["09:00", "09:01"], link, &[]).as_deref(), Some("since=09%3A01"));
+        let mut input = json!({ "page": "since=09%3A01" }).as_object().unwrap().clone();
+        assert_eq!(since.place(&mut input).unwrap(), asked(&[("since", "09:01")]));
+        assert_eq!(page(&["09:01", "09:02"], link, &[("since", "09:01")]).as_deref(), Some("since=09%3A02"));
+        // More items of one time than a page has.
+        let tied = page(&["09:01", "09:01"], link, &[("since", "09:01")]);
+        assert_eq!(tied.as_deref(), Some("since=a&page=2"));
+        let tied = page(&["09:01", "09:03"], link, &[("since", "09:01"), ("page", "2")]);
+        assert_eq!(tied.as_deref(), Some("since=09%3A03"));
+        assert_eq!(page(&["09:04"], None, &[("since", "09:03")]), None);
+        assert_eq!(page(&[], None, &[("since", "09:03")]), None);
+        assert!(!since.counts());
     }
 
     #[test]

@@ -173,7 +173,7 @@ fn account() -> Result<(u32, u32)> {
     Ok((number("-u")?, number("-g")?))
 }
 
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::postgres::{Postgres, URL_VARIABLE};
 use crate::report::Counts;
 use crate::run::{Result, Workspace, heading, shown, tee, timed, works};
-use crate::{node, packages, python, sdks};
+use crate::{contracts, node, packages, python, sdks};
 
 /// Names this program to tests that start and restart a server of their own.
 const XTASK_VARIABLE: &str = "AGENTPROVISION_XTASK";
@@ -52,6 +52,11 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
+    /// Counts tests that ran elsewhere.
+    pub(crate) fn count(&mut self, found: Counts) {
+        self.counts.add(found);
+    }
+
     pub(crate) fn run(&mut self, command: &mut Command) -> Result<()> {
         if let Some(url) = &self.postgres {
             command.env(URL_VARIABLE, url).env(XTASK_VARIABLE, std::env::current_exe()?);
@@ -117,6 +122,7 @@ fn suites(workspace: &Workspace) -> Vec<Suite> {
         },
         suite("quickstart", quickstart(workspace)),
         suite("transcripts", transcripts(workspace)),
+        suite("contracts", contracts::plan(workspace)),
         Suite { needs_postgres: true, ..suite("python", python::plan(workspace)) },
         Suite { needs_postgres: true, ..suite("node", node::plan(workspace)) },
         suite("packages", packages::plan(workspace)),

@@ -141,7 +141,7 @@ impl Auth {
     ///
     /// # Errors
     /// `conflict` where the credentials lack a field; `invalid_input` where one cannot be in a request.
-    pub(crate) fn apply(&self, credentials: &Credentials, request: &mut Request<Bytes>) -> Result<()> {
+    pub fn apply(&self, credentials: &Credentials, request: &mut Request<Bytes>) -> Result<()> {
         match &self.scheme {
             Scheme::None | Scheme::Handler => Ok(()),
             Scheme::Bearer => {
