@@ -223,7 +223,7 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 }
 
 /// What a status means where the connector does not know better.
-fn usual(status: StatusCode) -> Category {
+pub(crate) fn usual(status: StatusCode) -> Category {
     match status.as_u16() {
         401 => Category::Credentials,
         402 | 403 | 451 => Category::Forbidden,
