@@ -27,10 +27,30 @@ macro_rules! choices {
 
 #[cfg(feature = "github")]
 pub mod github;
+#[cfg(feature = "slack")]
+pub mod slack;
+
+#[cfg(test)]
+#[allow(dead_code, reason = "who uses it depends on the features")]
+mod probe;
 
 use agentprovision_core::Result;
+#[cfg(feature = "slack")]
+use serde_json::Value;
 
 use crate::connector::Connector;
+
+/// An input with a value for a field that is not given, or is `null`.
+#[cfg(feature = "slack")]
+fn with_default(input: &Value, field: &str, value: Value) -> Value {
+    let mut input = input.clone();
+    if let Some(fields) = input.as_object_mut()
+        && fields.get(field).is_none_or(Value::is_null)
+    {
+        fields.insert(field.to_owned(), value);
+    }
+    input
+}
 
 /// A connector of the library, and what it was checked against.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +92,8 @@ pub fn all() -> Vec<Builtin> {
     vec![
         #[cfg(feature = "github")]
         Builtin::new("github", github::connector, &["github"], github::NOT_IN_DESCRIPTION),
+        #[cfg(feature = "slack")]
+        Builtin::new("slack", slack::connector, &["slack"], slack::NOT_IN_DESCRIPTION),
     ]
 }
 

@@ -18,5 +18,7 @@ mod answers;
 mod limits;
 #[cfg(test)]
 mod once;
+#[cfg(all(test, feature = "slack"))]
+mod uploads;
 #[cfg(test)]
 mod world;

@@ -28,9 +28,9 @@ use agentprovision_core::tenant::{Tenant, TenantState};
 use agentprovision_core::{Context, Env, MemoryDb, Result, Timestamp};
 use async_trait::async_trait;
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, Response, Uri};
+use axum::http::{HeaderMap, Method, Response, Uri};
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -90,8 +90,10 @@ operations! {
 /// A request as the server saw it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
+    pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// What the server answers next: a status, headers and a body.
@@ -157,10 +159,16 @@ pub(crate) struct World {
     _server: tokio::task::JoinHandle<()>,
 }
 
-async fn answer(State(script): State<Arc<Mutex<Script>>>, uri: Uri, headers: HeaderMap) -> Response<Body> {
+async fn answer(
+    State(script): State<Arc<Mutex<Script>>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
     let (said, held) = {
         let mut script = script.lock().unwrap();
-        script.seen.push(Seen { uri, headers });
+        script.seen.push(Seen { method, uri, headers, body });
         (script.answers.pop_front(), script.held.clone())
     };
     if let Some(held) = held {
@@ -195,6 +203,10 @@ impl World {
     }
 
     pub(crate) async fn with(change: impl FnOnce(ConnectorOf) -> ConnectorOf) -> Self {
+        Self::of(connector(change)).await
+    }
+
+    pub(crate) async fn of(connector: Connector) -> Self {
         let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
         let env = Env::new(Arc::new(clock.clone()), Arc::new(OsEntropy));
         let script = Arc::new(Mutex::new(Script::default()));
@@ -210,7 +222,7 @@ impl World {
         let egress = EgressPolicy::default().network(loopback);
         let writer = EffectWriter::start(stores.effects.clone(), env.clone());
         let mut catalog = Catalog::default();
-        catalog.add(connector(change)).unwrap();
+        catalog.add(connector).unwrap();
         let integrations = Integrations::new(IntegrationsParts {
             catalog,
             store: stores.integrations.clone(),
