@@ -25,8 +25,12 @@ macro_rules! choices {
     )*};
 }
 
+#[cfg(feature = "jira")]
+mod atlassian;
 #[cfg(feature = "github")]
 pub mod github;
+#[cfg(feature = "jira")]
+pub mod jira;
 #[cfg(feature = "slack")]
 pub mod slack;
 
@@ -35,13 +39,13 @@ pub mod slack;
 mod probe;
 
 use agentprovision_core::Result;
-#[cfg(feature = "slack")]
+#[cfg(any(feature = "jira", feature = "slack"))]
 use serde_json::Value;
 
 use crate::connector::Connector;
 
 /// An input with a value for a field that is not given, or is `null`.
-#[cfg(feature = "slack")]
+#[cfg(any(feature = "jira", feature = "slack"))]
 fn with_default(input: &Value, field: &str, value: Value) -> Value {
     let mut input = input.clone();
     if let Some(fields) = input.as_object_mut()
@@ -92,6 +96,8 @@ pub fn all() -> Vec<Builtin> {
     vec![
         #[cfg(feature = "github")]
         Builtin::new("github", github::connector, &["github"], github::NOT_IN_DESCRIPTION),
+        #[cfg(feature = "jira")]
+        Builtin::new("jira", jira::connector, &["jira"], jira::NOT_IN_DESCRIPTION),
         #[cfg(feature = "slack")]
         Builtin::new("slack", slack::connector, &["slack"], slack::NOT_IN_DESCRIPTION),
     ]
