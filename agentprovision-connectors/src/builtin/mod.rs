@@ -25,8 +25,10 @@ macro_rules! choices {
     )*};
 }
 
-#[cfg(feature = "jira")]
+#[cfg(any(feature = "confluence", feature = "jira"))]
 mod atlassian;
+#[cfg(feature = "confluence")]
+pub mod confluence;
 #[cfg(feature = "github")]
 pub mod github;
 #[cfg(feature = "jira")]
@@ -39,13 +41,13 @@ pub mod slack;
 mod probe;
 
 use agentprovision_core::Result;
-#[cfg(any(feature = "jira", feature = "slack"))]
+#[cfg(any(feature = "confluence", feature = "jira", feature = "slack"))]
 use serde_json::Value;
 
 use crate::connector::Connector;
 
 /// An input with a value for a field that is not given, or is `null`.
-#[cfg(any(feature = "jira", feature = "slack"))]
+#[cfg(any(feature = "confluence", feature = "jira", feature = "slack"))]
 fn with_default(input: &Value, field: &str, value: Value) -> Value {
     let mut input = input.clone();
     if let Some(fields) = input.as_object_mut()
@@ -94,6 +96,8 @@ impl Builtin {
 /// The connectors whose features are on, by name.
 pub fn all() -> Vec<Builtin> {
     vec![
+        #[cfg(feature = "confluence")]
+        Builtin::new("confluence", confluence::connector, &[], &[]),
         #[cfg(feature = "github")]
         Builtin::new("github", github::connector, &["github"], github::NOT_IN_DESCRIPTION),
         #[cfg(feature = "jira")]
