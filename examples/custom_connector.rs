@@ -89,8 +89,7 @@ async fn serve() -> std::io::Result<String> {
         }
         let asked: Value = serde_json::from_str(&body).map_err(|_| StatusCode::BAD_REQUEST)?;
         let mut tickets = tickets.lock().await;
-        let ticket =
-            json!({ "number": tickets.len() + 1, "title": asked.get("title"), "open": true, "colour": "red" });
+        let ticket = json!({ "number": tickets.len() + 1, "title": asked.get("title"), "open": true, "colour": "red" });
         tickets.push(ticket.clone());
         Ok(ticket.to_string())
     };

@@ -63,7 +63,8 @@ impl Compiled {
         if let Some(mapping) = &self.spec.map_input {
             input = mapping.input(input)?;
         }
-        Ok((template.request(base, &input, &place)?, place))
+        let in_query = template.place(&self.spec.paging, &mut input, &place);
+        Ok((template.request(base, &input, in_query)?, place))
     }
 
     /// The value of a response that is no failure: a page of a list, or what the operation's output is.

@@ -24,5 +24,7 @@ mod oauth;
 mod once;
 #[cfg(test)]
 mod tokens;
+#[cfg(all(test, feature = "slack"))]
+mod uploads;
 #[cfg(test)]
 mod world;

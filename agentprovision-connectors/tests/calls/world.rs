@@ -25,9 +25,9 @@ use agentprovision_core::tenant::{Tenant, TenantState};
 use agentprovision_core::testing::ClearSecrets;
 use agentprovision_core::{Context, Env, MemoryDb, Result, Timestamp};
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, Response, Uri};
+use axum::http::{HeaderMap, Method, Response, Uri};
 use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -87,8 +87,10 @@ operations! {
 /// A request as the server saw it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
+    pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// What the server answers next: a status, headers and a body.
@@ -117,10 +119,16 @@ pub(crate) struct World {
     _server: tokio::task::JoinHandle<()>,
 }
 
-async fn answer(State(script): State<Arc<Mutex<Script>>>, uri: Uri, headers: HeaderMap) -> Response<Body> {
+async fn answer(
+    State(script): State<Arc<Mutex<Script>>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
     let (said, held) = {
         let mut script = script.lock().unwrap();
-        script.seen.push(Seen { uri, headers });
+        script.seen.push(Seen { method, uri, headers, body });
         (script.answers.pop_front(), script.held.clone())
     };
     if let Some(held) = held {
