@@ -17,8 +17,10 @@ mod enlist;
 #[cfg(unix)]
 mod fleet;
 mod gateway;
+mod integrations;
 mod isolation;
 mod models;
+mod oauth;
 mod platform;
 mod quickstart;
 mod support;

@@ -63,7 +63,8 @@ impl Compiled {
         if let Some(mapping) = &self.spec.map_input {
             input = mapping.input(input)?;
         }
-        Ok((template.request(base, &input, &place)?, place))
+        let in_query = template.place(&self.spec.paging, &mut input, &place);
+        Ok((template.request(base, &input, in_query)?, place))
     }
 
     /// The value of a response that is no failure: a page of a list, or what the operation's output is.
@@ -492,5 +493,32 @@ impl Catalog {
     /// All of them, by name.
     pub fn connectors(&self) -> impl Iterator<Item = &Arc<Connector>> {
         self.0.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agentprovision_core::ErrorKind;
+    use http::Method;
+
+    use super::*;
+    use crate::request::HttpTemplate;
+
+    #[test]
+    fn expressions_of_operations_are_compiled_with_their_connector() {
+        let spec = |expression: &'static str| {
+            let input = json!({ "type": "object", "properties": { "name": {} } });
+            let work = Work::Http(Box::new(HttpTemplate::new(Method::POST, "/things")));
+            OperationSpec::new("things.create", "Makes a thing.", input, json!(true), work).sends(expression)
+        };
+        let build = |spec| Connector::builder("x", "https://x.example").operations([spec]).build();
+        let good = build(spec("{thing: {name: name, size: size}}")).unwrap();
+        let input = json!({ "name": "n" });
+        let operation = good.operation("things.create").unwrap();
+        let (request, _) = operation.request("https://x.example", input.as_object().unwrap()).unwrap();
+        assert_eq!(&request.body()[..], br#"{"thing":{"name":"n"}}"#);
+        let error = build(spec("{thing:")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.message().contains("`things.create` of `x`"), "{error:?}");
     }
 }

@@ -16,10 +16,24 @@ use crate::auth::{Credentials, Grant, OAuthApp};
 use crate::call::Call;
 use crate::exchange::{Exchange, Held, secret_of};
 
-/// For how long the lease is taken; it is had for longer three times as often.
-const TERM: Duration = Duration::from_secs(30);
+/// For how long the lease is taken; it is had for longer three times as often. Who asks after its holder has died waits as long, so it
+/// is less than operations take.
+const TERM: Duration = Duration::from_secs(10);
 /// How long somebody who waits for another process waits before another look.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How renewing the tokens of an integration failed last.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    /// The version that was to be renewed.
+    version: u64,
+    error: Error,
+    /// On the monotonic clock.
+    at: Duration,
+}
+
+/// Those who renew the tokens of one integration, one after the other.
+pub(crate) type Flight = Arc<tokio::sync::Mutex<Option<Failed>>>;
 
 impl Exchange {
     /// Credentials whose tokens are newer than those of `seen`.
@@ -27,15 +41,29 @@ impl Exchange {
     /// # Errors
     /// `provider_error` with the reason `grant` when somebody has to grant access again; those of the vendor and the store.
     pub(crate) async fn renew(self: &Arc<Self>, call: &Call, grant: &Grant, seen: u64) -> Result<Arc<Held>> {
-        let flight = self.flight(call);
-        let _first = flight.lock().await;
+        let (flight, came) = (self.flight(call), self.env().monotonic());
+        let mut failed = flight.lock().await;
         if let Some(held) = self.known(call).filter(|held| held.version > seen) {
             return Ok(held);
         }
+        // What the vendor has refused it refuses again, and who waited for a failure need not see it fail once more.
+        if let Some(failed) = &*failed
+            && failed.version == seen
+            && (is_refused(&failed.error) || failed.at >= came)
+        {
+            return Err(failed.error.clone());
+        }
         let (this, call, grant) = (self.clone(), call.clone(), grant.clone());
         let work = tokio::spawn(async move { this.renew_alone(&call, &grant, seen).await });
-        work.await
-            .unwrap_or_else(|error| Err(Error::internal("renewing tokens broke off").with_source(error)))
+        let ended = work
+            .await
+            .unwrap_or_else(|error| Err(Error::internal("renewing tokens broke off").with_source(error)));
+        *failed = ended.as_ref().err().map(|error| Failed {
+            version: seen,
+            error: error.clone(),
+            at: self.env().monotonic(),
+        });
+        ended
     }
 
     /// As the only one in this process.

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::answer::Form;
 use crate::operation::{Effect, Idempotency, Text};
+use crate::paging::Paging;
 use crate::param::{In, Param};
 
 /// What is not encoded in a path or a query: unreserved characters (RFC 3986, section 2.3).
@@ -33,6 +34,8 @@ pub enum Body {
     /// A form (`application/x-www-form-urlencoded`); objects and lists within it are written with brackets, as
     /// `items[0][price]=1`.
     Form,
+    /// A form whose objects and lists are texts in JSON, as `blocks=[{"type":"divider"}]`.
+    FlatForm,
     /// What one field has, in JSON.
     Field(Text),
     /// The text of one field as it is, with this content type.
@@ -194,6 +197,28 @@ impl HttpTemplate {
         here.filter_map(|param| Some(param.pairs(input.get(&*param.field)?))).flatten().collect()
     }
 
+    /// Puts the place of a page into the input, where that goes into a body with fields, and answers what goes into the
+    /// query: the rest, and parts of URLs always.
+    pub(crate) fn place<'a>(
+        &self,
+        paging: &Paging,
+        input: &mut Map<String, Value>,
+        place: &'a [(Text, String)],
+    ) -> &'a [(Text, String)] {
+        let in_body = matches!(self.body, Body::Json | Body::Form | Body::FlatForm);
+        if !in_body || paging.is_query() {
+            return place;
+        }
+        for (name, value) in place {
+            let value = match value.parse::<u64>() {
+                Ok(number) if paging.counts() => Value::from(number),
+                _ => Value::from(value.clone()),
+            };
+            input.insert(name.to_string(), value);
+        }
+        &[]
+    }
+
     fn push_path(&self, url: &mut String, input: &Map<String, Value>) -> Result<()> {
         let mut parts = self.path.split('{');
         url.push_str(parts.next().unwrap_or_default());
@@ -271,9 +296,12 @@ impl HttpTemplate {
         match &self.body {
             Body::None => Ok((Bytes::new(), None)),
             Body::Json => json(&Value::Object(rest)),
-            Body::Form => {
+            Body::Form | Body::FlatForm => {
                 let mut form = Vec::new();
-                rest.iter().for_each(|(name, value)| push_form(&mut form, name, value));
+                rest.iter().for_each(|(name, value)| match self.body {
+                    Body::FlatForm => form.push((name.clone(), plain(value))),
+                    _ => push_form(&mut form, name, value),
+                });
                 let encoded = |text: &str, plain| utf8_percent_encode(text, plain).to_string();
                 let form =
                     form.iter().map(|(name, value)| (encoded(name, PLAIN_NAME), encoded(value, PLAIN)));
@@ -361,5 +389,30 @@ mod tests {
         let input = json!({ "a": [{ "b c": "[&]" }], "d": null, "e": { "f": true, "g": null } });
         let request = template.request("https://x.example", input.as_object().unwrap(), &[]).unwrap();
         assert_eq!(&request.body()[..], b"a[0][b%20c]=%5B%26%5D&e[f]=true");
+    }
+
+    #[test]
+    fn flat_forms_keep_what_is_nested_as_json() {
+        let template = HttpTemplate { body: Body::FlatForm, ..HttpTemplate::new(Method::POST, "/x") };
+        let input = json!({ "a": [{ "b": 1 }], "c": true, "d": null, "e": "ü&" });
+        let request = template.request("https://x.example", input.as_object().unwrap(), &[]).unwrap();
+        assert_eq!(&request.body()[..], b"a=%5B%7B%22b%22%3A1%7D%5D&c=true&e=%C3%BC%26");
+    }
+
+    #[test]
+    fn places_go_where_the_fields_go() {
+        let cursor = Paging::Cursor { items: "/i".into(), from: "/n".into(), into: "token".into() };
+        let offset =
+            Paging::Offset { items: "/i".into(), into: "startAt".into(), more: "".into(), last: false };
+        let place = |method: Method, paging: &Paging, name: &'static str| {
+            let mut input = Map::new();
+            let place = [(Text::Borrowed(name), "50".to_owned())];
+            let query = HttpTemplate::new(method, "/x").place(paging, &mut input, &place).len();
+            (query, Value::Object(input))
+        };
+        assert_eq!(place(Method::GET, &cursor, "token"), (1, json!({})));
+        assert_eq!(place(Method::POST, &cursor, "token"), (0, json!({ "token": "50" })));
+        assert_eq!(place(Method::POST, &offset, "startAt"), (0, json!({ "startAt": 50 })));
+        assert_eq!(place(Method::POST, &Paging::LINK, "page"), (1, json!({})));
     }
 }

@@ -115,6 +115,10 @@ ids! {
     EventId "evt",
     /// An integration of a tenant.
     IntegrationId "int",
+    /// An endpoint for webhooks.
+    EndpointId "hok",
+    /// A delivery of a webhook.
+    DeliveryId "dlv",
     /// A usage event.
     UsageId "use",
     /// A budget reservation.

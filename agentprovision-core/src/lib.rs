@@ -44,6 +44,7 @@ pub mod testing;
 pub mod text;
 pub mod tool;
 pub mod usage;
+pub mod webhook;
 
 pub use clock::{Alarm, Clock, Entropy, Env, Timestamp};
 pub use context::{Context, ContextIssuer, OperatorContext};

@@ -119,6 +119,12 @@ impl Description {
         fields.iter().all(|other| self.types(other) == self.types(first)).then_some(first)
     }
 
+    /// The fields of a schema itself.
+    pub(crate) fn fields<'a>(&'a self, schema: &'a Value) -> Vec<(&'a str, &'a Value)> {
+        let fields = self.resolve(schema).get("properties").and_then(Value::as_object).into_iter().flatten();
+        fields.map(|(name, field)| (name.as_str(), field)).collect()
+    }
+
     /// Fields that every value has.
     pub(crate) fn required<'a>(&'a self, schema: &'a Value) -> Vec<&'a str> {
         let schema = self.resolve(schema);

@@ -342,3 +342,17 @@ async fn post(
         _ = &mut connection => exchange.await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_are_those_that_vendors_publish() {
+        let github = sign("It's a Secret to Everybody", &[b"Hello, World!"]);
+        assert_eq!(github, "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17");
+        // RFC 4231, case 2.
+        let parts = sign("Jefe", &[b"what do ya want ", b"for nothing?"]);
+        assert_eq!(parts, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    }
+}

@@ -14,6 +14,8 @@
 mod accounts;
 #[cfg(test)]
 mod answers;
+#[cfg(all(test, feature = "github"))]
+mod github;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
@@ -22,5 +24,7 @@ mod oauth;
 mod once;
 #[cfg(test)]
 mod tokens;
+#[cfg(all(test, feature = "slack"))]
+mod uploads;
 #[cfg(test)]
 mod world;

@@ -28,12 +28,14 @@
 
 #[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 mod above;
+#[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 mod archives;
 #[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 mod backend;
 #[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 mod claims;
 mod hash;
+mod inbox;
 #[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 mod moving;
 #[cfg(not(any(feature = "store-sqlite", feature = "store-postgres")))]

@@ -40,6 +40,7 @@ impl Handler for JobLogs {
         let response = match place(&response)? {
             Some(place) => {
                 // The place proves itself; the token is not for whoever keeps it.
+                call.count_request(0);
                 call.exchange.exchange(place).await?
             }
             // Enterprise Server may answer with the log itself.

@@ -2,25 +2,16 @@
 
 use std::time::Duration;
 
-use agentprovision_core::{ErrorKind, Timestamp};
+use agentprovision_core::ErrorKind;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::answer::{Category, Failure, Response};
-
-const NOW: Timestamp = Timestamp::from_micros(1_777_000_000_000_000);
-
-fn response(status: u16, headers: &[(&'static str, &str)], body: &Value) -> Response {
-    let headers: HeaderMap = headers
-        .iter()
-        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
-        .collect();
-    Response::new(StatusCode::from_u16(status).unwrap(), headers, Bytes::from(body.to_string()))
-}
+use crate::builtin::probe::{self, NOW, response};
 
 fn input(input: Value) -> Map<String, Value> {
     match input {
@@ -29,19 +20,8 @@ fn input(input: Value) -> Map<String, Value> {
     }
 }
 
-/// Method and URL of the request of an input, and its body.
-fn request(name: &str, fields: Value) -> (String, Value) {
-    let connector = connector().unwrap();
-    let operation = connector.operation(name).unwrap();
-    let (request, _) = operation.request("https://api.github.com", &input(fields)).unwrap();
-    let body = serde_json::from_slice(request.body()).unwrap_or(Value::Null);
-    assert_eq!(request.headers().contains_key("content-type"), !request.body().is_empty());
-    let path = request.uri().path_and_query().unwrap();
-    (format!("{} {path}", request.method()), body)
-}
-
 fn answer(name: &str, response: &Response) -> agentprovision_core::Result<Value> {
-    connector().unwrap().operation(name).unwrap().answer(response, &[])
+    probe::answer(&connector().unwrap(), name, response)
 }
 
 #[test]
@@ -161,7 +141,10 @@ fn requests_are_those_of_the_documentation() {
             Value::Null,
         ),
     ] {
-        assert_eq!(request(name, fields), (line.to_owned(), body), "{name}");
+        let (sent, said) = probe::sent(&connector().unwrap(), name, fields);
+        assert_eq!(sent.replacen("https://api.github.com", "", 1), line, "{name}");
+        let body = if body.is_null() { json!("") } else { body };
+        assert_eq!(said, body, "{name}");
     }
 }
 
@@ -230,7 +213,7 @@ fn answers_keep_what_matters() {
         "created_at": "2011-04-22T13:33:48Z", "updated_at": "2011-04-22T13:33:48Z", "closed_at": null, "reactions": {},
     });
     let link = r#"<https://api.github.com/repositories/1/issues?per_page=1&page=2>; rel="next""#;
-    let page = answer("issues.list", &response(200, &[("link", link)], &json!([issue]))).unwrap();
+    let page = answer("issues.list", &response(200, &[("link", link)], json!([issue]))).unwrap();
     assert_eq!(page["next"], "per_page=1&page=2");
     assert_eq!(
         page["items"][0]["user"],
@@ -255,7 +238,7 @@ fn answers_keep_what_matters() {
     let found = answer("search.code", &response(200, &[], &found)).unwrap();
     assert_eq!(found["items"][0]["text_matches"], json!([{ "fragment": "fn main" }]));
 
-    assert_eq!(answer("runs.rerun", &response(201, &[], &json!({}))).unwrap(), Value::Null);
+    assert_eq!(answer("runs.rerun", &response(201, &[], json!({}))).unwrap(), Value::Null);
     let empty = Response::new(StatusCode::NO_CONTENT, HeaderMap::new(), Bytes::new());
     assert_eq!(answer("comments.delete", &empty).unwrap(), Value::Null);
     let diff = Response::new(StatusCode::OK, HeaderMap::new(), Bytes::from_static(b"diff --git a/a b/a\n"));
@@ -263,7 +246,7 @@ fn answers_keep_what_matters() {
     let languages = json!({ "Rust": 78769, "C": 7769 });
     assert_eq!(answer("repos.languages", &response(200, &[], &languages)).unwrap(), languages);
 
-    let error = answer("issues.get", &response(200, &[], &json!({ "number": "x" }))).unwrap_err();
+    let error = answer("issues.get", &response(200, &[], json!({ "number": "x" }))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ProviderError);
 }
 

@@ -248,6 +248,14 @@ fn failures_are_what_stripe_says_they_are() {
             (
                 402,
                 &[],
+                error("invalid_request_error", "invoice_payment_intent_requires_action", "Needs action."),
+                "conflict",
+                None,
+                "requires_action",
+            ),
+            (
+                402,
+                &[],
                 declined,
                 "conflict",
                 None,

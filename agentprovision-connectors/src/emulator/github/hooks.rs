@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::route::{Fields, error, invalid_because, not_found, paged};
+use super::route::{Fields, custom, error, not_found, paged};
 use super::store::Hook;
 use crate::emulator::state::{Call, Outcome, Reply, World, seconds};
 use crate::emulator::webhooks::Message;
@@ -115,11 +115,11 @@ impl World {
     fn create_hook(&mut self, call: &Call, who: &str, full_name: &str) -> Outcome {
         let fields = Fields::of(call)?;
         if !matches!(fields.text("name")?, None | Some("web")) {
-            return Err(invalid_because("name must be 'web'"));
+            return Err(custom("Hook", "name must be 'web'"));
         }
         let config = fields.object("config")?;
         let config = config.ok_or_else(|| error(422, "Invalid request.\n\n\"config\" wasn't supplied."))?;
-        let url = config.text("url")?.ok_or_else(|| invalid_because("url is missing a scheme"))?.to_owned();
+        let url = config.text("url")?.ok_or_else(|| custom("Hook", "url is missing a scheme"))?.to_owned();
         let secret = config.text("secret")?.filter(|secret| !secret.is_empty()).map(str::to_owned);
         let form = config.text("content_type")?.unwrap_or("form") != "json";
         let events = fields.names("events")?.unwrap_or_else(|| vec!["push".to_owned()]);
@@ -127,7 +127,7 @@ impl World {
         let (id, now) = (self.id(), self.now());
         let repository = self.github.repository_mut(full_name).ok_or_else(not_found)?;
         if repository.hooks.iter().any(|hook| hook.url == url && hook.events == events) {
-            return Err(invalid_because("Hook already exists on this repository"));
+            return Err(custom("Hook", "Hook already exists on this repository"));
         }
         let deliveries = Vec::new();
         repository.hooks.push(Hook {

@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::issues::{in_state, sort};
-use super::route::{Fields, error, invalid, invalid_because, not_found, paged};
+use super::route::{Fields, custom, error, invalid, invalid_because, not_found, paged};
 use super::store::{Commit, Issue, Pull, Repository, Review, Tree, blob_name, changes};
 use crate::emulator::state::{Call, Outcome, Reply, World};
 
@@ -206,12 +206,12 @@ impl World {
             |issue: &Issue| issue.pull.as_ref().is_some_and(|pull| pull.head == head && pull.base == base);
         if repository.issues.values().any(|issue| issue.open && same(issue)) {
             let words = format!("A pull request already exists for {}:{head}.", repository.owner);
-            return Err(invalid_because(&words));
+            return Err(custom("PullRequest", &words));
         }
         let pull = Pull { head, base, head_sha, base_sha, draft, merged: None, reviews: Vec::new() };
         if pull_commits(repository, &pull).is_empty() {
             let words = format!("No commits between {} and {}", pull.base, pull.head);
-            return Err(invalid_because(&words));
+            return Err(custom("PullRequest", &words));
         }
         let number = self.add_issue(full_name, who, title, body).ok_or_else(not_found)?;
         if let Some(issue) = self.github_issue(full_name, number) {

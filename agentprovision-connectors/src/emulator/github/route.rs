@@ -31,7 +31,17 @@ pub(super) fn invalid(resource: &str, field: &str, code: &str) -> Reply {
     )
 }
 
-/// A rule that is broken, in words.
+/// A rule of a resource that is broken, in words.
+pub(super) fn custom(resource: &str, words: &str) -> Reply {
+    let errors = json!([{ "resource": resource, "code": "custom", "message": words }]);
+    let message = "Validation Failed";
+    Reply::json(
+        422,
+        &json!({ "message": message, "errors": errors, "documentation_url": ABOUT, "status": "422" }),
+    )
+}
+
+/// A rule that is broken, in words alone.
 pub(super) fn invalid_because(words: &str) -> Reply {
     let errors = json!([words]);
     let message = format!("Validation Failed: {words}");

@@ -121,7 +121,13 @@ impl World {
             value
         };
         let found = found.into_iter().map(value).collect();
-        Ok(paged_in(self, call, "items", found, json!({ "incomplete_results": false })))
+        Ok(paged_in(
+            self,
+            call,
+            "items",
+            found,
+            json!({ "incomplete_results": false, "search_type": "lexical" }),
+        ))
     }
 }
 

@@ -1,0 +1,284 @@
+//! Works on deliveries: reads them again, and starts the runs that their endpoint's triggers ask for.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentprovision_core::context::Context;
+use agentprovision_core::effect::{Effects, Guard};
+use agentprovision_core::event::PlatformEvent;
+use agentprovision_core::id::{RunId, TenantId, WorkerId};
+use agentprovision_core::run::RunInput;
+use agentprovision_core::webhook::{ClaimedDelivery, DeliveryEnd, WebhookEndpoint};
+use agentprovision_core::{Error, ErrorKind, Result};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::endpoint::{Read, Trigger, Webhooks};
+use super::receive::{bounded, event_of};
+use super::{Template, WebhookEvent};
+
+/// How often deliveries that are over for long enough are looked for, and the most that are removed at a time.
+const SWEEP: (Duration, u32) = (Duration::from_secs(10 * 60), 500);
+/// Pauses before an attempt after a failed one; after the last of them a delivery is given up.
+const PAUSES: [u64; 6] = [5, 30, 120, 600, 3600, 21_600];
+
+/// How deliveries are worked on.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct WorkOptions {
+    /// Deliveries that are worked on at the same time; default 16. With 0 this process works on none.
+    pub at_once: usize,
+    /// How long one may take before somebody else takes it up; default 60 s.
+    pub term: Duration,
+    /// The pause between looks for what other processes have kept; default 1 s.
+    pub poll: Duration,
+    /// How long deliveries of all tenants are kept after they are over; default 7 days, which is more than vendors send repeats for.
+    pub keep: Duration,
+}
+
+impl Default for WorkOptions {
+    fn default() -> Self {
+        Self {
+            at_once: 16,
+            term: Duration::from_secs(60),
+            poll: Duration::from_secs(1),
+            keep: Duration::from_secs(7 * 24 * 60 * 60),
+        }
+    }
+}
+
+/// What a host does about events itself.
+#[async_trait]
+pub trait WebhookHandler: fmt::Debug + Send + Sync + 'static {
+    /// Acts on an event of an endpoint, on behalf of its owner. It is called again, with the same delivery, when it fails or the
+    /// process ends before it is over: tell repeats by the id of the delivery.
+    ///
+    /// # Errors
+    /// One whose [retry advice](Error::retry) is to try again is tried again; any other gives the delivery up.
+    async fn handle(&self, ctx: &Context, delivery: &HandledDelivery<'_>) -> Result<()>;
+}
+
+/// A delivery, as a handler sees it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct HandledDelivery<'a> {
+    /// The endpoint.
+    pub endpoint: &'a WebhookEndpoint,
+    /// The delivery's id here.
+    pub id: agentprovision_core::id::DeliveryId,
+    /// What it says.
+    pub event: &'a WebhookEvent,
+}
+
+/// The deliveries that are worked on by this process.
+#[derive(Clone)]
+pub(super) struct Work {
+    webhooks: Webhooks,
+    handlers: Arc<[Arc<dyn WebhookHandler>]>,
+    options: WorkOptions,
+    worker: WorkerId,
+}
+
+impl Webhooks {
+    /// Works on deliveries until `closing`, then ends what was begun.
+    pub async fn work(
+        &self,
+        options: WorkOptions,
+        handlers: Vec<Arc<dyn WebhookHandler>>,
+        closing: CancellationToken,
+    ) {
+        let work =
+            Work { webhooks: self.clone(), handlers: handlers.into(), worker: self.env().id(), options };
+        work.run(closing).await;
+    }
+}
+
+impl Work {
+    async fn run(self, closing: CancellationToken) {
+        if self.options.at_once == 0 {
+            return;
+        }
+        let places = Arc::new(Semaphore::new(self.options.at_once));
+        let (mut begun, mut last) = (JoinSet::new(), None);
+        let sweeps = async {
+            loop {
+                self.sweep().await;
+            }
+        };
+        let rounds = async {
+            while closing.run_until_cancelled(self.round(&places, &mut begun, &mut last)).await.is_some() {}
+        };
+        tokio::select! {
+            () = rounds => {}
+            () = sweeps => {}
+        }
+        while begun.join_next().await.is_some() {}
+    }
+
+    /// Removes what was over for long enough, then waits until there may be more.
+    async fn sweep(&self) {
+        let (pause, most) = SWEEP;
+        match self.webhooks.0.inbox.expire(self.options.keep, most).await {
+            Ok(gone) if gone == most => return,
+            Err(error) if !error.is(ErrorKind::Closed) => {
+                tracing::warn!(?error, "old deliveries could not be removed");
+            }
+            _ => {}
+        }
+        self.webhooks.env().sleep(pause).await;
+    }
+
+    /// Takes what there is room for, and waits until there may be more. Tenants have their turns behind the last one.
+    async fn round(&self, places: &Arc<Semaphore>, begun: &mut JoinSet<()>, last: &mut Option<TenantId>) {
+        while begun.try_join_next().is_some() {}
+        let Ok(first) = places.clone().acquire_owned().await else { return };
+        let room = u32::try_from(places.available_permits() + 1).unwrap_or(u32::MAX);
+        drop(first);
+        let inbox = &self.webhooks.0.inbox;
+        // Asked for before the look, so that nothing comes in between.
+        let mut woken = inbox.woken().fuse();
+        let _ = (&mut woken).now_or_never();
+        let claimed = match inbox.claim(self.worker, self.options.term, room, *last).await {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                if !error.is(ErrorKind::Closed) {
+                    tracing::warn!(?error, "deliveries could not be looked for");
+                }
+                self.webhooks.env().sleep(self.options.poll).await;
+                return;
+            }
+        };
+        let all = claimed.len();
+        *last = claimed.last().map(|claimed| claimed.tenant).or(*last);
+        for claimed in claimed {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let work = self.clone();
+            begun.spawn(async move {
+                work.deliver(claimed).await;
+                drop(place);
+            });
+        }
+        if all == 0 {
+            // Whichever comes first.
+            self.webhooks.env().timeout(self.options.poll, woken).await;
+        }
+    }
+
+    async fn deliver(&self, claimed: ClaimedDelivery) {
+        let attempt = claimed.delivery.attempts;
+        let limit = self.options.term;
+        let worked = self.webhooks.env().timeout(limit, self.work_on(&claimed)).await;
+        let worked = worked.unwrap_or_else(|| Err(late()));
+        let (tenant, id, epoch) = (claimed.tenant, claimed.delivery.new.id, claimed.epoch);
+        let (end, effects) = match worked {
+            Ok((runs, effects)) => (DeliveryEnd::Done(runs), effects),
+            Err(error) => {
+                tracing::warn!(%tenant, delivery = %id, attempt, ?error, "a delivery could not be worked on");
+                (self.after(&error, attempt), Effects::none())
+            }
+        };
+        if let Err(error) = self.webhooks.0.inbox.finish(tenant, id, epoch, end, effects).await {
+            // It is taken up again when its time is over.
+            tracing::warn!(%tenant, delivery = %id, ?error, "the end of a delivery could not be kept");
+        }
+    }
+
+    /// What comes of a failed attempt.
+    fn after(&self, error: &Error, attempt: u32) -> DeliveryEnd {
+        let lasting = matches!(
+            error.kind(),
+            ErrorKind::InvalidInput
+                | ErrorKind::NotFound
+                | ErrorKind::PermissionDenied
+                | ErrorKind::Unsupported
+                | ErrorKind::TooLarge
+                | ErrorKind::IdempotencyMismatch
+        );
+        let pause = PAUSES.get(attempt.saturating_sub(1) as usize);
+        match pause {
+            Some(seconds) if !lasting => DeliveryEnd::Retry(Duration::from_secs(*seconds), error.kind()),
+            _ => DeliveryEnd::Failed(error.kind()),
+        }
+    }
+
+    async fn work_on(&self, claimed: &ClaimedDelivery) -> Result<(Vec<RunId>, Effects)> {
+        let parts = &*self.webhooks.0;
+        let new = &claimed.delivery.new;
+        let endpoint = parts.store.lookup(claimed.tenant, new.endpoint).await?;
+        let ctx = parts.principals.context(claimed.tenant, endpoint.owner).await?;
+        let read = Read::of(&endpoint)?;
+        let event = event_of(&read, &headers(&new.headers)?, Bytes::from(new.body.clone()))?;
+        for handler in &*self.handlers {
+            let handled = HandledDelivery { endpoint: &endpoint, id: new.id, event: &event };
+            handler.handle(&ctx, &handled).await?;
+        }
+        let wanted: Vec<(usize, &Trigger)> =
+            read.triggers.iter().enumerate().filter(|(_, trigger)| trigger.filter.matches(&event)).collect();
+        let newest = match &event.ordering {
+            // Asked for once: of two triggers the second would find its own event.
+            Some(ordering) if wanted.iter().any(|(_, trigger)| trigger.newest_only) => {
+                self.newest(claimed, &ordering.key, &ordering.version.to_string()).await?
+            }
+            _ => true,
+        };
+        let mut runs = Vec::new();
+        for (at, trigger) in wanted {
+            if trigger.newest_only && !newest {
+                continue;
+            }
+            let input = Template::new(trigger.input.clone())?.render(&event)?;
+            // The same for every attempt, so that a run is started once however often this is tried.
+            let key = format!("{}/{at}", new.id);
+            let run =
+                parts.runs.start(&ctx, trigger.agent, RunInput::text(input).idempotency_key(key)).await?;
+            runs.push(run.id());
+        }
+        let data = json!({
+            "delivery": new.id,
+            "kind": event.kind,
+            "vendor": event.vendor,
+            "subject": event.subject,
+            "runs": runs,
+        });
+        let told = PlatformEvent::of(&ctx, self.webhooks.env(), "webhook.received", endpoint.id, data);
+        Ok((runs, Effects { guards: vec![Guard::TenantExists], events: vec![told], ..Effects::none() }))
+    }
+
+    /// Whether an event is news. The mark says so again to another attempt at the same delivery: it carries the delivery's id.
+    async fn newest(&self, claimed: &ClaimedDelivery, key: &str, version: &str) -> Result<bool> {
+        let new = &claimed.delivery.new;
+        let key = &bounded(key);
+        if self.webhooks.0.inbox.advance(claimed.tenant, new.endpoint, key, version).await? {
+            return Ok(true);
+        }
+        // An attempt before this one may have moved it.
+        Ok(claimed.delivery.attempts > 1 && self.is_mark(claimed, key, version).await?)
+    }
+
+    async fn is_mark(&self, claimed: &ClaimedDelivery, key: &str, version: &str) -> Result<bool> {
+        let mark = self.webhooks.0.inbox.mark(claimed.tenant, claimed.delivery.new.endpoint, key).await?;
+        Ok(mark.as_deref() == Some(version))
+    }
+}
+
+fn late() -> Error {
+    Error::new(ErrorKind::DeadlineExceeded, "the delivery was not worked on in time")
+}
+
+/// The headers that were kept.
+fn headers(kept: &str) -> Result<HeaderMap> {
+    let bad = || Error::corrupt("the headers of a delivery cannot be read");
+    let kept: Map<String, Value> = serde_json::from_str(kept).map_err(|_| bad())?;
+    let header = |(name, value): (String, Value)| {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        Some((name, HeaderValue::from_str(value.as_str()?).ok()?))
+    };
+    kept.into_iter().map(|pair| header(pair).ok_or_else(bad)).collect()
+}
