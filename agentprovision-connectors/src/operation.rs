@@ -26,6 +26,7 @@ pub type Text = Cow<'static, str>;
 /// What an operation does to what the vendor keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "OperationEffect")]
 pub enum Effect {
     /// It looks.
     Read,

@@ -85,6 +85,7 @@ pub(crate) fn keys() -> SealingKeys {
 pub(crate) struct Seen {
     pub(crate) method: Method,
     pub(crate) path: String,
+    pub(crate) query: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
 }
@@ -153,7 +154,8 @@ async fn answer(
     let path = uri.path().to_owned();
     let number = {
         let mut seen = seen.lock().unwrap();
-        seen.push(Seen { method, path: path.clone(), headers: headers.clone(), body: body.clone() });
+        let query = uri.query().map(str::to_owned);
+        seen.push(Seen { method, path: path.clone(), query, headers: headers.clone(), body: body.clone() });
         seen.len()
     };
     let (who, path) = path[1..].split_once('/').unwrap_or_default();

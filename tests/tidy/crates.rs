@@ -155,6 +155,17 @@ fn every_feature_is_explained() {
 }
 
 #[test]
+fn one_feature_turns_all_connectors_on() {
+    let manifest = read(Path::new("Cargo.toml"));
+    let listed = manifest.split("\nconnectors = [").nth(1).and_then(|rest| rest.split(']').next()).unwrap();
+    let listed: BTreeSet<&str> = listed.split('"').filter(|name| name.starts_with("connector-")).collect();
+    let all = features(&manifest);
+    let all = all.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with("connector-"));
+    // It stands in for services, and is none.
+    assert_eq!(all.filter(|name| *name != "connector-emulator").collect::<BTreeSet<_>>(), listed);
+}
+
+#[test]
 fn readers_find_no_feature_that_is_not_there() {
     let root = packages().into_iter().find(|package| package.name == "agentprovision").unwrap();
     let known: BTreeSet<String> = features(&root.manifest).into_iter().map(|(name, _)| name).collect();
