@@ -47,10 +47,12 @@ impl ConnectorParts {
         for connector in self.apps.keys() {
             catalog.get(connector)?;
         }
+        // Drawn whether it is used or not, so that the same seed gives the same ids on every store.
+        let drawn = SealingKeys::random(env);
         let keys = match self.keys {
             Some(keys) => keys,
             None if lasting => SealingKeys::absent(),
-            None => SealingKeys::random(env),
+            None => drawn,
         };
         let transport = match self.transport {
             Some(transport) => transport,

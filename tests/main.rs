@@ -17,6 +17,7 @@ mod enlist;
 #[cfg(unix)]
 mod fleet;
 mod gateway;
+mod integrations;
 mod isolation;
 mod models;
 mod oauth;

@@ -50,12 +50,12 @@ fn every_error_kind_has_its_code_and_http_status() {
 #[test]
 fn the_operations_are_the_golden_ones() {
     let mut now = format!(
-        "{:<25} {:<9} {:<15} {:<9} {:<6} {:<24} meter\n",
+        "{:<25} {:<9} {:<19} {:<12} {:<6} {:<24} meter\n",
         "name", "scope", "permission", "resource", "by id", "audit"
     );
     for operation in OPERATIONS {
         let line = format!(
-            "{:<25} {:<9} {:<15} {:<9} {:<6} {:<24} {}",
+            "{:<25} {:<9} {:<19} {:<12} {:<6} {:<24} {}",
             operation.name,
             format!("{:?}", operation.scope).to_lowercase(),
             operation.permission.map_or("-", |permission| permission.builtin_name().unwrap()),

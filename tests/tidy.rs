@@ -61,5 +61,10 @@ fn read(file: &Path) -> String {
 }
 
 /// The folders of library code.
-const LIBRARIES: [&str; 4] =
-    ["src", "agentprovision-core/src", "agentprovision-llm/src", "agentprovision-tenancy/src"];
+const LIBRARIES: [&str; 5] = [
+    "src",
+    "agentprovision-connectors/src",
+    "agentprovision-core/src",
+    "agentprovision-llm/src",
+    "agentprovision-tenancy/src",
+];

@@ -1,5 +1,6 @@
 //! The JSON face: complete, strict, and the same platform as the typed one.
 
+mod connector;
 mod host;
 mod scenario;
 mod watch;

@@ -112,10 +112,7 @@ impl Report {
 }
 
 async fn check(file: &Path, url: &str, inputs: &Path) -> Outcome<bool> {
-    let Some(builtin) = covering(file) else {
-        println!("{}: not covered\n\n0 passed, 0 failed", file.display());
-        return Ok(true);
-    };
+    let builtin = covering(file).ok_or_else(|| format!("{}: not covered", file.display()))?;
     let connector = (builtin.connector)().map_err(|error| error.to_string())?;
     let samples = read(&inputs.join(format!("{}.json", builtin.name)))?;
     let description = Description::read(file, &connector.base_url)?;
@@ -165,6 +162,9 @@ async fn check(file: &Path, url: &str, inputs: &Path) -> Outcome<bool> {
         builtin.name
     );
     println!("\n{passed} passed, {failed} failed");
+    if passed + failed == 0 {
+        return Err(format!("{}: nothing was checked", file.display()));
+    }
     Ok(failed == 0)
 }
 

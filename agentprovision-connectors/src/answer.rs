@@ -25,6 +25,8 @@ pub enum Form {
     Text,
     /// Bytes, as a [`Blob`].
     Bytes,
+    /// Whatever comes: JSON where it is, else a text, else a [`Blob`]; nothing at all is `null`.
+    Any,
     /// Whatever comes, which says nothing more: `null`.
     Ignored,
     /// What headers say, as an object of texts: header and field. The body is left aside.
@@ -36,7 +38,7 @@ impl Form {
         match self {
             Self::Json => "application/json",
             Self::Text => "text/plain, */*",
-            Self::Bytes | Self::Ignored | Self::Headers(_) => "*/*",
+            Self::Bytes | Self::Any | Self::Ignored | Self::Headers(_) => "*/*",
         }
     }
 }
@@ -303,17 +305,61 @@ pub(crate) fn value(form: Form, response: &Response) -> agentprovision_core::Res
             Ok(text) => Ok(Value::from(text)),
             Err(_) => Err(unexpected("it is no text in UTF-8".to_owned())),
         },
-        Form::Bytes => Ok(json!({
-            "base64": STANDARD.encode(&response.body),
-            "content_type": kind(),
-            "size": response.body.len(),
-        })),
+        Form::Bytes => Ok(blob(response)),
+        Form::Any => Ok(any(response)),
     }
+}
+
+fn blob(response: &Response) -> Value {
+    json!({
+        "base64": STANDARD.encode(&response.body),
+        "content_type": response.header(CONTENT_TYPE.as_str()),
+        "size": response.body.len(),
+    })
+}
+
+fn any(response: &Response) -> Value {
+    let kind = response.header(CONTENT_TYPE.as_str()).unwrap_or_default().to_ascii_lowercase();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let found = match std::str::from_utf8(&response.body) {
+        _ if response.body.is_empty() => Some(Value::Null),
+        // What says that it is no JSON is none, even where it could be read as such.
+        Ok(_) if kind.is_empty() || kind.ends_with("json") => response.json(),
+        _ => None,
+    };
+    let text = || std::str::from_utf8(&response.body).ok().filter(|text| !text.contains('\0'));
+    found.or_else(|| text().map(Value::from)).unwrap_or_else(|| blob(response))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_answer_is_json_or_a_text_or_bytes() {
+        for (kind, body, expected) in [
+            ("application/json; charset=utf-8", &b"{\"a\":1}"[..], json!({ "a": 1 })),
+            ("application/problem+json", b"[1]", json!([1])),
+            ("application/json", b"{", json!("{")),
+            ("text/plain", b"1", json!("1")),
+            ("", b"1", json!(1)),
+            ("", b"one", json!("one")),
+            ("text/html", b"", Value::Null),
+            (
+                "image/png",
+                b"\x89PNG",
+                json!({ "base64": "iVBORw==", "content_type": "image/png", "size": 4 }),
+            ),
+            ("", b"a\0b", json!({ "base64": "YQBi", "content_type": null, "size": 3 })),
+        ] {
+            let mut headers = HeaderMap::new();
+            if !kind.is_empty() {
+                headers.insert(CONTENT_TYPE, http::HeaderValue::from_static(kind));
+            }
+            let response = Response::new(StatusCode::OK, headers, Bytes::from_static(body));
+            assert_eq!(value(Form::Any, &response).unwrap(), expected, "{kind}");
+        }
+    }
 
     #[test]
     fn headers_are_an_answer_where_there_is_no_other() {

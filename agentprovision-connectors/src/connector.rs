@@ -63,7 +63,8 @@ impl Compiled {
         if let Some(mapping) = &self.spec.map_input {
             input = mapping.input(input)?;
         }
-        Ok((template.request(base, &input, &place)?, place))
+        let in_query = template.place(&self.spec.paging, &mut input, &place);
+        Ok((template.request(base, &input, in_query)?, place))
     }
 
     /// The value of a response that is no failure: a page of a list, or what the operation's output is.
@@ -146,6 +147,7 @@ impl Connector {
             },
             Map::new(),
             Vec::new(),
+            Vec::new(),
         )
     }
 
@@ -191,7 +193,14 @@ impl Connector {
         Ok(url)
     }
 
-    /// A URL with settings in the place of their names in braces; `{base_url}` is the URL that operations go under.
+    /// A setting, or its default.
+    fn setting<'a>(&'a self, settings: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+        let default = || self.settings.get("properties")?.get(name)?.get("default");
+        settings.get(name).or_else(default)?.as_str()
+    }
+
+    /// A URL with settings in the place of their names in braces; at its beginning `{base_url}` is the URL that operations go
+    /// under, and `{+name}` a setting that is a URL itself.
     ///
     /// # Errors
     /// `invalid_input` for a setting that is missing or is no part of a URL.
@@ -199,15 +208,21 @@ impl Connector {
         if let Some(rest) = template.strip_prefix("{base_url}") {
             return Ok(self.base_of(settings)? + &self.fill(rest, settings)?);
         }
+        if let Some((name, rest)) = template.strip_prefix("{+").and_then(|rest| rest.split_once('}')) {
+            let Some(url) = self.setting(settings, name).filter(|url| !url.is_empty()) else {
+                return Err(Error::invalid(format!("the setting `{name}` is missing")));
+            };
+            return Ok(url.to_owned() + &self.fill(rest, settings)?);
+        }
         let mut url = String::with_capacity(template.len());
         let mut parts = template.split('{');
         url.push_str(parts.next().unwrap_or_default());
         for part in parts {
             let (name, after) = part.split_once('}').unwrap_or((part, ""));
-            let value = settings.get(name).and_then(Value::as_str).unwrap_or_default();
+            let value = self.setting(settings, name).unwrap_or_default();
             // What a setting can add is a part of a name, not another host.
             let fits = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
-            if value.is_empty() || !value.bytes().all(fits) {
+            if value.trim_matches('.').is_empty() || !value.bytes().all(fits) {
                 return Err(Error::invalid(format!(
                     "the setting `{name}` is missing, or is no part of a URL"
                 )));
@@ -233,7 +248,7 @@ pub(crate) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'
 /// Puts a connector together.
 #[derive(Debug)]
 #[must_use]
-pub struct ConnectorBuilder(Connector, Map<String, Value>, Vec<OperationSpec>);
+pub struct ConnectorBuilder(Connector, Map<String, Value>, Vec<OperationSpec>, Vec<String>);
 
 impl ConnectorBuilder {
     /// How people call the service, and what it is good for.
@@ -257,6 +272,12 @@ impl ConnectorBuilder {
     /// A setting with a schema of its own.
     pub fn setting_schema(mut self, name: &str, schema: Value) -> Self {
         self.1.insert(name.to_owned(), schema);
+        self
+    }
+
+    /// Settings that every integration has to have.
+    pub fn required<const N: usize>(mut self, settings: [&str; N]) -> Self {
+        self.3.extend(settings.map(str::to_owned));
         self
     }
 
@@ -308,7 +329,15 @@ impl ConnectorBuilder {
     /// `invalid_input` for a bad name, schema, template or header, naming it, and for an incremental list that is counted
     /// through; `already_exists` for two operations of one name.
     pub fn build(self) -> Result<Connector> {
-        let Self(mut connector, mut settings, operations) = self;
+        self.build_without(&mut |_, error| Err(error))
+    }
+
+    /// The same, where an operation that cannot be used need not be the end of it: `without` is told.
+    pub(crate) fn build_without(
+        self,
+        without: &mut dyn FnMut(&str, Error) -> Result<()>,
+    ) -> Result<Connector> {
+        let Self(mut connector, mut settings, operations, required) = self;
         let name = &connector.name;
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if !(1..=32).contains(&name.len()) || !name.bytes().all(fits) {
@@ -329,11 +358,21 @@ impl ConnectorBuilder {
         settings
             .entry("base_url")
             .or_insert_with(|| json!({ "type": "string", "description": about, "maxLength": 2048 }));
-        connector.settings =
-            Arc::new(json!({ "type": "object", "properties": settings, "additionalProperties": false }));
+        let mut described =
+            json!({ "type": "object", "properties": settings, "additionalProperties": false });
+        if let (Some(fields), false) = (described.as_object_mut(), required.is_empty()) {
+            fields.insert("required".to_owned(), required.into());
+        }
+        connector.settings = Arc::new(described);
         for spec in operations {
-            let compiled = compile(&connector, spec)?;
-            let name = compiled.spec.name.clone();
+            let name = spec.name.clone();
+            let compiled = match compile(&connector, spec) {
+                Ok(compiled) => compiled,
+                Err(error) => {
+                    without(&name, error)?;
+                    continue;
+                }
+            };
             if connector.operations.insert(name.clone(), Arc::new(compiled)).is_some() {
                 return Err(Error::already_exists(format!(
                     "`{}` has two operations called `{name}`",
@@ -373,6 +412,7 @@ fn compile(connector: &Connector, mut spec: OperationSpec) -> Result<Compiled> {
         };
         let named = placed.into_iter().chain(template.query.iter().map(|field| &**field));
         let named = named.chain(template.headers.iter().map(|(field, _)| &**field)).chain(body);
+        let named = named.chain(template.params.iter().map(|param| &*param.field));
         for field in named {
             if !has(field) {
                 return Err(bad(format!("names `{field}`, which its input does not have")));
@@ -398,6 +438,7 @@ fn compile(connector: &Connector, mut spec: OperationSpec) -> Result<Compiled> {
     }
     let input = compile_schema(&format!("the input of {what}"), &spec.input)?;
     let output = match spec.shape {
+        _ if spec.loose => None,
         Some(_) => None,
         None => Some(compile_schema(&format!("the output of {what}"), &spec.output)?),
     };

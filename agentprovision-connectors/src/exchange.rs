@@ -26,6 +26,9 @@ use crate::renew::Flight;
 /// How long credentials that were read are used without another look.
 const FRESH: Duration = Duration::from_secs(60);
 
+/// The bytes of the shortest secret that is looked for in words: shorter ones are parts of any.
+const SHORTEST: usize = 4;
+
 /// Sends requests as integrations.
 pub(crate) struct Exchange {
     transport: Arc<dyn HttpTransport>,
@@ -214,6 +217,26 @@ impl Exchange {
         Ok(Answer::new(call.operation.answer(&response, &place)?))
     }
 
+    /// An error whose words have nothing of what the integration proves itself with: vendors, and handlers, repeat what they
+    /// were given.
+    fn without_secrets(&self, call: &Call, error: Error) -> Error {
+        let known = call.candidate.clone().or_else(|| Some(self.known(call)?.credentials.clone()));
+        let Some(credentials) = known else { return error };
+        let secrets: Vec<&str> = credentials.secrets().filter(|secret| secret.len() >= SHORTEST).collect();
+        let clean =
+            |text: &str| secrets.iter().fold(text.to_owned(), |text, one| text.replace(one, "[secret]"));
+        let message = clean(error.message());
+        if message == error.message() && error.context().iter().all(|(_, value)| clean(value) == *value) {
+            return error;
+        }
+        // Without its source, which may have the same words.
+        let cleaned = Error::new(error.kind(), message).with_retry(error.retry());
+        error
+            .context()
+            .iter()
+            .fold(cleaned, |cleaned, (name, value)| cleaned.with_context(name, clean(value)))
+    }
+
     /// The error that a response stands for, if that is a failure.
     pub(crate) async fn check(self: &Arc<Self>, call: &Call, response: &Response) -> Result<()> {
         let Some(failure) = failure(&call.connector, response, self.env.now()) else { return Ok(()) };
@@ -230,9 +253,10 @@ pub(crate) struct Carry;
 #[async_trait]
 impl Invoke for Carry {
     async fn invoke(&self, call: &Call) -> Result<Answer> {
-        match &call.spec().work {
+        let answer = match &call.spec().work {
             Work::Http(_) => call.exchange.by_template(call).await,
             Work::Handler(handler) => handler.handle(call).await,
-        }
+        };
+        answer.map_err(|error| call.exchange.without_secrets(call, error))
     }
 }

@@ -20,8 +20,11 @@ pub mod handler;
 mod integrations;
 pub mod layers;
 pub mod mapping;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 pub mod operation;
 pub mod paging;
+pub mod param;
 pub mod quota;
 mod renew;
 pub mod request;

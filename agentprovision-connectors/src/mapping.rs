@@ -51,14 +51,17 @@ impl Mapping {
 }
 
 impl Mapping {
-    /// The input it makes of another. What an expression does not find is `null` to it, so fields that are `null` are left out.
+    /// The input it makes of another. What an expression does not find is `null` to it, so fields that it makes `null` are left
+    /// out; those of a function are meant.
     ///
     /// # Errors
     /// `invalid_input` when a function gets what it cannot take, and for what is no object.
     pub(crate) fn input(&self, input: Map<String, Value>) -> Result<Map<String, Value>> {
         match self.apply(&Value::Object(input))? {
             Value::Object(mut mapped) => {
-                mapped.retain(|_, value| without_nulls(value));
+                if matches!(self.0, How::Expression(_)) {
+                    mapped.retain(|_, value| without_nulls(value));
+                }
                 Ok(mapped)
             }
             _ => Err(Error::invalid("the mapping of the input does not make an object")),

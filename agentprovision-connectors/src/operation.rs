@@ -26,6 +26,7 @@ pub type Text = Cow<'static, str>;
 /// What an operation does to what the vendor keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "OperationEffect")]
 pub enum Effect {
     /// It looks.
     Read,
@@ -126,6 +127,8 @@ pub struct OperationSpec {
     pub map_input: Option<Mapping>,
     /// Changes the answer before its schema is checked.
     pub map_output: Option<Mapping>,
+    /// Whether answers may differ from the schema of the output, which then only says what to expect; default no.
+    pub loose: bool,
     /// Of a typed operation: reads the answer as its type.
     pub(crate) shape: Option<Shape>,
     /// Expressions of the two mappings, compiled with the connector.
@@ -218,6 +221,7 @@ impl OperationSpec {
             timeout: Duration::from_secs(30),
             map_input: None,
             map_output: None,
+            loose: false,
             shape: None,
             reshape: [None, None],
         }
@@ -325,6 +329,13 @@ impl OperationSpec {
     #[must_use]
     pub fn takes(mut self, expression: impl Into<Text>) -> Self {
         self.reshape[1] = Some(expression.into());
+        self
+    }
+
+    /// Answers may differ from the schema of the output.
+    #[must_use]
+    pub fn loose(mut self) -> Self {
+        self.loose = true;
         self
     }
 

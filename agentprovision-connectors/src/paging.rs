@@ -67,6 +67,9 @@ pub enum Paging {
         items: Text,
         /// The parameter that takes the number.
         into: Text,
+        /// Where the answer says how many pages there are, as a JSON pointer. Where it is empty, a page without items is the
+        /// last one.
+        pages: Text,
     },
     /// By the id of the last item.
     LastItem {
@@ -98,6 +101,11 @@ impl Paging {
             | Self::Page { items, .. }
             | Self::LastItem { items, .. } => Some(items),
         }
+    }
+
+    /// Whether its places are parts of queries.
+    pub(crate) fn is_query(&self) -> bool {
+        matches!(self, Self::Link { .. } | Self::NextUrl { .. } | Self::Since { .. })
     }
 
     /// Whether rows that change while pages are read can be lost or doubled.
@@ -218,9 +226,10 @@ impl Paging {
                 };
                 (goes_on && !items.is_empty()).then(|| read.to_string())
             }
-            Self::Page { .. } => {
+            Self::Page { pages, .. } => {
                 let at: u64 = asked.first().and_then(|(_, at)| at.parse().ok()).unwrap_or(1);
-                (!items.is_empty()).then(|| (at + 1).to_string())
+                let pages = value.pointer(pages).filter(|_| !pages.is_empty()).and_then(Value::as_u64);
+                (!items.is_empty() && pages.is_none_or(|pages| at < pages)).then(|| (at + 1).to_string())
             }
             Self::LastItem { field, more, .. } => {
                 let goes_on =
@@ -344,9 +353,13 @@ mod tests {
         assert_eq!(next(&is_last, json!({ "values": [1], "isLast": false }), "0").as_deref(), Some("1"));
         assert_eq!(next(&is_last, json!({ "values": [1], "isLast": true }), "0"), None);
         assert_eq!(next(&is_last, json!({ "values": [], "isLast": false }), "3"), None);
-        let page = Paging::Page { items: "".into(), into: "page".into() };
+        let page = Paging::Page { items: "".into(), into: "page".into(), pages: "".into() };
         assert_eq!(page.page(&response(None), json!([1]), &[]).unwrap().1.as_deref(), Some("2"));
         assert_eq!(page.page(&response(None), json!([]), &asked(&[("page", "2")])).unwrap().1, None);
+        let counted = Paging::Page { items: "/f".into(), into: "page".into(), pages: "/paging/pages".into() };
+        let two = json!({ "f": [1], "paging": { "pages": 2 } });
+        assert_eq!(next(&counted, two.clone(), "1").as_deref(), Some("2"));
+        assert_eq!(next(&counted, two, "2"), None);
         let last = Paging::LastItem {
             items: "/data".into(),
             field: "id".into(),
@@ -403,7 +416,7 @@ mod tests {
     #[test]
     fn a_place_that_is_none_is_refused() {
         let mut input = json!({ "page": "x" }).as_object().unwrap().clone();
-        let page = Paging::Page { items: "".into(), into: "page".into() };
+        let page = Paging::Page { items: "".into(), into: "page".into(), pages: "".into() };
         assert_eq!(page.place(&mut input).unwrap_err().kind(), ErrorKind::InvalidInput);
         let wrong = Paging::LINK.page(&response(None), json!({ "message": "no list" }), &[]);
         assert_eq!(wrong.unwrap_err().kind(), ErrorKind::ProviderError);

@@ -131,6 +131,7 @@ impl Exchange {
         let place = |url: &str| call.connector.fill(url, &call.integration.settings);
         let base = call.base_url()?;
         let now = self.env().now();
+        let grant = grant.asking(&call.integration.settings);
         let request = grant.request(&base, &place, before, client.as_ref(), now)?;
         let response = self.while_leased(call, request).await?;
         let tokens = grant.tokens(&response, now, before.tokens.as_ref())?;

@@ -13,9 +13,11 @@ use serde_json::{Map, Value};
 
 use crate::answer::Form;
 use crate::operation::{Effect, Idempotency, Text};
+use crate::paging::Paging;
+use crate::param::{In, Param};
 
 /// What is not encoded in a path or a query: unreserved characters (RFC 3986, section 2.3).
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(crate) const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// The same, and brackets, which lead into objects and lists in the names of a form.
 const PLAIN_NAME: &AsciiSet = &PLAIN.remove(b'[').remove(b']');
 /// The same as the first, and the slash.
@@ -32,6 +34,8 @@ pub enum Body {
     /// A form (`application/x-www-form-urlencoded`); objects and lists within it are written with brackets, as
     /// `items[0][price]=1`.
     Form,
+    /// A form whose objects and lists are texts in JSON, as `blocks=[{"type":"divider"}]`.
+    FlatForm,
     /// What one field has, in JSON.
     Field(Text),
     /// The text of one field as it is, with this content type.
@@ -73,6 +77,10 @@ pub struct HttpTemplate {
     pub body: Body,
     /// How lists are written in the query.
     pub lists: Lists,
+    /// Fields that are written in forms of their own, instead of all that is above.
+    pub params: Vec<Param>,
+    /// Whether there is no body where none of its fields is given.
+    pub optional_body: bool,
     /// The form of the answer.
     pub answer: Form,
 }
@@ -93,6 +101,8 @@ impl HttpTemplate {
             fixed_query: Vec::new(),
             body,
             lists: Lists::default(),
+            params: Vec::new(),
+            optional_body: false,
             answer: Form::default(),
         }
     }
@@ -127,8 +137,9 @@ impl HttpTemplate {
         let mut url = String::with_capacity(base.len() + self.path.len() + 64);
         url.push_str(base);
         self.push_path(&mut url, input)?;
-        let placed: BTreeSet<&str> =
-            self.path_fields().into_iter().chain(self.headers.iter().map(|(field, _)| &**field)).collect();
+        let mut placed = self.path_fields();
+        placed.extend(self.headers.iter().map(|(field, _)| &**field));
+        placed.extend(self.params.iter().map(|param| &*param.field));
         let given = input.iter().filter(|(name, value)| !value.is_null() && !placed.contains(name.as_str()));
         let (mut query, mut rest) = (Vec::new(), Map::new());
         for (name, value) in given {
@@ -140,16 +151,18 @@ impl HttpTemplate {
         }
         let fixed = self.fixed_query.iter().map(|(name, value)| (name.to_string(), value.to_string()));
         query.extend(fixed);
+        let encoded = |text: &str| utf8_percent_encode(text, PLAIN).to_string();
+        let mut query: Vec<_> = query.iter().map(|(name, value)| (encoded(name), encoded(value))).collect();
+        query.extend(self.written(In::Query, input));
         for (name, value) in more {
-            query.retain(|(there, _)| there != name);
-            query.push((name.to_string(), value.clone()));
+            let name = encoded(name);
+            query.retain(|(there, _)| *there != name);
+            query.push((name, encoded(value)));
         }
         for (at, (name, value)) in query.iter().enumerate() {
             // What pages go on with may be in the base URL's stead already.
             url.push(if at == 0 && !url.contains('?') { '?' } else { '&' });
-            url.extend(utf8_percent_encode(name, PLAIN));
-            url.push('=');
-            url.extend(utf8_percent_encode(value, PLAIN));
+            url.extend([name, "=", value]);
         }
         let mut request = Request::builder().method(self.method.clone()).uri(url);
         if let Some(headers) = request.headers_mut() {
@@ -162,14 +175,48 @@ impl HttpTemplate {
                     headers.insert(header_name(name)?, header_value(field, &plain(value))?);
                 }
             }
+            for param in self.params.iter().filter(|param| param.place == In::Header) {
+                if let Some(value) = input.get(&*param.field).filter(|value| !value.is_null()) {
+                    let value = param.text(value, &str::to_owned);
+                    headers.insert(header_name(&param.name)?, header_value(&param.field, &value)?);
+                }
+            }
         }
-        let (body, kind) = self.body(rest)?;
+        let (body, kind) = self.body(rest, self.written(In::Form, input))?;
         if let (Some(kind), Some(headers)) = (kind, request.headers_mut()) {
             headers.entry(CONTENT_TYPE).or_insert(header_value("content-type", &kind)?);
         }
         request
             .body(body)
             .map_err(|error| Error::invalid("the request has no URL that can be sent").with_source(error))
+    }
+
+    /// The pairs of the fields that are written into a query or a form in forms of their own, encoded.
+    fn written(&self, place: In, input: &Map<String, Value>) -> Vec<(String, String)> {
+        let here = self.params.iter().filter(|param| param.place == place);
+        here.filter_map(|param| Some(param.pairs(input.get(&*param.field)?))).flatten().collect()
+    }
+
+    /// Puts the place of a page into the input, where that goes into a body with fields, and answers what goes into the
+    /// query: the rest, and parts of URLs always.
+    pub(crate) fn place<'a>(
+        &self,
+        paging: &Paging,
+        input: &mut Map<String, Value>,
+        place: &'a [(Text, String)],
+    ) -> &'a [(Text, String)] {
+        let in_body = matches!(self.body, Body::Json | Body::Form | Body::FlatForm);
+        if !in_body || paging.is_query() {
+            return place;
+        }
+        for (name, value) in place {
+            let value = match value.parse::<u64>() {
+                Ok(number) if paging.counts() => Value::from(number),
+                _ => Value::from(value.clone()),
+            };
+            input.insert(name.to_string(), value);
+        }
+        &[]
     }
 
     fn push_path(&self, url: &mut String, input: &Map<String, Value>) -> Result<()> {
@@ -181,7 +228,18 @@ impl HttpTemplate {
                 Some(name) => (name, PLAIN_PATH),
                 None => (name, PLAIN),
             };
-            let value = input.get(name).map(plain).unwrap_or_default();
+            let given = input.get(name);
+            let value = given.map(plain).unwrap_or_default();
+            let param = self.params.iter().find(|param| param.place == In::Path && param.field == name);
+            if let (Some(param), Some(given @ (Value::Array(_) | Value::Object(_)))) = (param, given) {
+                let text = param.text(given, &|text| utf8_percent_encode(text, PLAIN).to_string());
+                if text.is_empty() || text == "." || text == ".." {
+                    return Err(Error::invalid(format!("`{name}` cannot be a part of a path")));
+                }
+                url.push_str(&text);
+                url.push_str(after);
+                continue;
+            }
             let leads_away = |part: &str| part == "." || part == "..";
             let parts_of = value.split('/');
             // A segment that is empty or leads upwards would be another path.
@@ -218,7 +276,14 @@ impl HttpTemplate {
     }
 
     /// The body and its content type.
-    fn body(&self, mut rest: Map<String, Value>) -> Result<(Bytes, Option<String>)> {
+    fn body(
+        &self,
+        mut rest: Map<String, Value>,
+        written: Vec<(String, String)>,
+    ) -> Result<(Bytes, Option<String>)> {
+        if self.optional_body && rest.is_empty() && written.is_empty() {
+            return Ok((Bytes::new(), None));
+        }
         let json = |value: &Value| {
             let text = serde_json::to_vec(value)
                 .map_err(|error| Error::internal("an input has no JSON form").with_source(error))?;
@@ -231,19 +296,18 @@ impl HttpTemplate {
         match &self.body {
             Body::None => Ok((Bytes::new(), None)),
             Body::Json => json(&Value::Object(rest)),
-            Body::Form => {
+            Body::Form | Body::FlatForm => {
                 let mut form = Vec::new();
-                rest.iter().for_each(|(name, value)| push_form(&mut form, name, value));
-                let mut text = String::new();
-                for (at, (name, value)) in form.iter().enumerate() {
-                    if at > 0 {
-                        text.push('&');
-                    }
-                    text.extend(utf8_percent_encode(name, PLAIN_NAME));
-                    text.push('=');
-                    text.extend(utf8_percent_encode(value, PLAIN));
-                }
-                Ok((Bytes::from(text), Some("application/x-www-form-urlencoded".to_owned())))
+                rest.iter().for_each(|(name, value)| match self.body {
+                    Body::FlatForm => form.push((name.clone(), plain(value))),
+                    _ => push_form(&mut form, name, value),
+                });
+                let encoded = |text: &str, plain| utf8_percent_encode(text, plain).to_string();
+                let form =
+                    form.iter().map(|(name, value)| (encoded(name, PLAIN_NAME), encoded(value, PLAIN)));
+                let pairs: Vec<String> =
+                    form.chain(written).map(|(name, value)| format!("{name}={value}")).collect();
+                Ok((Bytes::from(pairs.join("&")), Some("application/x-www-form-urlencoded".to_owned())))
             }
             Body::Field(field) => json(&rest.remove(&**field).unwrap_or(Value::Null)),
             Body::Text(field, kind) => {
@@ -259,7 +323,7 @@ impl HttpTemplate {
 }
 
 /// The parts of a form that a value is, the names of objects' fields and the places in lists in brackets.
-fn push_form(form: &mut Vec<(String, String)>, name: &str, value: &Value) {
+pub(crate) fn push_form(form: &mut Vec<(String, String)>, name: &str, value: &Value) {
     match value {
         Value::Object(fields) => {
             fields.iter().for_each(|(field, value)| push_form(form, &format!("{name}[{field}]"), value));
@@ -273,11 +337,35 @@ fn push_form(form: &mut Vec<(String, String)>, name: &str, value: &Value) {
 }
 
 /// A value as it stands in a path, a query or a header.
-fn plain(value: &Value) -> String {
+pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         value => value.to_string(),
     }
+}
+
+/// Headers that say who sends a request, how it travels or whose host it is for (RFC 9110, section 7.6.1), in lower case: they are
+/// nobody's to set who calls an operation.
+const SENDERS: &[&str] = &[
+    "authorization",
+    "connection",
+    "content-length",
+    "cookie",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Whether a header is the sender's alone.
+pub(crate) fn is_senders(name: &str) -> bool {
+    SENDERS.iter().any(|senders| senders.eq_ignore_ascii_case(name))
 }
 
 fn header_name(name: &str) -> Result<HeaderName> {
@@ -301,5 +389,30 @@ mod tests {
         let input = json!({ "a": [{ "b c": "[&]" }], "d": null, "e": { "f": true, "g": null } });
         let request = template.request("https://x.example", input.as_object().unwrap(), &[]).unwrap();
         assert_eq!(&request.body()[..], b"a[0][b%20c]=%5B%26%5D&e[f]=true");
+    }
+
+    #[test]
+    fn flat_forms_keep_what_is_nested_as_json() {
+        let template = HttpTemplate { body: Body::FlatForm, ..HttpTemplate::new(Method::POST, "/x") };
+        let input = json!({ "a": [{ "b": 1 }], "c": true, "d": null, "e": "ü&" });
+        let request = template.request("https://x.example", input.as_object().unwrap(), &[]).unwrap();
+        assert_eq!(&request.body()[..], b"a=%5B%7B%22b%22%3A1%7D%5D&c=true&e=%C3%BC%26");
+    }
+
+    #[test]
+    fn places_go_where_the_fields_go() {
+        let cursor = Paging::Cursor { items: "/i".into(), from: "/n".into(), into: "token".into() };
+        let offset =
+            Paging::Offset { items: "/i".into(), into: "startAt".into(), more: "".into(), last: false };
+        let place = |method: Method, paging: &Paging, name: &'static str| {
+            let mut input = Map::new();
+            let place = [(Text::Borrowed(name), "50".to_owned())];
+            let query = HttpTemplate::new(method, "/x").place(paging, &mut input, &place).len();
+            (query, Value::Object(input))
+        };
+        assert_eq!(place(Method::GET, &cursor, "token"), (1, json!({})));
+        assert_eq!(place(Method::POST, &cursor, "token"), (0, json!({ "token": "50" })));
+        assert_eq!(place(Method::POST, &offset, "startAt"), (0, json!({ "startAt": 50 })));
+        assert_eq!(place(Method::POST, &Paging::LINK, "page"), (1, json!({})));
     }
 }

@@ -22,6 +22,7 @@ use crate::run::{RunIndex, RunStore, SessionStore};
 use crate::secret::SealedStore;
 use crate::tenant::TenantStore;
 use crate::usage::{QuotaGate, UsageReader};
+use crate::webhook::{EndpointStore, Inbox};
 
 /// Hands out the stores of one database. Effects commit with their change, so a backend is replaced whole.
 #[async_trait]
@@ -55,6 +56,10 @@ pub struct Stores {
     pub integrations: Arc<dyn IntegrationStore>,
     /// Work that was done under keys of its callers.
     pub idempotency: Arc<dyn IdempotencyStore>,
+    /// Endpoints for webhooks.
+    pub endpoints: Arc<dyn EndpointStore>,
+    /// Deliveries of webhooks.
+    pub inbox: Arc<dyn Inbox>,
     /// The audit log.
     pub audit: Arc<dyn AuditReader>,
     /// Usage.

@@ -2,6 +2,10 @@
 //!
 //! Nothing here talks to anybody; the clock, the store, the journal and the engine under test are the real ones.
 
+mod secrets;
+
+pub use secrets::ClearSecrets;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +16,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::Value;
 
 pub use crate::clock::{ManualClock, SeededEntropy};
+pub use crate::http::egress::forbidden::forbidden_urls;
 
 use crate::backend::{Backend, Stores};
 use crate::clock::Timestamp;

@@ -2,7 +2,7 @@
 //! comes of it is in `agentprovision-connectors`.
 //!
 //! A delivery is kept before it is acknowledged, and worked on afterwards: by one worker at a time, as often as it takes to
-//! end. What its id says decides which deliveries are one.
+//! end. Its key decides which deliveries are one.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,10 +14,14 @@ use serde_json::Value;
 use crate::clock::Timestamp;
 use crate::context::Context;
 use crate::effect::Effects;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{DeliveryId, EndpointId, IntegrationId, RunId, TenantId, UserId, WorkerId};
 use crate::page::{Page, PageRequest};
 use crate::tenant::Revision;
+use crate::text;
+
+/// The longest key of a delivery and of a mark, the longest version of a mark, and the longest kind, in bytes.
+pub const MAX_TEXT: usize = 255;
 
 /// Whether an endpoint takes deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -147,9 +151,9 @@ impl DeliveryState {
 }
 
 /// A delivery to be kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct NewDelivery {
-    /// The id.
+    /// The id, which no other delivery of the tenant has.
     pub id: DeliveryId,
     /// The endpoint.
     pub endpoint: EndpointId,
@@ -167,6 +171,61 @@ pub struct NewDelivery {
     pub received_at: Timestamp,
 }
 
+impl fmt::Debug for NewDelivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Content stays out of logs.
+        f.debug_struct("NewDelivery")
+            .field("id", &self.id)
+            .field("endpoint", &self.endpoint)
+            .field("key", &self.key)
+            .field("kind", &self.kind)
+            .field("bytes", &self.body.len())
+            .field("received_at", &self.received_at)
+            .finish_non_exhaustive()
+    }
+}
+
+impl NewDelivery {
+    /// Refuses what cannot be stored.
+    ///
+    /// # Errors
+    /// `invalid_input` for an empty key, and for U+0000 in the key, the kind or the headers; `too_large` for a key or a kind
+    /// beyond [`MAX_TEXT`].
+    pub fn check(&self) -> Result<()> {
+        filled("key", &self.key)?;
+        text::content("kind", &self.kind, MAX_TEXT)?;
+        text::content("headers", &self.headers, usize::MAX)?;
+        Ok(())
+    }
+
+    /// What became of keeping it, by how often it was there before: with the same body, and with another. `same` says which of
+    /// them this one is.
+    pub const fn accepted(repeats: u32, conflicts: u32, same: bool) -> Accepted {
+        match (repeats, conflicts) {
+            (0, 0) => Accepted::New,
+            _ if same => Accepted::Again,
+            _ => Accepted::Conflict,
+        }
+    }
+}
+
+/// Refuses a text that is empty or cannot be stored.
+fn filled(field: &str, value: &str) -> Result<()> {
+    if text::content(field, value, MAX_TEXT)?.is_empty() {
+        return Err(Error::invalid(format!("`{field}` is empty")));
+    }
+    Ok(())
+}
+
+/// Refuses the key and the version of a mark that cannot be stored.
+///
+/// # Errors
+/// `invalid_input` for an empty one or one with U+0000; `too_large` beyond [`MAX_TEXT`].
+pub fn check_mark(key: &str, version: &str) -> Result<()> {
+    filled("key", key)?;
+    filled("version", version)
+}
+
 /// A delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
@@ -174,15 +233,15 @@ pub struct Delivery {
     pub new: NewDelivery,
     /// What became of it.
     pub state: DeliveryState,
-    /// How often work on it was begun.
+    /// How often work on it was begun, over all replays.
     pub attempts: u32,
-    /// The last error.
+    /// How the last attempt that ended has failed; none where it went well.
     pub error: Option<ErrorKind>,
-    /// Runs that were started.
+    /// Runs that the last attempt that went well has started.
     pub runs: Vec<RunId>,
     /// How often it came again with the same body.
     pub repeats: u32,
-    /// How often its id came with another body; none of these was kept.
+    /// How often its key came with another body; none of these was kept.
     pub conflicts: u32,
     /// When it was over.
     pub finished_at: Option<Timestamp>,
@@ -195,7 +254,7 @@ pub enum Accepted {
     New,
     /// It was there, with the same body.
     Again,
-    /// Its id was there with another body: it is counted and not kept.
+    /// Its key was there with another body: it is counted and not kept.
     Conflict,
 }
 
@@ -224,15 +283,25 @@ pub enum DeliveryEnd {
 /// Keeps deliveries until they are worked on, and after. Time is the store's own where several processes share it.
 #[async_trait]
 pub trait Inbox: fmt::Debug + Send + Sync + 'static {
-    /// Keeps a delivery of an active tenant's endpoint, once: deciding whether it is new and keeping it are one thing.
+    /// Keeps a delivery of an active tenant's endpoint, once: deciding whether it is new and keeping it are one thing. One that
+    /// was there is counted, and stays as it is.
     ///
     /// # Errors
-    /// `not_found` without such an endpoint; those of a tenant that is not active.
+    /// `not_found` without such an endpoint, or with one that is disabled; those of a tenant that is not active; those of
+    /// [`NewDelivery::check`].
     async fn accept(&self, tenant: TenantId, delivery: NewDelivery) -> Result<Accepted>;
-    /// Takes at most `limit` pending deliveries of active tenants whose time has come and that nobody else has, for `term`:
-    /// tenant by tenant, and of an endpoint in the order they came.
-    async fn claim(&self, worker: WorkerId, term: Duration, limit: u32) -> Result<Vec<ClaimedDelivery>>;
-    /// Ends an attempt, with what else is to be stored.
+    /// Takes at most `limit` pending deliveries of active tenants whose time has come and that nobody else has, for `term`.
+    /// Tenants have their turns in the order of their ids, beginning behind `after`: one delivery each before a second of any.
+    /// Those of a tenant go in the order in which they came, or in which their time has come again.
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        term: Duration,
+        limit: u32,
+        after: Option<TenantId>,
+    ) -> Result<Vec<ClaimedDelivery>>;
+    /// Ends an attempt, with what else is to be stored. That its term is over does not matter as long as nobody else has taken
+    /// the delivery.
     ///
     /// # Errors
     /// `fenced` when it is somebody else's, or over; `not_found` when it is gone; what a guard refuses.
@@ -246,6 +315,9 @@ pub trait Inbox: fmt::Debug + Send + Sync + 'static {
     ) -> Result<()>;
     /// Moves a mark of an endpoint to `version`, if it is greater (by bytes) than what is there; says whether it was. Of one key
     /// the newest state is known by it, in whatever order deliveries come.
+    ///
+    /// # Errors
+    /// `not_found` without such an endpoint; those of [`check_mark`].
     async fn advance(&self, tenant: TenantId, endpoint: EndpointId, key: &str, version: &str)
     -> Result<bool>;
     /// What a mark of an endpoint is at.
@@ -262,8 +334,51 @@ pub trait Inbox: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// `not_found`; `conflict` for one that is pending.
     async fn replay(&self, ctx: &Context, id: DeliveryId, effects: Effects) -> Result<()>;
-    /// Removes deliveries of a tenant that were over before this time; at most `limit`. Answers how many.
-    async fn expire(&self, tenant: TenantId, before: Timestamp, limit: u32) -> Result<u32>;
+    /// Removes deliveries of all tenants that have been over for longer than `keep`; at most `limit`. Answers how many.
+    async fn expire(&self, keep: Duration, limit: u32) -> Result<u32>;
     /// Returns when a delivery may have become ready in this process; others are found by looking.
     async fn woken(&self);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Env;
+
+    #[test]
+    fn texts_that_cannot_be_stored_are_refused() {
+        let delivery = |key: &str, kind: &str, headers: &str| NewDelivery {
+            id: Env::default().id(),
+            endpoint: Env::default().id(),
+            key: key.into(),
+            digest: [0; 32],
+            kind: kind.into(),
+            headers: headers.into(),
+            body: b"canary".to_vec(),
+            received_at: Timestamp::from_micros(0),
+        };
+        let long = "k".repeat(256);
+        assert!(delivery(&long[1..], &long[1..], "{}").check().is_ok());
+        assert!(delivery("k", "", "").check().is_ok());
+        for (delivery, kind) in [
+            (delivery("", "", ""), ErrorKind::InvalidInput),
+            (delivery("a\0", "", ""), ErrorKind::InvalidInput),
+            (delivery("a", "\0", ""), ErrorKind::InvalidInput),
+            (delivery("a", "", "\0"), ErrorKind::InvalidInput),
+            (delivery(&long, "", ""), ErrorKind::TooLarge),
+            (delivery("a", &long, ""), ErrorKind::TooLarge),
+        ] {
+            assert_eq!(delivery.check().unwrap_err().kind(), kind, "{delivery:?}");
+        }
+        for (key, version, kind) in [
+            ("", "1", ErrorKind::InvalidInput),
+            ("k", "", ErrorKind::InvalidInput),
+            ("k", "\0", ErrorKind::InvalidInput),
+            (&long, "1", ErrorKind::TooLarge),
+            ("k", &long, ErrorKind::TooLarge),
+        ] {
+            assert_eq!(check_mark(key, version).unwrap_err().kind(), kind, "{key} {version}");
+        }
+        assert!(!format!("{:?}", delivery("k", "", "")).contains(&format!("{:?}", b"canary")));
+    }
 }

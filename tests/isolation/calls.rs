@@ -1,7 +1,9 @@
 //! How every operation is called, in an order in which each of them can succeed once.
 
 use agentprovision::agent::AgentQuery;
+use agentprovision::connectors::{CallOptions, IntegrationUpdate};
 use agentprovision::id::UserId;
+use agentprovision::integration::IntegrationQuery;
 use agentprovision::llm::experiment::CompareOptions;
 use agentprovision::model::{ChatRequest, EmbedRequest, Message, RerankRequest};
 use agentprovision::prelude::*;
@@ -39,9 +41,32 @@ impl Call {
         ChatRequest::new("m", vec![Message::user("say something")])
     }
 
+    /// Calls an operation of the tenant's integration.
+    async fn ticket(&self) -> Result<serde_json::Value> {
+        let input = serde_json::json!({ "queue": "calls", "title": "a call" }).as_object().unwrap().clone();
+        let options = CallOptions::key(self.fresh());
+        let integrations = self.platform.integrations();
+        integrations.invoke(&self.ctx, self.ids.integration, "tickets.create", input, options).await
+    }
+
+    /// Somebody grants access in a browser, as whoever the tenant is at the service.
+    async fn granted(&self) -> Result<agentprovision::integration::Integration> {
+        let (integrations, id) = (self.platform.integrations(), self.ids.in_browser);
+        let begun = integrations.authorize(&self.ctx, id, "https://host.example/callback", None).await;
+        // What cannot be begun cannot be ended either, by any state.
+        let state = begun.as_ref().map_or_else(|_| format!("{id}.none"), |begun| begun.state.clone());
+        let who = begun.map_or_else(|_| String::new(), |begun| who(&begun.url));
+        integrations.connect(&self.ctx, id, &state, &format!("code-{who}")).await
+    }
+
     fn spec(&self) -> AgentSpec {
         super::world::spec("fresh", &self.fresh(), "look")
     }
+}
+
+/// Whose place at the service a URL is in.
+fn who(url: &str) -> String {
+    url.split('/').nth(3).unwrap().to_owned()
 }
 
 /// Calls an operation; the text is everything it gave.
@@ -123,6 +148,31 @@ calls! {
     "models.compare" => |c| async {
         c.platform.models().compare(&c.ctx, &["m".into()], &c.question(), CompareOptions::default()).await
     },
+    "connectors.list" => |c| c.platform.connectors().list(&c.ctx),
+    "connectors.get" => |c| c.platform.connectors().get(&c.ctx, "desk"),
+    "integrations.create" => |c| async {
+        let mut new = agentprovision::connectors::NewIntegration::default();
+        (new.name, new.connector) = (c.fresh(), "desk".into());
+        new.credentials.insert("token".into(), "a-token".into());
+        c.platform.integrations().create(&c.ctx, new).await
+    },
+    "integrations.get" => |c| c.platform.integrations().get(&c.ctx, c.ids.integration),
+    "integrations.list" => |c| c.platform.integrations().list(&c.ctx, IntegrationQuery::default()),
+    "integrations.update" => |c| async {
+        let update = IntegrationUpdate { name: Some(c.fresh()), ..Default::default() };
+        c.platform.integrations().update(&c.ctx, c.ids.integration, update).await
+    },
+    "integrations.test" => |c| async {
+        let tested = c.platform.integrations().test(&c.ctx, c.ids.integration).await?;
+        assert!(tested.healthy, "{tested:?}");
+        Result::Ok(tested)
+    },
+    "integrations.authorize" => |c| {
+        c.platform.integrations().authorize(&c.ctx, c.ids.in_browser, "https://host.example/callback", None)
+    },
+    "integrations.connect" => |c| c.granted(),
+    "integrations.invoke" => |c| c.ticket(),
+    "integrations.delete" => |c| c.platform.integrations().delete(&c.ctx, c.ids.doomed_integration),
     "audit.entries" => |c| async {
         let entries = c.platform.audit().entries(&c.ctx, 0, 500).await?;
         entries.iter().map(agentprovision::audit::AuditEntry::record).collect::<Result<Vec<_>>>()

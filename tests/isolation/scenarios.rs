@@ -3,7 +3,7 @@
 use agentprovision::error::ErrorKind::{
     Closed, ForeignContext, InvalidInput, NotFound, PermissionDenied, TenantSuspended, Unsupported,
 };
-use agentprovision::id::{AgentId, ApiKeyId, RunId, SessionId, TenantId, UserId};
+use agentprovision::id::{AgentId, ApiKeyId, IntegrationId, RunId, SessionId, TenantId, UserId};
 use agentprovision::prelude::*;
 use agentprovision::{Operation, Scope};
 
@@ -126,6 +126,7 @@ fn text_that_is_no_id_is_refused_before_anything_is_asked() {
             "agents" => text.parse::<AgentId>().map(drop),
             "runs" => text.parse::<RunId>().map(drop),
             "sessions" => text.parse::<SessionId>().map(drop),
+            "integrations" => text.parse::<IntegrationId>().map(drop),
             other => panic!("{}: say how an id of `{other}` is read", operation.name),
         };
         for text in texts {
@@ -349,6 +350,8 @@ async fn a_closed_platform_does_nothing_more() {
                     "agents.validate",
                     "models.list",
                     "models.explain",
+                    "connectors.list",
+                    "connectors.get",
                     "platform.operator",
                     "platform.close",
                 ];

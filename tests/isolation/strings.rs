@@ -4,13 +4,16 @@
 use std::collections::BTreeSet;
 
 use agentprovision::agent::AgentQuery;
-use agentprovision::error::ErrorKind::{AlreadyExists, InvalidInput, TooLarge};
+use agentprovision::connectors::CallOptions;
+use agentprovision::error::ErrorKind::{AlreadyExists, InvalidInput, NotFound, TooLarge};
+use agentprovision::integration::IntegrationQuery;
 use agentprovision::page::Page;
 use agentprovision::prelude::*;
 use agentprovision::text;
 use serde_json::json;
 
 use super::world::{STORES, builder, open};
+use crate::support::desk::Desk;
 use crate::support::{Home, home, in_time};
 
 /// Written for these tests: what a naive query, template, terminal, file name, header or normaliser trips over.
@@ -259,6 +262,60 @@ async fn agents_keep_their_words() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn integrations_keep_their_words() {
+    let texts = [own(), listed()].concat();
+    let desk = Desk::open().await;
+    for store in STORES {
+        let folder = tempfile::tempdir().unwrap();
+        let platform = platform(store, &folder).await;
+        let Home { admin, .. } = home(&platform, "acme").await;
+        let integrations = platform.integrations();
+        let before = platform.audit().checkpoint(&admin).await.unwrap().size;
+        let (mut kept, mut taken, mut last) = (Vec::new(), BTreeSet::new(), None);
+        for text in &texts {
+            let answer = integrations.create(&admin, desk.by_token(text, "acme", "a-token-acme")).await;
+            last = answer.as_ref().map(|made| made.id).ok().or(last);
+            let answer = answer.map(|made| made.name);
+            let Some(name) = judged("integrations.create", text, answer, &taken) else { continue };
+            taken.insert(name.clone());
+            kept.push(name);
+        }
+        let list = async |page| integrations.list(&admin, IntegrationQuery::page(page)).await;
+        let stored = all(list).await;
+        assert_eq!(stored.into_iter().map(|one| one.name).collect::<Vec<_>>(), kept, "{store}");
+        let after = platform.audit().verify(&admin).await.unwrap().size;
+        assert_eq!(after - before, kept.len() as u64, "a refusal leaves no record");
+
+        // What is sent to the service arrives as it was given, and what cannot be sent is refused before.
+        let id = last.unwrap();
+        for text in &texts {
+            let input = json!({ "queue": text, "title": text }).as_object().unwrap().clone();
+            let called = integrations.invoke(&admin, id, "tickets.create", input, Default::default()).await;
+            match called {
+                Ok(ticket) => assert_eq!(ticket["title"], text.as_str()),
+                Err(error) => {
+                    assert!([InvalidInput, NotFound].contains(&error.kind()), "{text:?}: {error:?}");
+                    assert!(error.message().len() < 1000 && !error.message().contains('\0'), "{error}");
+                }
+            }
+            // As a key, a name of an operation and a state.
+            let input = json!({ "queue": "q", "title": "t" }).as_object().unwrap().clone();
+            let keyed = CallOptions::key(text);
+            match integrations.invoke(&admin, id, "tickets.create", input, keyed).await {
+                Ok(ticket) => assert_eq!(ticket["title"], "t"),
+                Err(error) => assert!(error.is(InvalidInput), "{text:?}: {error:?}"),
+            }
+            let unknown = integrations.invoke(&admin, id, text, Default::default(), Default::default()).await;
+            let error = unknown.unwrap_err();
+            assert!(error.is(NotFound) && error.message().len() < 400, "{text:?}: {error:?}");
+            let unknown = platform.connectors().get(&admin, text).await.unwrap_err();
+            assert!(unknown.is(NotFound) && unknown.message().len() < 400, "{text:?}: {unknown:?}");
+        }
+        in_time(platform.close()).await.unwrap();
+    }
+}
+
 /// The model of these tests answers with what it was asked, so the way there and back is compared.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn runs_carry_their_input_and_answer_unchanged() {
@@ -330,6 +387,18 @@ async fn ten_megabytes_and_unknown_roles_are_refused_and_leave_nothing() {
         );
         for new in [NewUser::new(format!("{huge}@x.example")), NewUser::new("a@x.example").name(&huge)] {
             assert_eq!(kind(users.create(&admin, new).await.map(|made| debug(&made))), TooLarge);
+        }
+        let desk = Desk::open().await;
+        let new = desk.by_token("x", "acme", "a-token");
+        let mut with_setting = new.clone();
+        with_setting.settings.insert("base_url".into(), huge.clone().into());
+        for (new, expected) in [
+            (desk.by_token(&huge, "acme", "a-token"), TooLarge),
+            (desk.by_token("x", "acme", &huge), TooLarge),
+            (with_setting, TooLarge),
+        ] {
+            let made = platform.integrations().create(&admin, new).await;
+            assert_eq!(kind(made.map(|made| debug(&made))), expected);
         }
         for spec in [
             AgentSpec::new(&huge),

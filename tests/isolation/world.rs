@@ -6,7 +6,7 @@ use agentprovision::agent::{AgentRecord, VersionHash};
 use agentprovision::audit::AuditEntry;
 use agentprovision::authz::{Permission, PermissionSet};
 use agentprovision::backend::Backend;
-use agentprovision::id::{AgentId, ApiKeyId, ApprovalId, RunId, SessionId, TenantId, UserId};
+use agentprovision::id::{AgentId, ApiKeyId, ApprovalId, IntegrationId, RunId, SessionId, TenantId, UserId};
 use agentprovision::model::{ChatRequest, Message};
 use agentprovision::prelude::*;
 use agentprovision::run::PayloadHash;
@@ -18,6 +18,7 @@ use agentprovision::testing::{Reply, ScriptedModel};
 use agentprovision::{Env, PlatformBuilder};
 use serde_json::json;
 
+use crate::support::desk::{self, Desk};
 use crate::support::{Home, home, in_time};
 
 pub(super) const STORES: [&str; 3] = ["memory", "database", "placed"];
@@ -50,6 +51,11 @@ pub(super) struct Ids {
     pub(super) args_hash: PayloadHash,
     pub(super) cancellable: RunId,
     pub(super) session: SessionId,
+    /// By a token.
+    pub(super) integration: IntegrationId,
+    /// To be granted in a browser.
+    pub(super) in_browser: IntegrationId,
+    pub(super) doomed_integration: IntegrationId,
 }
 
 impl Ids {
@@ -73,6 +79,9 @@ impl Ids {
             args_hash: PayloadHash::from_bytes(env.random()),
             cancellable: env.id(),
             session: env.id(),
+            integration: env.id(),
+            in_browser: env.id(),
+            doomed_integration: env.id(),
         }
     }
 
@@ -96,6 +105,9 @@ impl Ids {
             self.args_hash.to_string(),
             self.cancellable.to_string(),
             self.session.to_string(),
+            self.integration.to_string(),
+            self.in_browser.to_string(),
+            self.doomed_integration.to_string(),
         ]
     }
 }
@@ -114,6 +126,7 @@ pub(super) struct World {
     pub(super) operator: OperatorContext,
     pub(super) zebra: Estate,
     pub(super) quokka: Estate,
+    pub(super) desk: Desk,
     _folder: tempfile::TempDir,
 }
 
@@ -131,9 +144,10 @@ impl World {
         let one = one.backups(backups);
         let (platform, other) = (one.build().await.unwrap(), two.build().await.unwrap());
         let operator = platform.operator("ops@host.example", "isolation").unwrap();
-        let zebra = in_time(estate(&platform, ZEBRA)).await;
-        let quokka = in_time(estate(&platform, QUOKKA)).await;
-        Self { platform, other, operator, zebra, quokka, _folder: folder }
+        let desk = Desk::open().await;
+        let zebra = in_time(estate(&platform, &desk, ZEBRA)).await;
+        let quokka = in_time(estate(&platform, &desk, QUOKKA)).await;
+        Self { platform, other, operator, zebra, quokka, desk, _folder: folder }
     }
 
     pub(super) async fn close(self) {
@@ -164,7 +178,7 @@ struct Note {
 }
 
 /// A platform's parts: a model that calls the agent's first tool with what it was asked and then repeats its result, one
-/// tool that needs nobody, one that needs a person, and the roles the scenarios ask for.
+/// tool that needs nobody, one that needs a person, a connector, and the roles the scenarios ask for.
 pub(super) fn builder() -> PlatformBuilder {
     let model = Arc::new(ScriptedModel::from_fn("m", |request| {
         let asked = last_text(request);
@@ -173,14 +187,25 @@ pub(super) fn builder() -> PlatformBuilder {
             _ => Reply::text(asked),
         }
     }));
+    // Makes a ticket by the integration it is asked for.
+    let tickets =
+        Arc::new(ScriptedModel::from_fn("tickets", |request| match ScriptedModel::tool_results(request) {
+            0 => Reply::tool(
+                "desk_tickets_create",
+                json!({ "queue": "q", "title": "t", "integration": last_text(request) }),
+            ),
+            _ => Reply::text("done"),
+        }));
     let look = |name: &str| {
         tool(name, "Finds a note", |_: ToolCall, note: Note| async move {
             Result::Ok(format!("found by a tool: {}", note.text))
         })
     };
-    let mut builder = Platform::builder()
+    let mut builder = desk::with_desk(Platform::builder())
         .pepper("a pepper for these tests only")
+        .sealing_keys(desk::keys())
         .model("m", model.clone())
+        .model("tickets", tickets)
         .embedder("m", model.clone())
         .reranker("m", model)
         .tool(look("look").effect(Effect::Pure))
@@ -222,6 +247,7 @@ pub(super) fn reads(resource: &str) -> Permission {
         "runs" | "sessions" => Permission::RUNS_READ,
         "audit" | "events" => Permission::AUDIT_READ,
         "usage" => Permission::USAGE_READ,
+        "integrations" => Permission::INTEGRATIONS_READ,
         other => panic!("say which permission lets one see `{other}`"),
     }
 }
@@ -287,7 +313,7 @@ pub(super) fn spec(tag: &str, name: &str, tool: &str) -> AgentSpec {
     spec
 }
 
-async fn estate(platform: &Platform, tag: &str) -> Estate {
+async fn estate(platform: &Platform, desk: &Desk, tag: &str) -> Estate {
     let home = home(platform, tag).await;
     let admin = &home.admin;
     let user = home.user(platform, "ada", Role::AGENT_VIEWER).await.0;
@@ -312,6 +338,13 @@ async fn estate(platform: &Platform, tag: &str) -> Estate {
     let (approval, args_hash) = approval_of(&waiting).await;
     approval_of(&cancellable).await;
 
+    let integrations = platform.integrations();
+    let token = format!("canary-{tag}");
+    let named = |name: &str| format!("{name} of {tag}");
+    let connect = async |new| integrations.create(admin, new).await.unwrap().id;
+    let integration = connect(desk.by_token(&named("desk"), tag, &token)).await;
+    integrations.test(admin, integration).await.unwrap();
+
     let ids = Ids {
         tenant: home.tenant.id,
         user: user.id,
@@ -330,6 +363,9 @@ async fn estate(platform: &Platform, tag: &str) -> Estate {
         args_hash,
         cancellable: cancellable.id(),
         session,
+        integration,
+        in_browser: connect(desk.in_browser(&named("browser"), tag)).await,
+        doomed_integration: connect(desk.by_token(&named("doomed"), tag, &token)).await,
     };
     Estate { home, ids, key_secret: key.secret }
 }

@@ -4,6 +4,8 @@
 pub(crate) mod aftermath;
 #[cfg(unix)]
 pub(crate) mod crew;
+pub(crate) mod desk;
+pub(crate) mod heard;
 #[cfg(unix)]
 pub(crate) mod life;
 pub(crate) mod store;

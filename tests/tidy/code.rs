@@ -88,33 +88,48 @@ fn files_stay_short() {
 }
 
 /// The public methods of the services, in the files they are written in.
-const SERVICES: [(&str, &str, &str); 14] = [
-    ("platform", "Platform", "src/platform.rs"),
-    ("tenants", "Tenants", "agentprovision-tenancy/src/tenant/mod.rs"),
-    ("archives", "Archives", "agentprovision-tenancy/src/tenant/archives.rs"),
-    ("backups", "Backups", "agentprovision-tenancy/src/tenant/backups/mod.rs"),
-    ("placements", "Placements", "agentprovision-tenancy/src/placement/service.rs"),
-    ("users", "Users", "agentprovision-tenancy/src/identity/users.rs"),
-    ("keys", "ApiKeys", "agentprovision-tenancy/src/identity/keys.rs"),
-    ("agents", "Agents", "agentprovision-core/src/agent/service.rs"),
-    ("runs", "Runs", "agentprovision-core/src/run/service.rs"),
-    ("sessions", "Sessions", "agentprovision-core/src/run/sessions.rs"),
-    ("models", "Models", "agentprovision-llm/src/models/mod.rs"),
-    ("audit", "AuditLog", "agentprovision-core/src/audit/log.rs"),
-    ("usage", "UsageReport", "agentprovision-core/src/usage/report.rs"),
-    ("events", "Events", "agentprovision-core/src/event/relay.rs"),
+const SERVICES: [(&str, &str, &[&str]); 16] = [
+    ("platform", "Platform", &["src/platform.rs"]),
+    ("tenants", "Tenants", &["agentprovision-tenancy/src/tenant/mod.rs"]),
+    ("archives", "Archives", &["agentprovision-tenancy/src/tenant/archives.rs"]),
+    ("backups", "Backups", &["agentprovision-tenancy/src/tenant/backups/mod.rs"]),
+    ("placements", "Placements", &["agentprovision-tenancy/src/placement/service.rs"]),
+    ("users", "Users", &["agentprovision-tenancy/src/identity/users.rs"]),
+    ("keys", "ApiKeys", &["agentprovision-tenancy/src/identity/keys.rs"]),
+    ("agents", "Agents", &["agentprovision-core/src/agent/service.rs"]),
+    ("runs", "Runs", &["agentprovision-core/src/run/service.rs"]),
+    ("sessions", "Sessions", &["agentprovision-core/src/run/sessions.rs"]),
+    ("models", "Models", &["agentprovision-llm/src/models/mod.rs"]),
+    ("connectors", "Connectors", &["agentprovision-connectors/src/catalog.rs"]),
+    (
+        "integrations",
+        "Integrations",
+        &[
+            "agentprovision-connectors/src/integrations/calls.rs",
+            "agentprovision-connectors/src/integrations/connect.rs",
+            "agentprovision-connectors/src/integrations/mod.rs",
+            "agentprovision-connectors/src/tools.rs",
+        ],
+    ),
+    ("audit", "AuditLog", &["agentprovision-core/src/audit/log.rs"]),
+    ("usage", "UsageReport", &["agentprovision-core/src/usage/report.rs"]),
+    ("events", "Events", &["agentprovision-core/src/event/relay.rs"]),
 ];
 
-/// Methods that are no operations: they make the service, or reach another one.
+/// Methods that are no operations: they make the service, reach another one, or are an operation in another form.
 const NO_OPERATIONS: &[&str] = &[
     "new",
     "builder",
+    "call",
+    "call_with",
     "env",
     "issuer",
     "router",
     "catalog",
     "layers",
     "gateway",
+    "pages",
+    "tools",
     "usage_writer",
     "permissions",
     "store",
@@ -125,15 +140,15 @@ const NO_OPERATIONS: &[&str] = &[
 #[test]
 fn every_public_method_of_a_service_is_an_operation() {
     let mut found = BTreeSet::new();
-    for (service, name, file) in SERVICES {
+    for (service, name, files) in SERVICES {
         // Wherever an `impl` of it is, so that a method cannot hide in another file.
         let places: Vec<String> = libraries()
             .into_iter()
             .filter(|(_, source)| source.code.contains(&format!("\nimpl {name} {{")))
             .map(|(place, _)| place)
             .collect();
-        assert_eq!(places, [file], "{name}");
-        let code = Source::library(&read(Path::new(file))).code;
+        assert_eq!(places, files, "{name}");
+        let code: String = files.iter().map(|file| Source::library(&read(Path::new(file))).code).collect();
         for part in code.split(&format!("\nimpl {name} {{")).skip(1) {
             let body = part.split("\n}").next().unwrap();
             for line in body.lines() {
@@ -172,6 +187,8 @@ fn handles_are_cheap_to_pass_around() {
     handle::<agentprovision::event::Events>();
     handle::<agentprovision::llm::ModelRegistry>();
     handle::<agentprovision::llm::Models>();
+    handle::<agentprovision::connectors::Connectors>();
+    handle::<agentprovision::connectors::Integrations>();
     handle::<agentprovision::Error>();
 }
 

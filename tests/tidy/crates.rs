@@ -40,7 +40,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (CORE, &[]),
     ("agentprovision-tenancy", &[CORE]),
     ("agentprovision-llm", &[CORE]),
-    ("agentprovision", &[CORE, "agentprovision-tenancy", "agentprovision-llm"]),
+    ("agentprovision-connectors", &[CORE]),
+    ("agentprovision", &[CORE, "agentprovision-tenancy", "agentprovision-llm", "agentprovision-connectors"]),
     ("agentprovision-node", &["agentprovision"]),
     ("agentprovision-python", &["agentprovision"]),
     ("xtask", &[]),
@@ -151,6 +152,17 @@ fn every_feature_is_explained() {
         }
     }
     assert!(count > 5, "no features were found");
+}
+
+#[test]
+fn one_feature_turns_all_connectors_on() {
+    let manifest = read(Path::new("Cargo.toml"));
+    let listed = manifest.split("\nconnectors = [").nth(1).and_then(|rest| rest.split(']').next()).unwrap();
+    let listed: BTreeSet<&str> = listed.split('"').filter(|name| name.starts_with("connector-")).collect();
+    let all = features(&manifest);
+    let all = all.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with("connector-"));
+    // It stands in for services, and is none.
+    assert_eq!(all.filter(|name| *name != "connector-emulator").collect::<BTreeSet<_>>(), listed);
 }
 
 #[test]

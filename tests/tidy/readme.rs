@@ -83,3 +83,16 @@ async fn the_configuration_of_the_readme_can_be_used() {
         platform.close().await.unwrap();
     }
 }
+
+#[test]
+fn the_table_of_connectors_says_what_there_is_and_how_it_was_checked() {
+    let readme = read(Path::new("README.md"));
+    for builtin in agentprovision::connectors::builtin::all() {
+        let connector = (builtin.connector)().unwrap();
+        let operations = connector.operations().count();
+        let row = readme.lines().find(|line| line.starts_with(&format!("| `{}` |", builtin.name)));
+        let row = row.unwrap_or_else(|| panic!("README.md says nothing of `{}`", builtin.name));
+        let expected = format!("| {operations} | {} |", builtin.evidence());
+        assert!(row.ends_with(&expected), "{row} does not end with {expected}");
+    }
+}

@@ -28,7 +28,7 @@ impl<F: Fn(HostCall) + Send + Sync + 'static> HostFunction for Function<F> {
     }
 }
 
-fn function(body: impl Fn(HostCall) + Send + Sync + 'static) -> Arc<dyn HostFunction> {
+pub(super) fn function(body: impl Fn(HostCall) + Send + Sync + 'static) -> Arc<dyn HostFunction> {
     Arc::new(Function(body))
 }
 

@@ -122,6 +122,7 @@ fn suites(workspace: &Workspace) -> Vec<Suite> {
         },
         suite("quickstart", quickstart(workspace)),
         suite("transcripts", transcripts(workspace)),
+        suite("webhooks", webhooks(workspace)),
         suite("contracts", contracts::plan(workspace)),
         Suite { needs_postgres: true, ..suite("python", python::plan(workspace)) },
         Suite { needs_postgres: true, ..suite("node", node::plan(workspace)) },
@@ -159,6 +160,17 @@ fn transcripts(workspace: &Workspace) -> Plan {
     let (all, mut self_test) = (program(), program());
     self_test.arg("--self-test");
     Plan::Run(vec![all, self_test])
+}
+
+/// Bodies that vendors sent, signed anew, read and written again.
+fn webhooks(workspace: &Workspace) -> Plan {
+    match &workspace.conformance {
+        Ok(folder) => {
+            let program = workspace.examples.join("webhooks");
+            Plan::Run(vec![workspace.command(program, [&folder.join("webhooks")])])
+        }
+        Err(reason) => Plan::Skip(reason.clone()),
+    }
 }
 
 enum Outcome {

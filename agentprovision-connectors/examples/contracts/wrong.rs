@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderName, Request, Uri};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::description::{Described, Description};
+use super::description::{Described, Description, Parameter};
 
 /// What no number, truth value or choice is.
 const WRONG: &str = "wrong";
@@ -140,12 +140,12 @@ fn query(described: &Described<'_>, request: &Request<Bytes>) -> Made {
     let given = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
     let mut given: Vec<(String, String)> = given.into_owned().collect();
     let parameters = described.parameters();
-    let mut possible: Vec<_> = parameters.iter().filter(|parameter| parameter.place == "query").collect();
+    // What is called with brackets Prism does not look at.
+    let looked_at = |parameter: &&Parameter<'_>| parameter.place == "query" && !parameter.name.contains('[');
+    let mut possible: Vec<_> = parameters.iter().filter(looked_at).collect();
     // Those that the sample has first.
     possible.sort_by_key(|parameter| !given.iter().any(|(name, _)| name == parameter.name));
-    let refusing = |parameter: &&&super::description::Parameter<'_>| {
-        refuses_text(described.description(), parameter.schema)
-    };
+    let refusing = |parameter: &&&Parameter<'_>| refuses_text(described.description(), parameter.schema);
     let what = if let Some(parameter) = possible.iter().find(refusing) {
         given.retain(|(name, _)| name != parameter.name);
         given.push((parameter.name.to_owned(), WRONG.to_owned()));
@@ -161,8 +161,10 @@ fn query(described: &Described<'_>, request: &Request<Bytes>) -> Made {
 
 fn header(described: &Described<'_>, request: &Request<Bytes>) -> Made {
     let parameters = described.parameters();
-    let name = parameters.iter().filter(|parameter| parameter.place == "header" && parameter.required);
-    let name: HeaderName = name.filter_map(|parameter| parameter.name.parse().ok()).next()?;
+    // OpenAPI leaves these to other parts of a description.
+    let elsewhere = |name: &HeaderName| [ACCEPT, CONTENT_TYPE, AUTHORIZATION].contains(name);
+    let needed = parameters.iter().filter(|parameter| parameter.place == "header" && parameter.required);
+    let name = needed.filter_map(|parameter| parameter.name.parse().ok()).find(|name| !elsewhere(name))?;
     let mut request = request.clone();
     request.headers_mut().remove(&name)?;
     Some((format!("no header `{name}`"), request))

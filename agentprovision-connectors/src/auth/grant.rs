@@ -9,7 +9,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderValue, Request};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::oauth::{OAuth2, OAuthApp};
 use super::{Credentials, Field, Tokens};
@@ -117,6 +117,23 @@ impl Grant {
             Self::Code(oauth) | Self::Client(oauth) | Self::Assertion(oauth, _) => Some(oauth),
             Self::GithubApp | Self::Session(_) => None,
         }
+    }
+
+    /// Where tokens come from and people are sent, with settings in braces.
+    pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
+        let of = self.oauth().into_iter().flat_map(|oauth| [&*oauth.token_url, &*oauth.authorize_url]);
+        of.filter(|url| !url.is_empty())
+    }
+
+    /// The same, asking for what the setting `scopes` of an integration says, where it says something.
+    pub(crate) fn asking(&self, settings: &Map<String, Value>) -> Self {
+        let mut grant = self.clone();
+        if let (Self::Client(oauth) | Self::Assertion(oauth, _), Some(Value::String(scopes))) =
+            (&mut grant, settings.get("scopes"))
+        {
+            oauth.scopes = scopes.split_whitespace().map(|scope| scope.to_owned().into()).collect();
+        }
+        grant
     }
 
     /// Whether tokens have to be renewed before they are used.

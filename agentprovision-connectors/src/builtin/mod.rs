@@ -25,25 +25,49 @@ macro_rules! choices {
     )*};
 }
 
+#[cfg(any(feature = "confluence", feature = "jira"))]
+mod atlassian;
+#[cfg(feature = "confluence")]
+pub mod confluence;
 #[cfg(feature = "github")]
 pub mod github;
 #[cfg(feature = "gitlab")]
 pub mod gitlab;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "jira")]
+pub mod jira;
 #[cfg(feature = "pagerduty")]
 pub mod pagerduty;
 #[cfg(feature = "s3")]
 pub mod s3;
 #[cfg(feature = "sendgrid")]
 pub mod sendgrid;
+#[cfg(feature = "slack")]
+pub mod slack;
 #[cfg(feature = "stripe")]
 pub mod stripe;
 
 #[cfg(test)]
-mod probe;
+pub(crate) mod probe;
 
 use agentprovision_core::Result;
+#[cfg(any(feature = "confluence", feature = "jira", feature = "slack"))]
+use serde_json::Value;
 
 use crate::connector::Connector;
+
+/// An input with a value for a field that is not given, or is `null`.
+#[cfg(any(feature = "confluence", feature = "jira", feature = "slack"))]
+fn with_default(input: &Value, field: &str, value: Value) -> Value {
+    let mut input = input.clone();
+    if let Some(fields) = input.as_object_mut()
+        && fields.get(field).is_none_or(Value::is_null)
+    {
+        fields.insert(field.to_owned(), value);
+    }
+    input
+}
 
 /// A connector of the library, and what it was checked against.
 #[derive(Clone, Copy, Debug)]
@@ -83,10 +107,16 @@ impl Builtin {
 /// The connectors whose features are on, by name.
 pub fn all() -> Vec<Builtin> {
     vec![
+        #[cfg(feature = "confluence")]
+        Builtin::new("confluence", confluence::connector, &[], &[]),
         #[cfg(feature = "github")]
         Builtin::new("github", github::connector, &["github"], github::NOT_IN_DESCRIPTION),
         #[cfg(feature = "gitlab")]
         Builtin::new("gitlab", gitlab::connector, &[], &[]),
+        #[cfg(feature = "http")]
+        Builtin::new("http", http::connector, &[], &[]),
+        #[cfg(feature = "jira")]
+        Builtin::new("jira", jira::connector, &["jira"], jira::NOT_IN_DESCRIPTION),
         #[cfg(feature = "pagerduty")]
         Builtin::new("pagerduty", pagerduty::connector, &["pagerduty"], pagerduty::NOT_IN_DESCRIPTION),
         #[cfg(feature = "pagerduty")]
@@ -95,6 +125,8 @@ pub fn all() -> Vec<Builtin> {
         Builtin::new("s3", s3::connector, &[], &[]),
         #[cfg(feature = "sendgrid")]
         Builtin::new("sendgrid", sendgrid::connector, &["sendgrid-mail"], sendgrid::NOT_IN_DESCRIPTION),
+        #[cfg(feature = "slack")]
+        Builtin::new("slack", slack::connector, &["slack"], slack::NOT_IN_DESCRIPTION),
         #[cfg(feature = "stripe")]
         Builtin::new("stripe", stripe::connector, &["stripe"], stripe::NOT_IN_DESCRIPTION),
     ]
@@ -109,7 +141,7 @@ mod tests {
     use super::*;
 
     /// Connectors of what has no accounts, or does not tell them.
-    const ACCOUNTLESS: [&str; 2] = ["pagerduty-events", "s3"];
+    const ACCOUNTLESS: [&str; 3] = ["http", "pagerduty-events", "s3"];
 
     /// One valid input for each operation, which the check against vendors' descriptions sends.
     fn samples(name: &str) -> Map<String, Value> {

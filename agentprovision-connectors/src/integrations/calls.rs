@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentprovision_core::authz::{Permission, Resource};
 use agentprovision_core::context::Context;
 use agentprovision_core::id::IntegrationId;
 use agentprovision_core::integration::Integration;
@@ -143,8 +144,18 @@ impl Integrations {
         options: CallOptions,
     ) -> Result<Value> {
         let id = integration.id;
-        let operation = connector.operation(operation)?;
-        let call = self.prepare(ctx, connector, operation, integration, input, options)?;
+        let prepared = connector
+            .operation(operation)
+            .and_then(|operation| self.prepare(ctx, connector, operation, integration, input, options));
+        let call = match prepared {
+            Ok(call) => call,
+            // What is wrong with it is for those who may make it.
+            Err(error) => {
+                let (invoke, seen) = (Permission::INTEGRATIONS_INVOKE, Permission::INTEGRATIONS_READ);
+                self.0.access.change(ctx, invoke, seen, Resource::one("integrations", id)).await?;
+                return Err(error);
+            }
+        };
         let answer = self.0.stack.invoke(&call).await;
         if let Err(error) = &answer
             && (credentials_refused(error) || is_refused(error))

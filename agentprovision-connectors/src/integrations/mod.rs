@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tower::{Layer, ServiceBuilder};
 
-use crate::auth::{Credentials, OAuthApp};
+use crate::auth::{Auth, Credentials, Grant, OAuthApp};
 use crate::call::Invoke;
 use crate::connector::{Catalog, Connector, WhoAmI, compile_schema, violations};
 use crate::exchange::{Carry, Exchange, secret_of};
@@ -220,16 +220,25 @@ impl Integrations {
         &self.0.store
     }
 
-    /// Settings as a connector takes them.
-    fn settings(&self, connector: &Connector, settings: &Map<String, Value>) -> Result<()> {
+    /// Settings as a connector takes them, and as the URLs that are made of them may be.
+    fn settings(&self, connector: &Connector, auth: &Auth, settings: &Map<String, Value>) -> Result<()> {
         text::json("settings", &Value::Object(settings.clone()), 64 * 1024)?;
         let schema = compile_schema(&format!("the settings of `{}`", connector.name), &connector.settings)?;
         if let Some(problems) = violations(&schema, &Value::Object(settings.clone())) {
             return Err(Error::invalid(format!("the settings of `{}`: {problems}", connector.name)));
         }
         let base = connector.base_of(settings)?;
+        if base.contains(['?', '#']) {
+            return Err(Error::invalid("a URL that operations go under has no query and no fragment"));
+        }
         // A connector without a URL of its own has nothing to check.
-        if base.is_empty() { Ok(()) } else { self.0.egress.check(&base) }
+        if !base.is_empty() {
+            self.0.egress.check(&base)?;
+        }
+        for template in auth.grant().into_iter().flat_map(Grant::urls) {
+            self.0.egress.check(&connector.fill(template, settings)?)?;
+        }
+        Ok(())
     }
 
     fn effects(&self, ctx: &Context, integration: &Integration, action: &str, event: &str) -> Effects {
@@ -256,7 +265,7 @@ impl Integrations {
         inner.access.check(ctx, Permission::INTEGRATIONS_CREATE, Resource::all("integrations")).await?;
         let connector = inner.catalog.get(&new.connector)?;
         let auth = connector.auth(new.auth.as_deref())?;
-        self.settings(connector, &new.settings)?;
+        self.settings(connector, auth, &new.settings)?;
         let credentials = Credentials::entered(&auth.fields, &new.credentials)?;
         let now = self.env().now();
         let integration = Integration {
@@ -332,7 +341,7 @@ impl Integrations {
             integration.name = text::name("name", &name)?;
         }
         if let Some(settings) = update.settings {
-            self.settings(connector, &settings)?;
+            self.settings(connector, auth, &settings)?;
             integration.settings = settings;
         }
         let credentials =

@@ -105,7 +105,7 @@ impl Gates {
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         if gates.len() >= MANY {
             let now = self.env.monotonic();
-            gates.retain(|_, gate| Arc::strong_count(gate) > 1 || gate.state().next(now) > now);
+            gates.retain(|_, gate| Arc::strong_count(gate) > 1 || gate.next(&gate.state(), now) > now);
         }
         gates
             .entry(key)
@@ -166,23 +166,21 @@ struct Gate {
 struct State {
     /// Nothing passes before, on the monotonic clock.
     blocked: Duration,
-    /// When the next one may pass as the rate says, if it were always as even as can be (the theoretical arrival time of GCRA,
-    /// less what may come at once).
-    even: Duration,
+    /// When the next one would come if all came as evenly as the rate says: the theoretical arrival time of GCRA.
+    arrival: Duration,
     /// Tenants with somebody who waits, the next one first, each with those who wait, the first one first.
     waiting: VecDeque<(TenantId, VecDeque<oneshot::Sender<()>>)>,
     /// Whether a task lets in who waits.
     served: bool,
 }
 
-impl State {
-    /// When the next one may pass.
-    fn next(&self, now: Duration) -> Duration {
-        self.blocked.max(self.even).max(now)
-    }
-}
-
 impl Gate {
+    /// When the next one may pass: so many may come at once as come within the time.
+    fn next(&self, state: &State, now: Duration) -> Duration {
+        let burst = self.rate.map_or(Duration::ZERO, |(requests, per)| per.saturating_sub(per / requests));
+        state.arrival.saturating_sub(burst).max(state.blocked).max(now)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -197,18 +195,14 @@ impl Gate {
     /// Counts one that passes now.
     fn count(&self, state: &mut State, now: Duration) {
         let Some((requests, per)) = self.rate else { return };
-        let interval = per / requests;
-        // So many may come at once as come within the time: `even` trails the arrival time by all of it but one.
-        let burst = per.saturating_sub(interval);
-        let arrival = state.even.saturating_add(burst).max(now).saturating_add(interval);
-        state.even = arrival.saturating_sub(burst);
+        state.arrival = state.arrival.max(now).saturating_add(per / requests);
     }
 
     async fn pass(&self, call: &Call) -> Result<()> {
         let wait = {
             let mut state = self.state();
             let now = self.env.monotonic();
-            let next = state.next(now);
+            let next = self.next(&state, now);
             if state.waiting.is_empty() && next <= now {
                 self.count(&mut state, now);
                 return Ok(());
@@ -236,7 +230,7 @@ impl Gate {
             Some(Err(_)) => Err(Error::closed("the platform is closed")),
             None => {
                 let now = self.env.monotonic();
-                Err(refused(self.state().next(now).saturating_sub(now)))
+                Err(refused(self.next(&self.state(), now).saturating_sub(now)))
             }
         }
     }
@@ -248,7 +242,7 @@ impl Gate {
                 let mut state = self.state();
                 let now = self.env.monotonic();
                 loop {
-                    let next = state.next(now);
+                    let next = self.next(&state, now);
                     if next > now {
                         break next.saturating_sub(now);
                     }

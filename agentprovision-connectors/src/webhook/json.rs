@@ -297,8 +297,9 @@ pub(crate) fn time(text: &str) -> Option<Timestamp> {
 }
 
 #[cfg(test)]
-#[allow(unreachable_pub, reason = "the macro is for bodies that others see")]
 mod tests {
+    #![allow(unreachable_pub, reason = "the macro is for bodies that others see")]
+
     use super::*;
 
     object! {

@@ -8,7 +8,7 @@ use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
 use agentprovision_core::canonical::sha256;
-use agentprovision_core::webhook::{Accepted, EndpointState, NewDelivery};
+use agentprovision_core::webhook::{Accepted, EndpointState, MAX_TEXT, NewDelivery};
 use agentprovision_core::{Error, ErrorKind, Result, Timestamp};
 use bytes::{Bytes, BytesMut};
 use http::header::{ALLOW, CONTENT_TYPE};
@@ -126,11 +126,12 @@ impl Receiver {
         body: Bytes,
         now: Timestamp,
     ) -> Result<NewDelivery> {
-        let cut = |text: &str| text.chars().filter(|c| *c != '\0').take(255).collect::<String>();
-        let key = match event.delivery_id.len() {
-            1..=255 if !event.delivery_id.contains('\0') => event.delivery_id.clone(),
-            _ => format!("sha256:{}", hex::encode(sha256(&[event.delivery_id.as_bytes()]))),
+        let cut = |text: &str| {
+            let mut kept = text.replace('\0', "");
+            kept.truncate(kept.floor_char_boundary(MAX_TEXT));
+            kept
         };
+        let key = bounded(&event.delivery_id);
         let kept: Map<String, Value> = headers
             .iter()
             .filter(|(name, _)| is_kept(name.as_str()))
@@ -191,6 +192,14 @@ impl Receiver {
             }
         }
         Ok(all.freeze())
+    }
+}
+
+/// A text as a store takes it for a key: one that it cannot hold is told by its digest.
+pub(super) fn bounded(key: &str) -> String {
+    match key.len() {
+        1..=MAX_TEXT if !key.contains('\0') => key.to_owned(),
+        _ => format!("sha256:{}", hex::encode(sha256(&[key.as_bytes()]))),
     }
 }
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 use agentprovision_core::context::Context;
 use agentprovision_core::effect::{Effects, Guard};
 use agentprovision_core::event::PlatformEvent;
-use agentprovision_core::id::{RunId, WorkerId};
+use agentprovision_core::id::{RunId, TenantId, WorkerId};
 use agentprovision_core::run::RunInput;
 use agentprovision_core::webhook::{ClaimedDelivery, DeliveryEnd, WebhookEndpoint};
 use agentprovision_core::{Error, ErrorKind, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
@@ -20,9 +21,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::endpoint::{Read, Trigger, Webhooks};
-use super::receive::event_of;
+use super::receive::{bounded, event_of};
 use super::{Template, WebhookEvent};
 
+/// How often deliveries that are over for long enough are looked for, and the most that are removed at a time.
+const SWEEP: (Duration, u32) = (Duration::from_secs(10 * 60), 500);
 /// Pauses before an attempt after a failed one; after the last of them a delivery is given up.
 const PAUSES: [u64; 6] = [5, 30, 120, 600, 3600, 21_600];
 
@@ -36,7 +39,7 @@ pub struct WorkOptions {
     pub term: Duration,
     /// The pause between looks for what other processes have kept; default 1 s.
     pub poll: Duration,
-    /// How long deliveries are kept after they are over; default 7 days, which is more than vendors send repeats for.
+    /// How long deliveries of all tenants are kept after they are over; default 7 days, which is more than vendors send repeats for.
     pub keep: Duration,
 }
 
@@ -103,21 +106,46 @@ impl Work {
             return;
         }
         let places = Arc::new(Semaphore::new(self.options.at_once));
-        let mut begun = JoinSet::new();
-        while closing.run_until_cancelled(self.round(&places, &mut begun)).await.is_some() {}
+        let (mut begun, mut last) = (JoinSet::new(), None);
+        let sweeps = async {
+            loop {
+                self.sweep().await;
+            }
+        };
+        let rounds = async {
+            while closing.run_until_cancelled(self.round(&places, &mut begun, &mut last)).await.is_some() {}
+        };
+        tokio::select! {
+            () = rounds => {}
+            () = sweeps => {}
+        }
         while begun.join_next().await.is_some() {}
     }
 
-    /// Takes what there is room for, and waits until there may be more.
-    async fn round(&self, places: &Arc<Semaphore>, begun: &mut JoinSet<()>) {
+    /// Removes what was over for long enough, then waits until there may be more.
+    async fn sweep(&self) {
+        let (pause, most) = SWEEP;
+        match self.webhooks.0.inbox.expire(self.options.keep, most).await {
+            Ok(gone) if gone == most => return,
+            Err(error) if !error.is(ErrorKind::Closed) => {
+                tracing::warn!(?error, "old deliveries could not be removed");
+            }
+            _ => {}
+        }
+        self.webhooks.env().sleep(pause).await;
+    }
+
+    /// Takes what there is room for, and waits until there may be more. Tenants have their turns behind the last one.
+    async fn round(&self, places: &Arc<Semaphore>, begun: &mut JoinSet<()>, last: &mut Option<TenantId>) {
         while begun.try_join_next().is_some() {}
         let Ok(first) = places.clone().acquire_owned().await else { return };
         let room = u32::try_from(places.available_permits() + 1).unwrap_or(u32::MAX);
         drop(first);
         let inbox = &self.webhooks.0.inbox;
         // Asked for before the look, so that nothing comes in between.
-        let woken = inbox.woken();
-        let claimed = match inbox.claim(self.worker, self.options.term, room).await {
+        let mut woken = inbox.woken().fuse();
+        let _ = (&mut woken).now_or_never();
+        let claimed = match inbox.claim(self.worker, self.options.term, room, *last).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 if !error.is(ErrorKind::Closed) {
@@ -128,6 +156,7 @@ impl Work {
             }
         };
         let all = claimed.len();
+        *last = claimed.last().map(|claimed| claimed.tenant).or(*last);
         for claimed in claimed {
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let work = self.clone();
@@ -225,6 +254,7 @@ impl Work {
     /// Whether an event is news. The mark says so again to another attempt at the same delivery: it carries the delivery's id.
     async fn newest(&self, claimed: &ClaimedDelivery, key: &str, version: &str) -> Result<bool> {
         let new = &claimed.delivery.new;
+        let key = &bounded(key);
         if self.webhooks.0.inbox.advance(claimed.tenant, new.endpoint, key, version).await? {
             return Ok(true);
         }

@@ -173,6 +173,23 @@ async fn pitfall_12_tenants_that_share_a_quota_have_equal_shares() {
 }
 
 #[tokio::test]
+async fn a_rate_lets_its_burst_pass_at_once_from_the_beginning() {
+    let quota = Quota::new("calls").rate(5, Duration::from_secs(10));
+    let world = World::with(|connector| connector.quota(quota)).await;
+    let desk = world.integration().await;
+    for _ in 0..6 {
+        world.answers(200, &[], &ticket());
+    }
+    let begun = world.env.monotonic();
+    for _ in 0..5 {
+        world.get(&desk).await.unwrap();
+    }
+    assert_eq!(world.env.monotonic(), begun);
+    world.run(world.get(&desk)).await.unwrap();
+    assert!(world.env.monotonic().saturating_sub(begun) >= Duration::from_secs(2));
+}
+
+#[tokio::test]
 async fn pitfall_14_a_channel_has_a_quota_of_its_own() {
     let per_channel = Quota::new("posts")
         .shared(Shared::Field("channel".into()))

@@ -26,5 +26,7 @@ mod once;
 mod s3;
 #[cfg(test)]
 mod tokens;
+#[cfg(all(test, feature = "slack"))]
+mod uploads;
 #[cfg(test)]
 mod world;

@@ -19,20 +19,17 @@ use agentprovision_core::clock::{ManualClock, OsEntropy};
 use agentprovision_core::context::{ContextIssuer, Identity, Principal, RequestInfo};
 use agentprovision_core::effect::{EffectWriter, OperatorEffects};
 use agentprovision_core::http::egress::{EgressPolicy, GuardedTransport, Network};
-use agentprovision_core::id::{TenantId, WorkerId};
+use agentprovision_core::id::TenantId;
 use agentprovision_core::integration::Integration;
-use agentprovision_core::secret::{
-    Leased, Sealed, SealedStore, Secret, SecretLease, SecretPath, SecretStore,
-};
 use agentprovision_core::tenant::{Tenant, TenantState};
+use agentprovision_core::testing::ClearSecrets;
 use agentprovision_core::{Context, Env, MemoryDb, Result, Timestamp};
-use async_trait::async_trait;
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, Response, Uri};
+use axum::http::{HeaderMap, Method, Response, Uri};
 use schemars::JsonSchema;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -90,8 +87,10 @@ operations! {
 /// A request as the server saw it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
+    pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// What the server answers next: a status, headers and a body.
@@ -103,45 +102,6 @@ pub(crate) struct Script {
     pub(crate) seen: Vec<Seen>,
     /// Answers that are held back until the test lets them go.
     pub(crate) held: Option<Arc<tokio::sync::Semaphore>>,
-}
-
-/// Secrets as they are, in the store in memory: sealing is not what is tested here.
-#[derive(Debug)]
-struct Plain(Arc<dyn SealedStore>);
-
-#[async_trait]
-impl SecretStore for Plain {
-    async fn get(&self, ctx: &Context, path: &SecretPath) -> Result<Secret> {
-        let sealed = self.0.get(ctx, path).await?;
-        let text = String::from_utf8(sealed.bytes).unwrap();
-        Ok(Secret { value: SecretString::from(text), version: sealed.version })
-    }
-
-    async fn put(
-        &self,
-        ctx: &Context,
-        path: &SecretPath,
-        value: SecretString,
-        expected: u64,
-        lease: Option<SecretLease>,
-    ) -> Result<u64> {
-        let sealed = Sealed { bytes: value.expose_secret().as_bytes().to_vec(), version: expected + 1 };
-        self.0.put(ctx, path, sealed, lease).await.map(|()| expected + 1)
-    }
-
-    async fn delete(&self, ctx: &Context, path: &SecretPath) -> Result<()> {
-        self.0.delete(ctx, path).await
-    }
-
-    async fn lease(
-        &self,
-        ctx: &Context,
-        path: &SecretPath,
-        holder: WorkerId,
-        term: Duration,
-    ) -> Result<Leased> {
-        self.0.lease(ctx, path, holder, term).await
-    }
 }
 
 pub(crate) struct World {
@@ -159,10 +119,16 @@ pub(crate) struct World {
     _server: tokio::task::JoinHandle<()>,
 }
 
-async fn answer(State(script): State<Arc<Mutex<Script>>>, uri: Uri, headers: HeaderMap) -> Response<Body> {
+async fn answer(
+    State(script): State<Arc<Mutex<Script>>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
     let (said, held) = {
         let mut script = script.lock().unwrap();
-        script.seen.push(Seen { uri, headers });
+        script.seen.push(Seen { method, uri, headers, body });
         (script.answers.pop_front(), script.held.clone())
     };
     if let Some(held) = held {
@@ -224,7 +190,7 @@ impl World {
                 Integrations::new(IntegrationsParts {
                     catalog: catalog.clone(),
                     store: stores.integrations.clone(),
-                    secrets: Arc::new(Plain(stores.secrets.clone())),
+                    secrets: Arc::new(ClearSecrets::new(stores.secrets.clone())),
                     idempotency: stores.idempotency.clone(),
                     transport: Arc::new(GuardedTransport::new(egress.clone(), Env::default()).unwrap()),
                     egress: egress.clone(),

@@ -9,9 +9,11 @@ mod archives;
 mod audit;
 mod backups;
 mod changes;
+mod endpoints;
 mod events;
 mod idempotency;
 mod identity;
+mod inbox;
 mod integrations;
 mod maintenance;
 mod runs;
@@ -37,7 +39,8 @@ use crate::effect::{EffectStore, Effects, Guard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::PlatformEvent;
 use crate::id::{
-    AgentId, ApiKeyId, BackupId, IntegrationId, RunId, SessionId, TenantId, UsageId, UserId, WorkerId,
+    AgentId, ApiKeyId, BackupId, EndpointId, IntegrationId, RunId, SessionId, TenantId, UsageId, UserId,
+    WorkerId,
 };
 use crate::idempotency::{Work, WorkKey};
 use crate::identity::{ApiKey, User};
@@ -48,6 +51,7 @@ use crate::run::SessionRecord;
 use crate::secret::SecretPath;
 use crate::tenant::{Tenant, TenantState};
 use crate::usage::UsageEvent;
+use crate::webhook::WebhookEndpoint;
 
 /// A backend in memory. Cheap to clone: every clone is the same database, which ends with the last of them.
 #[derive(Clone)]
@@ -56,6 +60,8 @@ pub struct MemoryDb {
     state: Arc<Mutex<State>>,
     /// Rung whenever a run became ready.
     ready: Arc<Notify>,
+    /// Rung whenever a delivery became ready.
+    delivered: Arc<Notify>,
     /// Counts changes of metadata.
     changed: Arc<tokio::sync::watch::Sender<u64>>,
 }
@@ -63,7 +69,8 @@ pub struct MemoryDb {
 impl MemoryDb {
     /// An empty database. Its time is the clock of `env`.
     pub fn new(env: Env) -> Self {
-        Self { env, state: Arc::default(), ready: Arc::default(), changed: Arc::default() }
+        let (ready, delivered) = (Arc::default(), Arc::default());
+        Self { env, state: Arc::default(), ready, delivered, changed: Arc::default() }
     }
 
     /// The state, locked; `closed` after [`Backend::close`].
@@ -95,6 +102,8 @@ impl Backend for MemoryDb {
             secrets: db.clone(),
             integrations: db.clone(),
             idempotency: db.clone(),
+            endpoints: db.clone(),
+            inbox: db.clone(),
             audit: db.clone(),
             usage: db.clone(),
             quota: db.clone(),
@@ -159,6 +168,8 @@ struct TenantData {
     integrations: BTreeMap<IntegrationId, Integration>,
     /// What was begun under keys of callers.
     work: BTreeMap<WorkKey, Work>,
+    endpoints: BTreeMap<EndpointId, WebhookEndpoint>,
+    inbox: inbox::Kept,
 }
 
 /// Effects that nothing refuses any more.
@@ -228,6 +239,10 @@ impl State {
         })
     }
 
+    fn is_active(&self, tenant: TenantId) -> bool {
+        self.tenants.get(&tenant).is_some_and(|tenant| tenant.state == TenantState::Active)
+    }
+
     fn guard(&self, tenant: TenantId, guard: Guard) -> Result<()> {
         match guard {
             Guard::TenantActive => match self.tenants.get(&tenant).map(|tenant| tenant.state) {
@@ -272,6 +287,26 @@ fn page<'a, T: Clone + 'a>(
     found.sort_unstable_by_key(|item| position(item));
     let overfull = found.into_iter().take(request.limit as usize + 1).cloned().collect();
     Ok(Page::from_overfull(overfull, request.limit, position))
+}
+
+/// What is taken of many tenants' queues, each in its order: one of each before a second of any, beginning behind the tenant
+/// that was served last; of each at most `share`.
+fn in_turn<T: Ord>(
+    queues: impl Iterator<Item = (TenantId, Vec<T>)>,
+    after: Option<TenantId>,
+    share: usize,
+    limit: usize,
+) -> impl Iterator<Item = (TenantId, T)> {
+    let mut turns = Vec::new();
+    for (tenant, mut queue) in queues {
+        queue.sort_unstable();
+        // Up to the one that was served last, tenants come at the end of each round.
+        let served = after.is_some_and(|after| tenant <= after);
+        let items = queue.into_iter().take(share).enumerate();
+        turns.extend(items.map(|(round, item)| (round, served, tenant, item)));
+    }
+    turns.sort_unstable();
+    turns.into_iter().take(limit).map(|(.., tenant, item)| (tenant, item))
 }
 
 /// What of `items` comes after the first `skip`, at most `limit` of it, each with its place from 0.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 
-use super::{MemoryDb, TenantData, page, slice};
+use super::{MemoryDb, TenantData, in_turn, page, slice};
 use crate::clock::Timestamp;
 use crate::context::Context;
 use crate::effect::Effects;
@@ -17,7 +17,6 @@ use crate::run::{
     ChainHash, ClaimRequest, Created, Fence, JournalBatch, JournalRow, Lease, NewRun, Payload, PayloadHash,
     Release, RunIndex, RunQuery, RunRecord, RunStore, RunTx, Signal, link, payload_hash,
 };
-use crate::tenant::TenantState;
 use crate::tool::{SqlTx, SqlValue, TxHandle};
 
 pub(super) struct Run {
@@ -223,10 +222,9 @@ impl RunStore for MemoryDb {
         let ClaimRequest { worker: _, until, limit, state_version, after, per_tenant, full } = request;
         let mut state = self.open()?;
         let now = self.env.now();
-        let mut turns = Vec::new();
+        let mut queues = Vec::new();
         for (tenant, data) in &state.data {
-            let active = state.tenants.get(tenant).is_some_and(|tenant| tenant.state == TenantState::Active);
-            if !active || full.contains(tenant) {
+            if !state.is_active(*tenant) || full.contains(tenant) {
                 continue;
             }
             let mut ready = Vec::new();
@@ -237,15 +235,10 @@ impl RunStore for MemoryDb {
                     ready.push((lease.ready_at, *run));
                 }
             }
-            ready.sort_unstable();
-            // Up to the one that was served last, tenants come at the end of each round.
-            let served = after.is_some_and(|after| *tenant <= after);
-            let runs = ready.into_iter().take(per_tenant).enumerate();
-            turns.extend(runs.map(|(round, (_, run))| (round, served, *tenant, run)));
+            queues.push((*tenant, ready));
         }
-        turns.sort_unstable();
-        let turns = turns.into_iter().take(limit);
-        Ok(turns.filter_map(|(.., tenant, run)| state.of_mut(tenant).take_up(tenant, run, until)).collect())
+        let turns = in_turn(queues.into_iter(), after, per_tenant, limit);
+        Ok(turns.filter_map(|(tenant, (_, run))| state.of_mut(tenant).take_up(tenant, run, until)).collect())
     }
 
     async fn woken(&self) {

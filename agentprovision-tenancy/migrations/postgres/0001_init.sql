@@ -328,6 +328,74 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (tenant_id, forget_at);
 
+CREATE TABLE webhook_endpoints (
+    tenant_id uuid NOT NULL,
+    id uuid NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    vendor text COLLATE "C" NOT NULL,
+    scheme text NOT NULL,
+    integration_id uuid,
+    triggers text NOT NULL,
+    state text NOT NULL CHECK (state IN ('active', 'disabled')),
+    owner uuid NOT NULL,
+    created_at bigint NOT NULL,
+    updated_at bigint NOT NULL,
+    revision bigint NOT NULL,
+    PRIMARY KEY (tenant_id, id),
+    UNIQUE (tenant_id, name)
+);
+CREATE INDEX webhook_endpoints_by_age ON webhook_endpoints (tenant_id, created_at, id);
+
+-- Deliveries as they came, once for each key of an endpoint. What becomes of them is beside them in small rows, because it
+-- changes often. Of an endpoint that is removed nothing is left; whoever removes one is alone in the tenant, so nothing is
+-- added meanwhile, and no foreign key has to ask.
+CREATE TABLE deliveries (
+    tenant_id uuid NOT NULL,
+    id uuid NOT NULL,
+    endpoint_id uuid NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    digest bytea NOT NULL CHECK (octet_length(digest) = 32),
+    kind text COLLATE "C" NOT NULL,
+    headers text NOT NULL,
+    received_at bigint NOT NULL,
+    repeats bigint NOT NULL CHECK (repeats >= 0),
+    conflicts bigint NOT NULL CHECK (conflicts >= 0),
+    body bytea NOT NULL,
+    PRIMARY KEY (tenant_id, id),
+    UNIQUE (tenant_id, endpoint_id, key)
+);
+CREATE INDEX deliveries_by_age ON deliveries (tenant_id, endpoint_id, received_at, id);
+
+-- A delivery that is pending may be taken up from `ready_at` on, unless it is somebody's until `lease_until`.
+CREATE TABLE delivery_work (
+    tenant_id uuid NOT NULL,
+    delivery_id uuid NOT NULL,
+    state text NOT NULL CHECK (state IN ('pending', 'done', 'failed')),
+    ready_at bigint,
+    lease_until bigint,
+    worker_id uuid,
+    epoch bigint NOT NULL CHECK (epoch >= 0),
+    attempts bigint NOT NULL CHECK (attempts >= 0),
+    error text,
+    runs text NOT NULL,
+    finished_at bigint,
+    PRIMARY KEY (tenant_id, delivery_id),
+    CHECK ((state = 'pending') = (ready_at IS NOT NULL)),
+    CHECK ((state = 'pending') = (finished_at IS NULL)),
+    CHECK (state = 'pending' OR lease_until IS NULL)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+CREATE INDEX delivery_work_turns ON delivery_work (tenant_id, ready_at, delivery_id) WHERE ready_at IS NOT NULL;
+CREATE INDEX delivery_work_over ON delivery_work (finished_at, tenant_id) WHERE finished_at IS NOT NULL;
+
+-- The newest state of what deliveries tell of, by key.
+CREATE TABLE webhook_marks (
+    tenant_id uuid NOT NULL,
+    endpoint_id uuid NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    version text COLLATE "C" NOT NULL,
+    PRIMARY KEY (tenant_id, endpoint_id, key)
+);
+
 -- What waits above tenants: a pointer for everything in `audit_pending` and `outbox`, and for tenants that have events
 -- nobody has confirmed. It is written with what it points at, and says no more than whose it is.
 CREATE TABLE due (
@@ -432,7 +500,8 @@ CREATE TRIGGER api_keys_epoch AFTER INSERT OR UPDATE OR DELETE ON api_keys
 
 -- Row security, for the owner too: one restrictive policy that nothing can loosen. The setting is read once per statement,
 -- and an empty one is nobody. What the platform's role is permitted within it is in `rights.sql`, and so are the limits of
--- the closed list of tables that are read above tenants (tenants, run_leases, due, epochs, and those of placement).
+-- the closed list of tables that are read above tenants (tenants, run_leases, delivery_work, due, epochs, and those of
+-- placement).
 DO $$
 DECLARE
     t record;
@@ -445,7 +514,7 @@ BEGIN
         own := format('(%I = (SELECT nullif(current_setting(''app.current_tenant_id'', true), '''')::uuid))', t.key);
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', t.name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', t.name);
-        IF t.name NOT IN ('tenants', 'run_leases', 'due', 'epochs', 'placements', 'placement_domains', 'residences', 'shards') THEN
+        IF t.name NOT IN ('tenants', 'run_leases', 'delivery_work', 'due', 'epochs', 'placements', 'placement_domains', 'residences', 'shards') THEN
             EXECUTE format('CREATE POLICY tenant_isolation ON %I AS RESTRICTIVE USING %s WITH CHECK %s', t.name, own, own);
         END IF;
         -- No tenant has the nil UUID; the platform's own log has.

@@ -18,7 +18,7 @@ BEGIN
             (true, 'tenant_delete', 'FOR DELETE TO "{app}" USING ' || own),
             (false, 'tenant_access', 'TO "{app}" USING ' || own || ' WITH CHECK ' || own)
         ) AS w (above, name, rule)
-        WHERE w.above = (t.name IN ('tenants', 'run_leases', 'due', 'epochs', 'placements', 'placement_domains', 'residences', 'shards')) AND NOT EXISTS (SELECT 1 FROM pg_policies q
+        WHERE w.above = (t.name IN ('tenants', 'run_leases', 'delivery_work', 'due', 'epochs', 'placements', 'placement_domains', 'residences', 'shards')) AND NOT EXISTS (SELECT 1 FROM pg_policies q
             WHERE q.schemaname = 'agentprovision' AND q.tablename = t.name AND q.policyname = w.name
             AND q.roles = ARRAY['{app}'::name])
         LOOP

@@ -116,6 +116,8 @@ impl Backend for PlacedBackend {
             secrets: router.clone(),
             integrations: router.clone(),
             idempotency: router.clone(),
+            endpoints: router.clone(),
+            inbox: router.clone(),
             audit: router.clone(),
             usage: router.clone(),
             quota: router.clone(),

@@ -16,7 +16,7 @@ use futures_util::future::{join_all, select_all};
 use super::backend::Router;
 
 /// Where a tenant stands in the turns that begin behind `after`.
-fn turn(after: Option<TenantId>, tenant: TenantId) -> (bool, TenantId) {
+pub(super) fn turn(after: Option<TenantId>, tenant: TenantId) -> (bool, TenantId) {
     (after.is_some_and(|after| tenant <= after), tenant)
 }
 

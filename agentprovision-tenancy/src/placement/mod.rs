@@ -35,6 +35,7 @@ mod backend;
 #[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 mod claims;
 mod hash;
+mod inbox;
 #[cfg(any(feature = "store-sqlite", feature = "store-postgres"))]
 mod moving;
 #[cfg(not(any(feature = "store-sqlite", feature = "store-postgres")))]

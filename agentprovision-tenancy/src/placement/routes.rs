@@ -10,8 +10,8 @@ use agentprovision_core::context::{Context, OperatorContext};
 use agentprovision_core::effect::{EffectStore, Effects, OperatorEffects};
 use agentprovision_core::event::{EventLog, NumberedEvent};
 use agentprovision_core::id::{
-    AgentId, ApiKeyId, IntegrationId, ReservationId, RunId, SessionId, SignalId, TenantId, UsageId, UserId,
-    WorkerId,
+    AgentId, ApiKeyId, EndpointId, IntegrationId, ReservationId, RunId, SessionId, SignalId, TenantId,
+    UsageId, UserId, WorkerId,
 };
 use agentprovision_core::idempotency::{Begun, IdempotencyStore, WorkKey};
 use agentprovision_core::identity::{ApiKey, ApiKeyStore, User, UserStore};
@@ -25,6 +25,7 @@ use agentprovision_core::tenant::Revision;
 use agentprovision_core::usage::{
     BudgetKey, BudgetState, Demand, Period, QuotaGate, Reservation, UsageEvent, UsageReader, UsageSummary,
 };
+use agentprovision_core::webhook::{EndpointStore, WebhookEndpoint};
 use agentprovision_core::{Result, Timestamp};
 use async_trait::async_trait;
 
@@ -129,6 +130,18 @@ within! {
     IdempotencyStore as idempotency {
         begin(work: &WorkKey, input: [u8; 32], term: Duration, keep: Duration) -> Begun;
         finish(work: &WorkKey, epoch: u64, answer: Option<Vec<u8>>) -> ();
+    }
+
+    EndpointStore as endpoints {
+        insert(endpoint: WebhookEndpoint, effects: Effects) -> ();
+        get(id: EndpointId) -> WebhookEndpoint;
+        replace(endpoint: WebhookEndpoint, expected: Revision, effects: Effects) -> ();
+        list(page: PageRequest) -> Page<WebhookEndpoint>;
+        delete(id: EndpointId, expected: Revision, effects: Effects) -> ();
+    } {
+        async fn lookup(&self, tenant: TenantId, id: EndpointId) -> Result<WebhookEndpoint> {
+            self.on(tenant, |stores| stores.endpoints.lookup(tenant, id)).await
+        }
     }
 
     AuditReader as audit {

@@ -49,7 +49,7 @@ use std::time::Duration;
 use agentprovision_core::Result;
 
 use super::Lacking;
-use crate::auth::Auth;
+use crate::auth::{Auth, Grant, OAuth2};
 use crate::connector::Connector;
 use crate::operation::{OperationSpec, Text};
 use crate::quota::{Quota, Reset};
@@ -117,10 +117,22 @@ pub fn connector() -> Result<Connector> {
     .into_iter()
     .flatten()
     .collect();
+    let oauth =
+        OAuth2::new("{+oauth_url}/authorize", "{+oauth_url}/access_token").scopes(["repo", "read:user"]);
     Connector::builder("github", "https://api.github.com")
         .about("GitHub", about)
-        // The first way is the usual one; apps and OAuth go behind it.
         .auth(Auth::bearer("Personal access token"))
+        .auth(Auth::tokens("app", "Installation of a GitHub App", Grant::GithubApp))
+        .auth(Auth::tokens("oauth", "GitHub account", Grant::Code(oauth)))
+        .setting_schema(
+            "oauth_url",
+            serde_json::json!({
+                "type": "string",
+                "description": "Where access is granted; another place for GitHub Enterprise.",
+                "default": "https://github.com/login/oauth",
+                "maxLength": 2048,
+            }),
+        )
         .header("accept", "application/vnd.github+json")
         .header("x-github-api-version", "2022-11-28")
         // GitHub refuses requests without one.

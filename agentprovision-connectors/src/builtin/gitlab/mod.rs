@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::answer::{Category, Failure, Response, usual};
-use crate::auth::{Auth, Field};
+use crate::auth::{Auth, Field, Grant, OAuth2};
 use crate::connector::Connector;
 use crate::quota::{Quota, Reset};
 
@@ -38,6 +38,7 @@ pub fn connector() -> Result<Connector> {
         .titled("Access token")
         .fields(vec![Field::new("key", "An access token of a user, a group or a project (`glpat-…`).")]);
     let quota = Quota::new("requests").learned("ratelimit-remaining", "ratelimit-reset", Reset::Epoch);
+    let oauth = OAuth2::new("{+oauth_url}/authorize", "{+oauth_url}/token").scopes(["api"]);
     Connector::builder("gitlab", "https://gitlab.com/api/v4")
         .about(
             "GitLab",
@@ -45,6 +46,16 @@ pub fn connector() -> Result<Connector> {
         )
         .auth(key)
         .auth(Auth::bearer("OAuth access token"))
+        .auth(Auth::tokens("oauth", "GitLab account", Grant::Code(oauth)))
+        .setting_schema(
+            "oauth_url",
+            serde_json::json!({
+                "type": "string",
+                "description": "Where access is granted; another place for an instance of one's own.",
+                "default": "https://gitlab.com/oauth",
+                "maxLength": 2048,
+            }),
+        )
         .quota(quota)
         .whoami("users.me", "/id", "/username")
         .classify(classify)

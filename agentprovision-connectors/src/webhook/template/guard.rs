@@ -187,6 +187,8 @@ mod tests {
             "{% if event %}",
             "{% endif %}",
             "{{ event == zq~zq }}",
+            "{{ {'a': {'b': 1}}.a == zq~zq }}",
+            "{{ '}}' == zq~zq }}",
             "==",
         ];
         let mut state: u64 = 7;

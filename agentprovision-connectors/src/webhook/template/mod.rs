@@ -366,8 +366,14 @@ mod tests {
         assert_eq!(render(&many).unwrap_err().kind(), Kind::TooLarge);
         let json = format!("{{{{ body{} }}}}", " | tojson".repeat(200));
         assert_eq!(render(&json).unwrap_err().kind(), Kind::TooLarge);
-        let long = "{{ body.issue | tojson }}".repeat(600);
-        assert!(render(&long).is_ok(), "short values are fine");
+        let body = format!(r#"{{"type":"x","data":"{}"}}"#, "x".repeat(20 * 1024));
+        let event = WebhookEvent::read(Vendor::Standard, &HeaderMap::new(), Bytes::from(body)).unwrap();
+        let times = |count: usize| Template::new("{{ body.data }}".repeat(count)).unwrap().render(&event);
+        assert_eq!(times(12).unwrap().len(), 12 * 20 * 1024);
+        assert_eq!(times(13).unwrap_err().kind(), Kind::TooLarge);
+        let joined =
+            Template::new("{{ [body.data, body.data, body.data] | join(body.data) | length }}").unwrap();
+        assert_eq!(joined.render(&event).unwrap(), (5 * 20 * 1024).to_string());
         assert_eq!(render("{{ 'x'.nothing() }}").unwrap_err().kind(), Kind::InvalidInput);
     }
 }

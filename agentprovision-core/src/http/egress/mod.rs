@@ -1,6 +1,8 @@
 //! Where requests may go that somebody else has a say in: every URL that a tenant can name or lead to.
 
 mod address;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod forbidden;
 #[cfg(feature = "http-reqwest")]
 mod guarded;
 

@@ -1,40 +1,75 @@
-//! Claims: which runs a worker takes up.
+//! Claims: which runs a worker takes up, and in whose turn.
 //!
 //! A look from above tenants says who has a run ready. Then each of them is entered and gives its share, oldest first;
 //! workers do not wait for each other: what another is about to take is passed over.
+
+use std::sync::Arc;
 
 use agentprovision_core::Result;
 use agentprovision_core::id::{RunId, TenantId};
 use agentprovision_core::run::{ClaimRequest, Fence, Lease, RunRecord};
 use agentprovision_core::tenant::TenantState;
+use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::conn::{SystemTx, TenantTx};
 #[cfg(feature = "store-postgres")]
 use super::value::Dialect;
-use super::value::{SystemSql, TenantSql, system_sql, tenant_sql, values};
+use super::value::{SystemSql, TenantSql, Value, system_sql, tenant_sql, values};
 use super::{SqlStore, index, residence, tenants};
 
-/// Tenants behind `$1` and up to `$2` that have a run ready, in the order of their ids, at most `$5`. It steps through an
-/// index from tenant to tenant and stops at the last that is wanted, so runs that wait cost nothing.
-pub(super) const TURNS: SystemSql = system_sql!(
-    "WITH RECURSIVE step (tenant_id, found) AS ( \
-     SELECT (SELECT l.tenant_id FROM run_leases l WHERE l.tenant_id > $1 ORDER BY l.tenant_id LIMIT 1), 0 \
-     UNION ALL SELECT \
-     (SELECT l.tenant_id FROM run_leases l WHERE l.tenant_id > step.tenant_id ORDER BY l.tenant_id LIMIT 1), \
-     step.found + CASE WHEN (SELECT t.state FROM tenants t WHERE t.tenant_id = step.tenant_id) = 'active' AND \
-     coalesce((SELECT h.state FROM residences h WHERE h.tenant_id = step.tenant_id), 'home') = 'home' AND \
-     (SELECT 1 FROM run_leases l WHERE l.tenant_id = step.tenant_id AND l.ready_at <= $3 \
-     AND (l.lease_until IS NULL OR l.lease_until <= $3) AND l.state_version <= $4 \
-     ORDER BY l.ready_at, l.run_id LIMIT 1) = 1 THEN 1 ELSE 0 END \
-     FROM step WHERE step.tenant_id <= $2 AND step.found < $5) \
-     SELECT step.tenant_id FROM step WHERE step.tenant_id <= $2 \
-     AND (SELECT t.state FROM tenants t WHERE t.tenant_id = step.tenant_id) = 'active' AND \
-     coalesce((SELECT h.state FROM residences h WHERE h.tenant_id = step.tenant_id), 'home') = 'home' AND \
-     (SELECT 1 FROM run_leases l WHERE l.tenant_id = step.tenant_id AND l.ready_at <= $3 \
-     AND (l.lease_until IS NULL OR l.lease_until <= $3) AND l.state_version <= $4 \
-     ORDER BY l.ready_at, l.run_id LIMIT 1) = 1 ORDER BY step.tenant_id LIMIT $5"
-);
+/// Tenants behind `$1` and up to `$2` that have a row ready in a table of leases, in the order of their ids, at most `most`.
+/// It steps through an index from tenant to tenant and stops at the last that is wanted, so what waits costs nothing.
+macro_rules! turns_sql {
+    ($table:literal, $key:literal, $there:literal, $now:expr, $known:literal, $most:literal) => {
+        concat!(
+            "WITH RECURSIVE step (tenant_id, found) AS ( \
+             SELECT (SELECT l.tenant_id FROM ",
+            $table,
+            " l WHERE l.tenant_id > $1",
+            $there,
+            " ORDER BY l.tenant_id LIMIT 1), 0 UNION ALL SELECT (SELECT l.tenant_id FROM ",
+            $table,
+            " l WHERE l.tenant_id > step.tenant_id",
+            $there,
+            " ORDER BY l.tenant_id LIMIT 1), step.found + CASE WHEN ",
+            $crate::store::sql::claims::may_be_served!($table, $key, $now, $known),
+            " THEN 1 ELSE 0 END FROM step WHERE step.tenant_id <= $2 AND step.found < ",
+            $most,
+            ") SELECT step.tenant_id FROM step WHERE step.tenant_id <= $2 AND ",
+            $crate::store::sql::claims::may_be_served!($table, $key, $now, $known),
+            " ORDER BY step.tenant_id LIMIT ",
+            $most
+        )
+    };
+}
+
+/// Whether the tenant of a step is active and here, and has a row ready.
+macro_rules! may_be_served {
+    ($table:literal, $key:literal, $now:expr, $known:literal) => {
+        concat!(
+            "(SELECT t.state FROM tenants t WHERE t.tenant_id = step.tenant_id) = 'active' AND \
+             coalesce((SELECT h.state FROM residences h WHERE h.tenant_id = step.tenant_id), 'home') = 'home' AND \
+             (SELECT 1 FROM ",
+            $table,
+            " l WHERE l.tenant_id = step.tenant_id AND l.ready_at <= ",
+            $now,
+            " AND (l.lease_until IS NULL OR l.lease_until <= ",
+            $now,
+            ")",
+            $known,
+            " ORDER BY l.ready_at, l.",
+            $key,
+            " LIMIT 1) = 1"
+        )
+    };
+}
+
+pub(super) use {may_be_served, turns_sql};
+
+/// Tenants that have a run ready.
+pub(super) const TURNS: SystemSql =
+    system_sql!(turns_sql!("run_leases", "run_id", "", "$3", " AND l.state_version <= $4", "$5"));
 
 /// Runs of a tenant that may be taken up, at most `$4`.
 pub(super) const READY: TenantSql = tenant_sql!(
@@ -55,18 +90,24 @@ const TAKE: TenantSql = tenant_sql!(concat!(
     " FROM taken t JOIN runs r ON r.tenant_id = $1 AND r.id = t.run_id ORDER BY t.ready_at, t.run_id"
 ));
 
-/// Tenants with a run ready, in turn.
-pub(super) async fn turns(tx: &mut SystemTx<'_>, ask: &ClaimRequest, limit: usize) -> Result<Vec<TenantId>> {
-    let now = tx.env.now();
-    // Whoever is left out may stand before the others.
-    let most = i64::try_from(limit.saturating_add(ask.full.len())).unwrap_or(i64::MAX);
-    let after = ask.after.map(|tenant| tenant.uuid());
+/// Tenants that a statement of turns finds, in turn: those behind `after` first. `values` are what it takes beside the ends.
+pub(super) async fn in_order(
+    tx: &mut SystemTx<'_>,
+    sql: SystemSql,
+    after: Option<TenantId>,
+    values: Vec<Value>,
+    limit: usize,
+    wanted: impl Fn(&TenantId) -> bool + Send,
+) -> Result<Vec<TenantId>> {
+    let after = after.map(|tenant| tenant.uuid());
     let behind = Some((after.unwrap_or_default(), Uuid::max()));
     let mut tenants = Vec::new();
     for (from, to) in behind.into_iter().chain(after.map(|after| (Uuid::nil(), after))) {
-        for mut row in tx.rows(TURNS, values![from, to, now, ask.state_version, most]).await? {
+        let mut bound = values![from, to];
+        bound.extend(values.iter().cloned());
+        for mut row in tx.rows(sql, bound).await? {
             let tenant = row.next()?;
-            if tenants.len() < limit && !ask.full.contains(&tenant) {
+            if tenants.len() < limit && wanted(&tenant) {
                 tenants.push(tenant);
             }
         }
@@ -77,21 +118,32 @@ pub(super) async fn turns(tx: &mut SystemTx<'_>, ask: &ClaimRequest, limit: usiz
     Ok(tenants)
 }
 
-/// Up to `share` runs of the tenant, with their epochs, taken.
+/// Tenants with a run ready, in turn.
+pub(super) async fn turns(tx: &mut SystemTx<'_>, ask: &ClaimRequest, limit: usize) -> Result<Vec<TenantId>> {
+    // Whoever is left out may stand before the others.
+    let most = i64::try_from(limit.saturating_add(ask.full.len())).unwrap_or(i64::MAX);
+    let values = values![tx.env.now(), ask.state_version, most];
+    in_order(tx, TURNS, ask.after, values, limit, |tenant| !ask.full.contains(tenant)).await
+}
+
+/// Up to `share` runs of the tenant, taken.
 async fn take(
     tx: &mut TenantTx<'_>,
     tenant: TenantId,
     ask: &ClaimRequest,
     share: usize,
-) -> Result<Vec<(u64, RunRecord)>> {
+) -> Result<Vec<Lease>> {
     let now = tx.env.now();
     let most = i64::try_from(share).unwrap_or(i64::MAX);
+    let lease =
+        |epoch, run: RunRecord| Lease { fence: Fence { tenant, run: run.id, epoch }, until: ask.until, run };
     let mut taken = Vec::new();
     #[cfg(feature = "store-postgres")]
     if tx.dialect() == Dialect::Postgres {
         let asked = values![now, ask.state_version, most, ask.until, ask.worker];
         for mut row in tx.rows(TAKE, asked).await? {
-            taken.push((row.next()?, index::read(tenant, row)?));
+            let epoch = row.next()?;
+            taken.push(lease(epoch, index::read(tenant, row)?));
         }
         return Ok(taken);
     }
@@ -101,7 +153,7 @@ async fn take(
             "UPDATE run_leases SET epoch = $3, lease_until = $4, worker_id = $5 WHERE tenant_id = $1 AND run_id = $2"
         );
         tx.execute(sql, values![run, epoch, ask.until, ask.worker]).await?;
-        taken.push((epoch, index::get(tx, tenant, run).await?));
+        taken.push(lease(epoch, index::get(tx, tenant, run).await?));
     }
     Ok(taken)
 }
@@ -111,36 +163,41 @@ async fn may_run(tx: &mut TenantTx<'_>) -> Result<bool> {
     Ok(residence::is_home(tx).await? && tenants::state_beside(tx).await? == Some(TenantState::Active))
 }
 
-/// Takes runs of tenants in turn, one of each before a second of any.
-async fn take_in_turn(tx: &mut SystemTx<'_>, ask: &ClaimRequest, turns: Vec<TenantId>) -> Result<Vec<Lease>> {
+/// Takes what tenants have, in turn, one of each before a second of any: `take` gives as many as it is told, or all there are.
+pub(super) async fn in_turn<T: Send>(
+    tx: &mut SystemTx<'_>,
+    turns: Vec<TenantId>,
+    limit: usize,
+    per_tenant: usize,
+    take: impl for<'t, 'c> Fn(&'t mut TenantTx<'c>, TenantId, usize) -> BoxFuture<'t, Result<Vec<T>>> + Send,
+) -> Result<Vec<T>> {
     let mut taken = Vec::new();
     let mut waiting: Vec<(usize, TenantId, usize)> =
         turns.into_iter().enumerate().map(|(place, tenant)| (place, tenant, 0)).collect();
-    while taken.len() < ask.limit && !waiting.is_empty() {
+    while taken.len() < limit && !waiting.is_empty() {
         let (mut again, mut behind) = (Vec::new(), waiting.len());
         for (place, tenant, mut round) in waiting {
-            let share = (ask.limit - taken.len()).div_ceil(behind).min(ask.per_tenant - round);
+            let share = (limit - taken.len()).div_ceil(behind).min(per_tenant - round);
             behind -= 1;
             let mut tx = tx.tenant(tenant);
             if share == 0 || (round == 0 && !may_run(&mut tx).await?) {
                 continue;
             }
-            let found = take(&mut tx, tenant, ask, share).await?;
+            let found = take(&mut tx, tenant, share).await?;
             // Who gave less has no more.
             let more = found.len() == share;
-            for (epoch, run) in found {
-                let fence = Fence { tenant, run: run.id, epoch };
-                taken.push(((round, place), Lease { fence, until: ask.until, run }));
+            for one in found {
+                taken.push(((round, place), one));
                 round += 1;
             }
-            if more && round < ask.per_tenant {
+            if more && round < per_tenant {
                 again.push((place, tenant, round));
             }
         }
         waiting = again;
     }
-    taken.sort_unstable_by_key(|(turn, _)| *turn);
-    Ok(taken.into_iter().map(|(_, lease)| lease).collect())
+    taken.sort_by_key(|(turn, _)| *turn);
+    Ok(taken.into_iter().map(|(_, one)| one).collect())
 }
 
 /// Takes up runs, as many as are asked for.
@@ -156,5 +213,16 @@ pub(super) async fn claim(store: &SqlStore, ask: ClaimRequest) -> Result<Vec<Lea
     if turns.is_empty() {
         return Ok(Vec::new());
     }
-    store.write_system(move |mut tx| Box::pin(async move { take_in_turn(&mut tx, &ask, turns).await })).await
+    store
+        .write_system(move |mut tx| {
+            Box::pin(async move {
+                let (limit, per_tenant, ask) = (ask.limit, ask.per_tenant, Arc::new(ask));
+                in_turn(&mut tx, turns, limit, per_tenant, move |tx, tenant, share| {
+                    let ask = ask.clone();
+                    Box::pin(async move { take(tx, tenant, &ask, share).await })
+                })
+                .await
+            })
+        })
+        .await
 }

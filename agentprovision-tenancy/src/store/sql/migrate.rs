@@ -13,6 +13,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0004_backups.sql"),
     include_str!("../../../migrations/sqlite/0005_placement.sql"),
     include_str!("../../../migrations/sqlite/0006_integrations.sql"),
+    include_str!("../../../migrations/sqlite/0007_webhooks.sql"),
 ];
 
 /// What `PRAGMA application_id` of our files says.

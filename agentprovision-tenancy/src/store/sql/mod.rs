@@ -13,9 +13,11 @@ mod claims;
 mod conn;
 pub(crate) mod directory;
 mod effects;
+mod endpoints;
 mod events;
 mod idempotency;
 mod identity;
+mod inbox;
 mod index;
 mod integrations;
 mod landing;
@@ -87,6 +89,8 @@ struct SqlStore {
     shard: AtomicBool,
     /// Rung when a run became ready through this process.
     ready: Notify,
+    /// Rung when a delivery became ready through this process.
+    delivered: Notify,
     /// Counts what other processes told of changed metadata.
     told: tokio::sync::watch::Sender<u64>,
 }
@@ -154,7 +158,8 @@ impl SqlBackend {
     fn over(engine: Engine, env: Env) -> Self {
         let (closed, shard) = (AtomicBool::new(false), AtomicBool::new(false));
         let told = tokio::sync::watch::Sender::new(0);
-        Self(Arc::new(SqlStore { engine, env, closed, shard, ready: Notify::new(), told }))
+        let (ready, delivered) = (Notify::new(), Notify::new());
+        Self(Arc::new(SqlStore { engine, env, closed, shard, ready, delivered, told }))
     }
 }
 
@@ -185,6 +190,8 @@ impl Backend for SqlBackend {
             secrets: store.clone(),
             integrations: store.clone(),
             idempotency: store.clone(),
+            endpoints: store.clone(),
+            inbox: store.clone(),
             audit: store.clone(),
             usage: store.clone(),
             quota: store.clone(),

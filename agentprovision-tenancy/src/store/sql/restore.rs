@@ -7,6 +7,7 @@ use agentprovision_core::audit::merkle::{self, TreeHash};
 use agentprovision_core::effect::OperatorEffects;
 use agentprovision_core::id::{RunId, TenantId};
 use agentprovision_core::tenant::{Revision, Tenant, TenantState};
+use agentprovision_core::webhook::EndpointState;
 use agentprovision_core::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 
@@ -15,7 +16,7 @@ use super::tables::{LAYOUT, TABLES};
 use super::value::{Value, tenant_sql, values};
 use super::{archive, audit, effects, index, residence, tenants};
 
-/// By how much restored epochs are raised, of runs, secrets and work under keys: whoever took one up after the export holds a
+/// By how much restored epochs are raised, of runs, deliveries, secrets and work under keys: whoever took one up after the export holds a
 /// lower one, and is not let in again.
 const EPOCHS: i64 = 1 << 32;
 
@@ -120,10 +121,12 @@ impl Target {
         for mut row in rows {
             for (column, value) in layout.columns.iter().zip(&mut row) {
                 match (layout.name, column.name, &value) {
-                    // Nobody holds it; when a run may be taken up is as it was.
-                    ("run_leases" | "secrets", "lease_until" | "lease_holder", _) => *value = Stored::Null,
+                    // Nobody holds it; when a run or a delivery may be taken up is as it was.
+                    ("run_leases" | "secrets" | "delivery_work", "lease_until" | "lease_holder", _) => {
+                        *value = Stored::Null;
+                    }
                     (
-                        "run_leases" | "secrets" | "idempotency_keys",
+                        "run_leases" | "secrets" | "idempotency_keys" | "delivery_work",
                         "epoch" | "lease_epoch",
                         Stored::Int(epoch),
                     ) => {
@@ -132,6 +135,9 @@ impl Target {
                     // What proves who asks stays with the tenant it was sealed for.
                     ("integrations", "state", Stored::Text(state)) if self.other && state == "active" => {
                         *value = Stored::Text("needs_reconnect".into());
+                    }
+                    ("webhook_endpoints", "state", _) if self.other => {
+                        *value = Stored::Text(EndpointState::Disabled.name().into());
                     }
                     _ => {}
                 }

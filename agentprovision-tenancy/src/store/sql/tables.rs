@@ -147,6 +147,20 @@ tables! {
         tenant_id, scope Text, key Text, input Hash null, epoch Int, lease_until Int null, answer Bytes null,
         keep Int, forget_at Int
     ) "AND (scope, key) > ($2, $3) ORDER BY scope, key LIMIT $4" After(&[1, 2]);
+    webhook_endpoints [Gone] (
+        tenant_id, id Id, name Text, vendor Text, scheme Text, integration_id Id null, triggers Text, state Text,
+        owner Id, created_at Int, updated_at Int, revision Int
+    ) "AND id > $2 ORDER BY id LIMIT $3" After(&[1]);
+    deliveries [Gone] (
+        tenant_id, id Id, endpoint_id Id, key Text, digest Hash, kind Text, headers Text, received_at Int, repeats Int,
+        conflicts Int, body Bytes
+    ) "AND id > $2 ORDER BY id LIMIT $3" After(&[1]);
+    delivery_work [Gone] (
+        tenant_id, delivery_id Id, state Text, ready_at Int null, lease_until Int null, worker_id Id null, epoch Int,
+        attempts Int, error Text null, runs Text, finished_at Int null
+    ) "AND delivery_id > $2 ORDER BY delivery_id LIMIT $3" After(&[1]);
+    webhook_marks [Gone] (tenant_id, endpoint_id Id, key Text, version Text)
+        "AND (endpoint_id, key) > ($2, $3) ORDER BY endpoint_id, key LIMIT $4" After(&[1, 2]);
     audit_log [Erased] (log_id, seq Int, leaf Hash, bytes Bytes) "AND seq > $2 ORDER BY seq LIMIT $3" After(&[1]);
     audit_heads [Kept] (log_id, head Bytes) "ORDER BY log_id LIMIT $2 OFFSET $3" Offset;
     audit_pending [Gone] (log_id, bytes Bytes) "ORDER BY pos LIMIT $2 OFFSET $3" Offset;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use agentprovision_core::audit::merkle::TreeHash;
 use agentprovision_core::id::{
-    AgentId, ApiKeyId, BackupId, Id, IntegrationId, ProjectId, ReservationId, RunId, SessionId, SignalId,
-    TenantId, UsageId, UserId, WorkerId,
+    AgentId, ApiKeyId, BackupId, DeliveryId, EndpointId, Id, IntegrationId, ProjectId, ReservationId, RunId,
+    SessionId, SignalId, TenantId, UsageId, UserId, WorkerId,
 };
 use agentprovision_core::{Error, Result, Timestamp};
 use uuid::Uuid;
@@ -170,6 +170,9 @@ macro_rules! timed_sql {
 /// A part of the text of such a statement.
 macro_rules! timed {
     ($database:ident $at:literal $text:literal) => {
+        $text
+    };
+    ($database:ident $at:literal ($text:expr)) => {
         $text
     };
     (sqlite $at:literal now) => {
@@ -433,7 +436,7 @@ macro_rules! ids {
     )*};
 }
 
-ids! { AgentId ApiKeyId BackupId IntegrationId ProjectId ReservationId RunId SessionId SignalId TenantId UsageId UserId WorkerId }
+ids! { AgentId ApiKeyId BackupId DeliveryId EndpointId IntegrationId ProjectId ReservationId RunId SessionId SignalId TenantId UsageId UserId WorkerId }
 
 macro_rules! hashes {
     ($($hash:ty)*) => {$(

@@ -1,7 +1,7 @@
 //! What has to hold before the platform starts on a database: who it is, what the tables are protected by, and that one
 //! tenant does not see another.
 //!
-//! The closed list of system tables is `tenants`, `run_leases`, `due`, `epochs` and those of placement (`placements`,
+//! The closed list of system tables is `tenants`, `run_leases`, `delivery_work`, `due`, `epochs` and those of placement (`placements`,
 //! `placement_domains`, `residences`, `shards`): they are read above tenants and written within one. `schema_version`
 //! belongs to nobody. Every other table of the schema keeps tenants apart.
 
@@ -104,7 +104,7 @@ const SCHEMA: &[Rule] = &[
         "SELECT 'the table ' || c.relname || ' does not keep tenants apart by the policy tenant_isolation' FROM pg_class c \
          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname IN ('tenant_id', 'log_id') \
          WHERE c.relnamespace = 'agentprovision'::regnamespace AND c.relkind IN ('r', 'p') \
-         AND c.relname NOT IN ('tenants', 'run_leases', 'due', 'epochs', 'placements', 'placement_domains', 'residences', 'shards') AND NOT EXISTS (SELECT 1 FROM pg_policies p \
+         AND c.relname NOT IN ('tenants', 'run_leases', 'delivery_work', 'due', 'epochs', 'placements', 'placement_domains', 'residences', 'shards') AND NOT EXISTS (SELECT 1 FROM pg_policies p \
          WHERE p.schemaname = 'agentprovision' AND p.tablename = c.relname AND p.policyname = 'tenant_isolation' \
          AND p.permissive = 'RESTRICTIVE' AND p.cmd = 'ALL' AND p.roles = '{public}' \
          AND regexp_replace(p.qual, '\\s', '', 'g') = '(' || a.attname || '=' || $1::text || ')' AND p.with_check = p.qual)",
@@ -118,14 +118,14 @@ const SCHEMA: &[Rule] = &[
     ),
     rule!(
         "SELECT 'the system table ' || p.tablename || ' is read above tenants without saying so' FROM pg_policies p \
-         WHERE p.schemaname = 'agentprovision' AND p.tablename IN ('tenants', 'run_leases', 'due', 'epochs', 'placements', 'placement_domains', 'residences', 'shards') AND p.permissive = 'PERMISSIVE' \
+         WHERE p.schemaname = 'agentprovision' AND p.tablename IN ('tenants', 'run_leases', 'delivery_work', 'due', 'epochs', 'placements', 'placement_domains', 'residences', 'shards') AND p.permissive = 'PERMISSIVE' \
          AND p.cmd IN ('SELECT', 'ALL') AND p.qual NOT LIKE '%app.above_tenants%'",
         "make the policies as `migrations/postgres` does"
     ),
     rule!(
         "SELECT 'writing the system table ' || c.relname || ' is not limited to one tenant' FROM pg_class c \
          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname IN ('tenant_id', 'log_id') \
-         WHERE c.relnamespace = 'agentprovision'::regnamespace AND c.relname IN ('tenants', 'run_leases', 'due', 'epochs', 'placements', 'placement_domains', 'residences', 'shards') \
+         WHERE c.relnamespace = 'agentprovision'::regnamespace AND c.relname IN ('tenants', 'run_leases', 'delivery_work', 'due', 'epochs', 'placements', 'placement_domains', 'residences', 'shards') \
          AND (EXISTS (SELECT 1 FROM pg_policies p WHERE p.schemaname = 'agentprovision' AND p.tablename = c.relname \
          AND p.permissive = 'PERMISSIVE' AND p.cmd <> 'SELECT' AND (regexp_replace(coalesce(p.qual, p.with_check), '\\s', '', 'g') <> '(' || a.attname || '=' || $1::text || ')' \
          OR regexp_replace(coalesce(p.with_check, p.qual), '\\s', '', 'g') <> '(' || a.attname || '=' || $1::text || ')')))",

@@ -91,6 +91,7 @@ impl SqlBackend {
             closed: AtomicBool::new(false),
             shard: AtomicBool::new(false),
             ready: tokio::sync::Notify::new(),
+            delivered: tokio::sync::Notify::new(),
             told: tokio::sync::watch::Sender::new(0),
         });
         let stores = SqlBackend(lent.clone()).stores();

@@ -1,5 +1,11 @@
-//! What the host language writes and the platform calls: tools, chat models, authorizers and event sinks over one
+//! What the host language writes and the platform calls: tools, chat models, connectors, authorizers and event sinks over one
 //! callback, [`HostFunction`], that takes JSON text and answers through a [`Reply`].
+
+mod connector;
+mod tx;
+
+pub use connector::{OperationCall, connector};
+pub use tx::{tx_execute, tx_query};
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,16 +18,14 @@ use agentprovision_core::model::{
     FinishReason, ModelInfo, ModelPrice, PriceSheet, ServiceTier, Usage,
 };
 use agentprovision_core::money::{NanoUsd, PicoUsd};
-use agentprovision_core::tool::{Approval, Effect, SqlValue, Tool, ToolCall, ToolSpec, TxHandle};
+use agentprovision_core::tool::{Approval, Effect, Tool, ToolCall, ToolSpec};
 use agentprovision_core::{Context, Error, Result};
 use agentprovision_tenancy::rbac::RbacAuthorizer;
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures_util::{StreamExt, stream};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{encode, views};
@@ -43,6 +47,8 @@ pub struct HostCall {
     pub ctx: Option<Context>,
     /// The call as a tool sees it, for tools.
     pub tool: Option<ToolCall>,
+    /// The call as an operation sees it, for operations of connectors.
+    pub operation: Option<OperationCall>,
     /// Where the answer goes.
     pub reply: Reply,
 }
@@ -88,8 +94,12 @@ struct Answer(mpsc::UnboundedReceiver<Part>);
 
 impl Answer {
     fn of(function: &dyn HostFunction, input: String, ctx: Option<Context>, tool: Option<ToolCall>) -> Self {
+        Self::begin(function, |reply| HostCall { input, ctx, tool, operation: None, reply })
+    }
+
+    fn begin(function: &dyn HostFunction, call: impl FnOnce(Reply) -> HostCall) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        function.begin(HostCall { input, ctx, tool, reply: Reply(sender) });
+        function.begin(call(Reply(sender)));
         Self(receiver)
     }
 
@@ -595,95 +605,10 @@ impl EventSink for HostSink {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Statement {
-    sql: String,
-    #[serde(default)]
-    params: Vec<Value>,
-}
-
-impl Statement {
-    fn read(arguments: &str) -> Result<(String, Vec<SqlValue>)> {
-        let Self { sql, params } = decode("the statement", arguments)?;
-        let values = params.into_iter().enumerate().map(|(place, value)| {
-            sql_value(value).ok_or_else(|| {
-                Error::invalid(format!(
-                    "parameter ${} is not null, a boolean, a number, a text or bytes",
-                    place + 2
-                ))
-            })
-        });
-        Ok((sql, values.collect::<Result<_>>()?))
-    }
-}
-
-fn sql_value(value: Value) -> Option<SqlValue> {
-    Some(match value {
-        Value::Null => SqlValue::Null,
-        Value::Bool(flag) => SqlValue::Int(flag.into()),
-        Value::Number(number) => match number.as_i64() {
-            Some(integer) => SqlValue::Int(integer),
-            None if number.is_u64() => return None,
-            None => SqlValue::Real(number.as_f64()?),
-        },
-        Value::String(text) => SqlValue::Text(text),
-        Value::Object(map) => {
-            let mut entries = map.into_iter();
-            match (entries.next(), entries.next()) {
-                (Some((key, Value::String(text))), None) if key == "$bytes" => {
-                    SqlValue::Bytes(STANDARD.decode(text).ok()?)
-                }
-                _ => return None,
-            }
-        }
-        Value::Array(_) => return None,
-    })
-}
-
-fn json_value(value: SqlValue) -> Result<Value> {
-    Ok(match value {
-        SqlValue::Null => Value::Null,
-        SqlValue::Int(integer) => integer.into(),
-        SqlValue::Real(number) => number.into(),
-        SqlValue::Text(text) => text.into(),
-        SqlValue::Bytes(bytes) => {
-            let mut map = Map::new();
-            map.insert("$bytes".into(), STANDARD.encode(bytes).into());
-            map.into()
-        }
-        _ => return Err(Error::unsupported("a value of this type has no JSON form")),
-    })
-}
-
-/// Runs a statement in the transaction of a tool's step: `{"sql", "params"}`, where a parameter is null, a boolean, a
-/// number, a text, or `{"$bytes": base64}`. `$1` is the tenant's id, the parameters are `$2`, `$3`, … The answer is the
-/// number of rows that changed.
-///
-/// # Errors
-/// `invalid_input` for another form; otherwise as [`TxHandle::execute`].
-pub async fn tx_execute(tx: &TxHandle, arguments: &str) -> Result<String> {
-    let (sql, values) = Statement::read(arguments)?;
-    encode(&tx.execute(&sql, &values).await?)
-}
-
-/// Runs a query in the transaction of a tool's step, as [`tx_execute`]. The answer is an array of rows, each an array.
-///
-/// # Errors
-/// `invalid_input` for another form; otherwise as [`TxHandle::query`].
-pub async fn tx_query(tx: &TxHandle, arguments: &str) -> Result<String> {
-    let (sql, values) = Statement::read(arguments)?;
-    let rows = tx
-        .query(&sql, &values)
-        .await?
-        .into_iter()
-        .map(|row| row.into_iter().map(json_value).collect::<Result<Vec<Value>>>());
-    encode(&rows.collect::<Result<Vec<_>>>()?)
-}
-
 /// Adds what crosses to and from a host's functions.
 pub(super) fn schema(given: &mut SchemaGenerator, answered: &mut SchemaGenerator) {
     given.subschema_for::<ToolForm>();
+    given.subschema_for::<connector::ConnectorForm>();
     given.subschema_for::<ModelForm>();
     given.subschema_for::<EventForm>();
     given.subschema_for::<AnswerForm>();
