@@ -298,12 +298,18 @@ async fn ids_are_of_one_thing_each() {
     let site = Site::start().await;
     let github = site.emulator.github();
     github.add_repository("acme/app").unwrap();
-    let mut ids = BTreeSet::new();
+    let (mut ids, mut comments) = (BTreeSet::new(), Vec::new());
     for _ in 0..20 {
         let number = github.add_issue("acme/app", json!({ "title": "x" })).unwrap();
         let comment = github.add_comment("acme/app", number, "y").unwrap();
         let issue = github.issue("acme/app", number).unwrap()["id"].as_u64().unwrap();
         assert!(ids.insert(comment) && ids.insert(issue));
+        comments.push(comment);
     }
     assert_eq!(github.comments("acme/app", 3).unwrap()[0]["body"], "y");
+    let all = "/repos/acme/app/issues/comments?direction=desc&per_page=5";
+    let all = github.act(None, Method::GET, all, Value::Null).unwrap();
+    let listed: Vec<u64> =
+        all.as_array().unwrap().iter().map(|comment| comment["id"].as_u64().unwrap()).collect();
+    assert_eq!(listed, comments.iter().rev().take(5).copied().collect::<Vec<_>>());
 }

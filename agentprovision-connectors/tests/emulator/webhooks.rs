@@ -237,7 +237,13 @@ async fn jira_signs_identifies_and_tries_again() {
     let jira = site.emulator.jira();
     jira.add_project("OPS", "Operations").unwrap();
     jira.add_project("WEB", "Web").unwrap();
-    let events = ["jira:issue_created", "jira:issue_updated", "comment_created"];
+    let events = [
+        "jira:issue_created",
+        "jira:issue_updated",
+        "jira:issue_deleted",
+        "comment_created",
+        "comment_deleted",
+    ];
     jira.add_webhook(&receiver.url, "secret", &events, Some("project = OPS")).unwrap();
     assert_eq!(
         jira.add_webhook("x", "s", &[], Some("colour = red")).unwrap_err().kind(),
@@ -265,6 +271,14 @@ async fn jira_signs_identifies_and_tries_again() {
     assert_eq!(ids[0], ids[3]);
     assert_eq!(names(&messages, "x-atlassian-webhook-retry"), ["-", "-", "-", "1"]);
     assert_eq!(messages[0].body, messages[3].body);
+    receiver.clear();
+    jira.act(None, Method::DELETE, &format!("/rest/api/3/issue/{key}"), Value::Null).unwrap();
+    site.settled().await;
+    let messages = receiver.messages();
+    let said: Vec<_> =
+        messages.iter().map(|message| message.json()["webhookEvent"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(said, ["jira:issue_deleted", "comment_deleted"]);
+    assert_eq!(names(&messages, "x-atlassian-webhook-flow"), ["Primary", "Secondary"]);
 }
 
 #[tokio::test]
@@ -308,4 +322,69 @@ async fn pitfall_33_webhooks_of_apps_expire_unless_they_are_refreshed() {
     // People with API tokens register none.
     let basic = crate::support::basic("ada@example.com", &jira.add_token("ada@example.com"));
     assert_eq!(site.send(Method::GET, &url, &[("authorization", &basic)], "").await.status, 403);
+}
+
+/// What the vendors send is what this crate lets in and reads.
+#[cfg(feature = "webhooks")]
+#[tokio::test]
+async fn what_is_sent_is_verified_and_read() {
+    use agentprovision_connectors::webhook::{Secrets, Vendor as Sender, Verifier, WebhookEvent};
+
+    let (site, receiver) = github().await;
+    let github = site.emulator.github();
+    let number = github.add_issue("acme/app", json!({ "title": "x", "labels": ["bug"] })).unwrap();
+    github.add_comment("acme/app", number, "y").unwrap();
+    let sha = github.add_file("acme/app", "topic", "a.txt", "a").unwrap();
+    github.add_pull("acme/app", "Topic", "topic", "main").unwrap();
+    let run = github.add_run("acme/app", "main", "completed", Some("failure"), "").unwrap();
+    github.add_token("hubot");
+    for (path, body) in [
+        (format!("actions/runs/{run}/rerun"), Value::Null),
+        ("pulls/2/reviews".to_owned(), json!({ "event": "APPROVE" })),
+        ("check-runs".to_owned(), json!({ "name": "lint", "head_sha": sha, "conclusion": "success" })),
+        (format!("statuses/{sha}"), json!({ "state": "success" })),
+        ("releases".to_owned(), json!({ "tag_name": "v1" })),
+    ] {
+        github.act(Some("hubot"), Method::POST, &format!("/repos/acme/app/{path}"), body).unwrap();
+    }
+    let jira = site.emulator.jira();
+    jira.add_project("OPS", "Operations").unwrap();
+    jira.add_webhook(
+        &receiver.url,
+        "secret",
+        &["jira:issue_created", "jira:issue_updated", "comment_created"],
+        None,
+    )
+    .unwrap();
+    let key = jira.add_issue("OPS", "Broken", Value::Null).unwrap();
+    jira.edit_issue(&key, json!({ "summary": "Mended" })).unwrap();
+    jira.add_comment(&key, "Yes").unwrap();
+    let slack = site.emulator.slack();
+    slack.add_channel("general").unwrap();
+    slack.subscribe(&receiver.url, "secret");
+    let ts = slack.add_message("general", None, "Hello").unwrap();
+    for (method, arguments) in [
+        ("reactions.add", json!({ "channel": "general", "timestamp": ts, "name": "eyes" })),
+        ("chat.update", json!({ "channel": "general", "ts": ts, "text": "Hello there" })),
+        ("chat.delete", json!({ "channel": "general", "ts": ts })),
+        ("conversations.create", json!({ "name": "incident" })),
+    ] {
+        slack.act(None, method, arguments).unwrap();
+    }
+    site.settled().await;
+    let now = agentprovision_core::Timestamp::from_micros(1_700_000_000_000_000);
+    let secrets = || Secrets::new("secret".to_owned());
+    let mut read = std::collections::BTreeMap::new();
+    for message in receiver.messages() {
+        let (sender, verifier) = match message.header("user-agent").unwrap().chars().next() {
+            Some('G') => (Sender::Github, Verifier::github(secrets())),
+            Some('A') => (Sender::Jira, Verifier::jira(secrets())),
+            _ => (Sender::Slack, Verifier::slack(secrets())),
+        };
+        verifier.unwrap().verify(now, &message.headers, &message.body).unwrap();
+        let event = WebhookEvent::read(sender, &message.headers, message.body.clone()).unwrap();
+        assert!(event.body.is_typed(), "{event:?}");
+        *read.entry(sender.as_str()).or_insert(0) += 1;
+    }
+    assert_eq!(read, [("github", 12), ("jira", 3), ("slack", 6)].into());
 }

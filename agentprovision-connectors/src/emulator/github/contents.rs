@@ -144,7 +144,13 @@ impl World {
         let encoded = utf8_percent_encode(path, PATH);
         let (kind, at, sha) = match content {
             Some(content) => ("file", "blob", blob_name(content)),
-            None => ("dir", "tree", super::store::blob_name(path.as_bytes())),
+            None => {
+                let tree = repository.commit_of(reference).map(|commit| repository.tree(commit));
+                let below = |(there, _): &(&String, &Bytes)| there.starts_with(&format!("{path}/"));
+                let within = tree.iter().flat_map(|tree| tree.iter()).filter(below);
+                let within = within.map(|(path, content)| (path.clone(), content.clone())).collect();
+                ("dir", "tree", tree_name(&within))
+            }
         };
         let url = format!("{root}/contents/{encoded}?ref={}", utf8_percent_encode(reference, PATH));
         let git = format!("{root}/git/{at}s/{sha}");

@@ -10,7 +10,7 @@ use crate::emulator::webhooks::Message;
 
 impl World {
     /// Sends an event to the hooks of a repository that are there for it.
-    pub(super) fn tell_hooks(&mut self, full_name: &str, event: &str, sender: &str, payload: Value) {
+    pub(super) fn tell(&mut self, full_name: &str, event: &str, sender: &str, payload: Value) {
         let Some(repository) = self.repository(full_name) else { return };
         let wanted =
             |hook: &&Hook| hook.active && hook.events.iter().any(|name| name == event || name == "*");

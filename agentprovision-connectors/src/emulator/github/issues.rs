@@ -24,6 +24,7 @@ impl World {
         match (call.method.clone(), rest) {
             (Method::GET, []) => self.list_issues(call, full_name),
             (Method::POST, []) => self.create_issue(call, who, full_name),
+            (Method::GET, ["comments"]) => self.all_comments(call, full_name),
             (_, ["comments", id]) => self.one_comment(call, who, full_name, number(id)?),
             (Method::GET, [at]) => {
                 let repository = self.repository(full_name).ok_or_else(not_found)?;
@@ -388,6 +389,27 @@ impl World {
             }
             _ => Err(not_found()),
         }
+    }
+
+    /// The comments of all issues and pull requests, the oldest first unless asked otherwise.
+    fn all_comments(&self, call: &Call, full_name: &str) -> Outcome {
+        let repository = self.repository(full_name).ok_or_else(not_found)?;
+        let since = call.query("since").and_then(|text| text.parse::<Timestamp>().ok()).map(unix);
+        let mut found: Vec<(&Issue, &Comment)> = repository
+            .issues
+            .values()
+            .flat_map(|issue| issue.comments.iter().map(move |comment| (issue, comment)))
+            .filter(|(_, comment)| since.is_none_or(|since| unix(comment.updated) >= since))
+            .collect();
+        match call.query("sort") {
+            Some("updated") => found.sort_by_key(|(_, comment)| (comment.updated, comment.id)),
+            _ => found.sort_by_key(|(_, comment)| (comment.created, comment.id)),
+        }
+        if call.query("direction") == Some("desc") {
+            found.reverse();
+        }
+        let value = |(issue, comment): (&Issue, &Comment)| self.writer().comment(repository, issue, comment);
+        Ok(paged(self, call, found.into_iter().map(value).collect()))
     }
 
     /// The issue and the value of a comment.

@@ -27,7 +27,7 @@ use super::state::{Call, Vendor, World, refused};
 /// It speaks, below [`Emulator::github_url`](super::Emulator::github_url): `user`, `users`, `rate_limit`, repositories, contents, branches,
 /// references, commits and comparisons, issues, comments, labels and assignees, pull requests with their files, commits, reviews
 /// and merges, runs and jobs of actions, check runs, statuses, releases, the search of issues, and webhooks of repositories with
-/// their deliveries. Answers to `GET` have an `etag` and honour `if-none-match`.
+/// their deliveries. Answers to `GET` have an `etag` and honour `if-none-match`. A merge by rebase makes one commit, as one by squash.
 #[derive(Debug)]
 pub struct GithubWorld<'a>(pub(super) &'a Shared);
 
@@ -262,11 +262,6 @@ impl World {
         let first = self.github.first_user();
         let login = login.map(str::to_owned).or(first);
         self.github_user(login.as_deref().unwrap_or("octocat"))
-    }
-
-    /// Tells the webhooks of a repository of a change.
-    fn tell(&mut self, full_name: &str, event: &str, sender: &str, payload: Value) {
-        self.tell_hooks(full_name, event, sender, payload);
     }
 
     /// Tells of a change of an issue or a pull request.

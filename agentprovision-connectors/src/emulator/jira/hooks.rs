@@ -26,6 +26,13 @@ const EVENTS: [&str; 8] = [
     "issue_property_deleted",
 ];
 
+/// By which way a webhook goes: what follows from another change goes by the slower one.
+#[derive(Clone, Copy)]
+pub(super) enum Flow {
+    Primary,
+    Secondary,
+}
+
 fn since_epoch(time: Timestamp) -> i64 {
     time.micros().div_euclid(1000)
 }
@@ -47,11 +54,11 @@ impl World {
         if let (Value::Object(body), Value::Object(more)) = (&mut body, more) {
             body.extend(more);
         }
-        self.tell_webhooks(key, event, body);
+        self.tell_webhooks(key, event, body, Flow::Primary);
     }
 
     /// Tells of a comment.
-    pub(super) fn tell_jira_comment(&mut self, key: &str, id: u64, event: &str, who: &str) {
+    pub(super) fn tell_jira_comment(&mut self, key: &str, id: u64, event: &str, who: &str, flow: Flow) {
         let Some(issue) = self.jira.issue(key) else { return };
         let Some(comment) = issue.comments.iter().find(|comment| comment.id == id) else { return };
         let writer = self.jira_writer();
@@ -60,10 +67,14 @@ impl World {
             "timestamp": since_epoch(self.now()), "webhookEvent": event, "comment": writer.comment(issue, comment),
             "issue": writer.issue(issue, &fields), "eventType": "primaryAction", "author": writer.user(who),
         });
-        self.tell_webhooks(key, event, body);
+        self.tell_webhooks(key, event, body, flow);
     }
 
-    fn tell_webhooks(&mut self, key: &str, event: &str, body: Value) {
+    fn tell_webhooks(&mut self, key: &str, event: &str, body: Value, flow: Flow) {
+        let flow = match flow {
+            Flow::Primary => "Primary",
+            Flow::Secondary => "Secondary",
+        };
         let now = self.now();
         let Some(issue) = self.jira.issue(key) else { return };
         let wanted = |webhook: &&Webhook| {
@@ -94,7 +105,7 @@ impl World {
                 ("content-type", "application/json; charset=UTF-8".to_owned()),
                 ("user-agent", "Atlassian Webhook HTTP Client".to_owned()),
                 ("x-atlassian-webhook-identifier", id.clone()),
-                ("x-atlassian-webhook-flow", "Primary".to_owned()),
+                ("x-atlassian-webhook-flow", flow.to_owned()),
             ];
             let (vendor, event, body) = (Vendor::Jira, event.to_owned(), body.to_string());
             self.send(Message { vendor, id, event, url, secret, headers, body });

@@ -3,6 +3,7 @@
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use super::hooks::Flow;
 use super::route::{body, error, invalid, no_issue};
 use super::store::{Change, Comment, Issue, PRIORITIES, STATUSES, TRANSITIONS, TYPES};
 use crate::emulator::state::{Call, Outcome, Reply, World, text, texts};
@@ -47,7 +48,11 @@ impl World {
                 Ok(Reply::empty(204))
             }
             (Method::DELETE, []) => {
+                let comments: Vec<u64> = issue.comments.iter().map(|comment| comment.id).collect();
                 self.tell_jira(&key, "jira:issue_deleted", who, json!({}));
+                for comment in comments {
+                    self.tell_jira_comment(&key, comment, "comment_deleted", who, Flow::Secondary);
+                }
                 self.jira.issues.retain(|_, issue| issue.key != key);
                 Ok(Reply::empty(204))
             }
@@ -86,7 +91,7 @@ impl World {
                 let issue = self.jira.issue_mut(&key).ok_or_else(no_issue)?;
                 issue.comments.push(Comment { id, author, body, created: now, updated: now });
                 issue.updated = now;
-                self.tell_jira_comment(&key, id, "comment_created", who);
+                self.tell_jira_comment(&key, id, "comment_created", who, Flow::Primary);
                 self.comment_reply(201, &key, id)
             }
             (method, ["comment", id]) => self.jira_comment(call, who, &key, id, &method),
@@ -113,10 +118,10 @@ impl World {
                 for comment in issue.comments.iter_mut().filter(|comment| comment.id == id) {
                     (comment.body, comment.updated) = (body.clone(), now);
                 }
-                self.tell_jira_comment(key, id, "comment_updated", who);
+                self.tell_jira_comment(key, id, "comment_updated", who, Flow::Primary);
             }
             Method::DELETE => {
-                self.tell_jira_comment(key, id, "comment_deleted", who);
+                self.tell_jira_comment(key, id, "comment_deleted", who, Flow::Primary);
                 let issue = self.jira.issue_mut(key).ok_or_else(no_issue)?;
                 issue.comments.retain(|comment| comment.id != id);
                 return Ok(Reply::empty(204));

@@ -67,7 +67,7 @@ impl World {
         }
         let who = self.proved(call).map_err(|denied| match (denied, call.bearer()) {
             (Some(Denied::Unknown | Denied::Expired | Denied::Revoked), Some(_)) => {
-                Reply::json(401, &json!({ "code": 401, "message": "Unauthorized; scope does not match" }))
+                Reply::json(401, &json!({ "code": 401, "message": "Unauthorized" }))
             }
             _ => {
                 let words = "Client must be authenticated to access this resource.";
