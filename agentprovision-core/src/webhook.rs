@@ -343,12 +343,13 @@ pub trait Inbox: fmt::Debug + Send + Sync + 'static {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Env;
 
     #[test]
     fn texts_that_cannot_be_stored_are_refused() {
         let delivery = |key: &str, kind: &str, headers: &str| NewDelivery {
-            id: DeliveryId::from_uuid_unchecked(uuid::Uuid::nil()),
-            endpoint: EndpointId::from_uuid_unchecked(uuid::Uuid::nil()),
+            id: Env::default().id(),
+            endpoint: Env::default().id(),
             key: key.into(),
             digest: [0; 32],
             kind: kind.into(),
