@@ -19,6 +19,7 @@ use crate::integration::IntegrationQuery;
 use crate::page::PageRequest;
 use crate::run::{JournalBatch, RunQuery};
 use crate::tenant::{Tenant, TenantState};
+use crate::webhook::DeliveryEnd;
 
 super::suite! { "ArchiveStore":
     a_store_without_archives_says_so,
@@ -114,6 +115,12 @@ async fn what_is_exported_comes_back(w: World) -> Outcome {
             stores.quota.state(ctx, &World::marked()).await?,
             stores.integrations.list(ctx, IntegrationQuery::default()).await?.items,
             stores.secrets.get(ctx, &full.secret).await?,
+            (
+                stores.endpoints.list(ctx, page()).await?.items,
+                stores.inbox.list(ctx, full.endpoint, page()).await?.items,
+                stores.inbox.get(ctx, full.delivery.delivery.new.id).await?,
+                stores.inbox.mark(ctx.tenant(), full.endpoint, "key").await?,
+            ),
         ))
     };
     let (seen, log) = (see().await?, stores.audit.entries(ctx, 0, 100).await?);
@@ -162,7 +169,20 @@ async fn what_was_begun_before_is_ended_by_nobody_from_before(w: World) -> Outco
     let (full, parts) = gone(&w).await?;
     restore(&w, &parts).await?;
     w.set_state(full.tenant.id, TenantState::Active).await?;
-    let Full { ctx, secret, lease: old, .. } = &full;
+    let Full { ctx, secret, lease: old, delivery, .. } = &full;
+    let id = delivery.delivery.new.id;
+    let end = |epoch| {
+        let done = DeliveryEnd::Done(vec![]);
+        w.stores.inbox.finish(ctx.tenant(), id, epoch, done, Effects::none())
+    };
+    refused("who had the delivery", end(delivery.epoch).await, Fenced)?;
+    let again = w.stores.inbox.claim(w.env.id(), TERM, 10, None).await?;
+    let again = again.into_iter().find(|one| one.delivery.new.id == id);
+    let again = some("the delivery", again)?;
+    holds("its epoch is higher", again.epoch > delivery.epoch + 1)?;
+    equal("its attempts", &again.delivery.attempts, &(delivery.delivery.attempts + 1))?;
+    refused("who had the delivery", end(delivery.epoch).await, Fenced)?;
+    end(again.epoch).await?;
     let late = w.stores.secrets.put(ctx, secret, secrets::sealed(2), Some(*old)).await;
     refused("the holder of the lease", late, Fenced)?;
     let new = secrets::lease(&w, ctx, secret, w.env.id(), TERM).await?;

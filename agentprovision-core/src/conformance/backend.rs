@@ -13,6 +13,7 @@ use crate::page::PageRequest;
 use crate::run::{ClaimRequest, JournalBatch, RunQuery, Signal};
 use crate::tenant::TenantState;
 use crate::usage::{BudgetKey, Dimension, Period, Reservation};
+use crate::webhook::DeliveryEnd;
 
 super::suite! { "Backend":
     stores_are_handles_over_one_state,
@@ -46,6 +47,7 @@ async fn after_the_end_everything_is_closed(w: World) -> Outcome {
     let signal = Signal::Cancel { by: user.id };
     let (path, work, integration) =
         (secrets::path("late")?, idempotency::work("late"), w.integration(&ctx).await?);
+    let endpoint = w.endpoint(&ctx).await?;
     let above = OperatorEffects::default;
     w.stores.audit.checkpoint(&ctx).await?;
     w.backend.close().await?;
@@ -109,6 +111,21 @@ async fn after_the_end_everything_is_closed(w: World) -> Outcome {
         integrations.delete(&ctx, integration.id, 1, Effects::none());
         idempotency.begin(&ctx, &work, [0; 32], Duration::ZERO, Duration::ZERO);
         idempotency.finish(&ctx, &work, 1, None);
+        endpoints.insert(&ctx, w.new_endpoint("late"), Effects::none());
+        endpoints.get(&ctx, endpoint.id);
+        endpoints.replace(&ctx, endpoint.clone(), 1, Effects::none());
+        endpoints.list(&ctx, PageRequest::default());
+        endpoints.delete(&ctx, endpoint.id, 1, Effects::none());
+        endpoints.lookup(ctx.tenant(), endpoint.id);
+        inbox.accept(ctx.tenant(), w.new_delivery(endpoint.id, "late"));
+        inbox.claim(w.env.id(), Duration::ZERO, 1, None);
+        inbox.finish(ctx.tenant(), w.env.id(), 1, DeliveryEnd::Done(vec![]), Effects::none());
+        inbox.advance(ctx.tenant(), endpoint.id, "key", "1");
+        inbox.mark(ctx.tenant(), endpoint.id, "key");
+        inbox.get(&ctx, w.env.id());
+        inbox.list(&ctx, endpoint.id, PageRequest::default());
+        inbox.replay(&ctx, w.env.id(), Effects::none());
+        inbox.expire(Duration::ZERO, 1);
         audit.entries(&ctx, 0, 10);
         audit.checkpoint(&ctx);
         audit.prove(&ctx, 0, 1);

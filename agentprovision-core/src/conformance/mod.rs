@@ -36,8 +36,12 @@ mod backups;
 mod changes;
 mod check;
 mod effects;
+mod endpoints;
 mod events;
 mod idempotency;
+mod inbox;
+mod inbox_claim;
+mod inbox_end;
 mod integrations;
 mod maintenance;
 mod quota;
@@ -164,6 +168,10 @@ pub fn trials() -> Vec<Trial> {
         secrets::TRIALS,
         integrations::TRIALS,
         idempotency::TRIALS,
+        endpoints::TRIALS,
+        inbox::TRIALS,
+        inbox_claim::TRIALS,
+        inbox_end::TRIALS,
         audit::TRIALS,
         usage::TRIALS,
         quota::TRIALS,

@@ -9,7 +9,7 @@ use super::world::World;
 use crate::agent::{AgentRecord, AgentState, AgentVersion, LIVE, VersionHash};
 use crate::clock::Timestamp;
 use crate::context::Context;
-use crate::id::UserId;
+use crate::id::{EndpointId, UserId};
 use crate::identity::{ApiKey, Role, User};
 use crate::integration::{Integration, IntegrationState};
 use crate::run::{
@@ -17,6 +17,7 @@ use crate::run::{
     payload_hash,
 };
 use crate::tenant::{Tenant, TenantState};
+use crate::webhook::{EndpointState, NewDelivery, WebhookEndpoint};
 
 impl World {
     pub(super) fn new_tenant(&self, name: &str) -> Tenant {
@@ -82,6 +83,36 @@ impl World {
             created_at: now,
             updated_at: now,
             revision: 1,
+        }
+    }
+
+    pub(super) fn new_endpoint(&self, name: &str) -> WebhookEndpoint {
+        let now = self.env.now();
+        WebhookEndpoint {
+            id: self.env.id(),
+            name: name.to_owned(),
+            vendor: "github".into(),
+            scheme: json!({ "scheme": { "type": "github" } }),
+            integration: None,
+            triggers: json!([]),
+            state: EndpointState::Active,
+            owner: self.env.id(),
+            created_at: now,
+            updated_at: now,
+            revision: 1,
+        }
+    }
+
+    pub(super) fn new_delivery(&self, endpoint: EndpointId, key: &str) -> NewDelivery {
+        NewDelivery {
+            id: self.env.id(),
+            endpoint,
+            key: key.to_owned(),
+            digest: [7; 32],
+            kind: "issues".into(),
+            headers: r#"{"x-event":"issues"}"#.into(),
+            body: b"{}".to_vec(),
+            received_at: self.env.now(),
         }
     }
 

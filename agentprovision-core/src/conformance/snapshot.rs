@@ -13,6 +13,7 @@ use crate::page::PageRequest;
 use crate::run::{JournalRow, RunQuery, RunRecord, SessionRecord};
 use crate::tenant::Tenant;
 use crate::usage::{BudgetState, UsageEvent};
+use crate::webhook::{Delivery, WebhookEndpoint};
 
 pub(super) struct Snapshot {
     /// All tenants; absent where others than this one change.
@@ -22,6 +23,7 @@ pub(super) struct Snapshot {
     agents: Vec<AgentRecord>,
     sessions: Vec<SessionRecord>,
     integrations: Vec<Integration>,
+    endpoints: Vec<(WebhookEndpoint, Vec<Delivery>)>,
     runs: Vec<(RunRecord, Vec<JournalRow>)>,
     audit: Vec<Vec<u8>>,
     platform: Vec<Vec<u8>>,
@@ -47,6 +49,11 @@ impl World {
             let rows = stores.index.journal(ctx, run.id, 0, 1000).await?;
             runs.push((run, rows));
         }
+        let mut endpoints = Vec::new();
+        for endpoint in pages(100, |page| stores.endpoints.list(ctx, page)).await? {
+            let deliveries = pages(100, |page| stores.inbox.list(ctx, endpoint.id, page)).await?;
+            endpoints.push((endpoint, deliveries));
+        }
         let bytes =
             |entries: Vec<crate::audit::AuditEntry>| entries.into_iter().map(|entry| entry.bytes).collect();
         Ok(Snapshot {
@@ -57,6 +64,7 @@ impl World {
             sessions: pages(100, |page| stores.sessions.list(ctx, page)).await?,
             integrations: pages(100, |page| stores.integrations.list(ctx, IntegrationQuery::page(page)))
                 .await?,
+            endpoints,
             runs,
             audit: bytes(stores.audit.entries(ctx, 0, 1000).await?),
             platform: bytes(stores.audit.platform_entries(&self.op, 0, 1000).await?),
@@ -90,6 +98,7 @@ impl World {
         equal(&of("agents"), &after.agents, &before.agents)?;
         equal(&of("sessions"), &after.sessions, &before.sessions)?;
         equal(&of("integrations"), &after.integrations, &before.integrations)?;
+        equal(&of("endpoints and deliveries"), &after.endpoints, &before.endpoints)?;
         equal(&of("runs"), &after.runs, &before.runs)?;
         if before.tenants.is_some() {
             equal(&of("row"), &after.tenants, &before.tenants)?;

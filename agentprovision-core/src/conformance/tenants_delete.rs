@@ -6,7 +6,7 @@ use super::check::{Outcome, equal, refused, some};
 use super::idempotency::TERM;
 use super::records::payload;
 use super::world::World;
-use super::{idempotency, secrets};
+use super::{idempotency, inbox, secrets};
 use crate::agent::AgentQuery;
 use crate::audit::AuditEntry;
 use crate::audit::merkle::{leaf_hash, verify_consistency, verify_inclusion};
@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::effect::{Effects, Guard, OperatorEffects};
 use crate::error::ErrorKind::{AlreadyExists, Conflict, Fenced, NotFound};
 use crate::event::{NumberedEvent, PlatformEvent};
-use crate::id::{ApiKeyId, IntegrationId, ReservationId, RunId, SessionId};
+use crate::id::{ApiKeyId, EndpointId, IntegrationId, ReservationId, RunId, SessionId};
 use crate::idempotency::Begun;
 use crate::integration::IntegrationQuery;
 use crate::page::PageRequest;
@@ -22,6 +22,7 @@ use crate::run::{Fence, JournalBatch, NewRun, RunQuery, Signal};
 use crate::secret::{SecretLease, SecretPath};
 use crate::tenant::{Tenant, TenantState};
 use crate::usage::{Period, Reservation};
+use crate::webhook::{ClaimedDelivery, DeliveryEnd};
 
 super::suite! { "TenantStore":
     a_deleted_tenant_keeps_its_row_only,
@@ -33,6 +34,7 @@ super::suite! { "TenantStore":
     deletion_removes_runs,
     deletion_removes_budgets_usage_and_events,
     deletion_removes_secrets_integrations_and_keys_of_callers,
+    deletion_removes_endpoints_and_deliveries,
     the_deletions_own_event_goes_out,
     deletion_touches_no_other_tenant,
 }
@@ -49,6 +51,9 @@ pub(super) struct Full {
     pub(super) secret: SecretPath,
     pub(super) lease: SecretLease,
     pub(super) integration: IntegrationId,
+    pub(super) endpoint: EndpointId,
+    /// One that somebody has; another one is done.
+    pub(super) delivery: ClaimedDelivery,
 }
 
 pub(super) async fn full(w: &World, domain: &str) -> Result<Full, super::Failure> {
@@ -81,8 +86,33 @@ pub(super) async fn full(w: &World, domain: &str) -> Result<Full, super::Failure
         equal("work", &idempotency::begin(w, &ctx, key, TERM).await?, &Begun::New(1))?;
     }
     w.stores.idempotency.finish(&ctx, &idempotency::work("done"), 1, Some(b"done".to_vec())).await?;
-    let (key, session, fence) = (key.id, session.id, lease.fence);
-    Ok(Full { ctx, tenant, key, session, fence, run, reservation, secret, lease: held, integration })
+    let (endpoint, inbox) = (w.endpoint(&ctx).await?.id, &w.stores.inbox);
+    let mut delivery = None;
+    for key in ["done", "held"] {
+        let id = inbox::deliver(w, &ctx, endpoint, key).await?;
+        // Deliveries of others may be there.
+        let claimed = inbox.claim(w.env.id(), TERM, 100, None).await?;
+        delivery = claimed.into_iter().find(|one| one.delivery.new.id == id);
+        if key == "done" {
+            inbox.finish(ctx.tenant(), id, 1, DeliveryEnd::Done(vec![w.env.id()]), Effects::none()).await?;
+        }
+    }
+    inbox.advance(ctx.tenant(), endpoint, "key", "1").await?;
+    let (key, session, fence, delivery) = (key.id, session.id, lease.fence, some("the delivery", delivery)?);
+    Ok(Full {
+        ctx,
+        tenant,
+        key,
+        session,
+        fence,
+        run,
+        reservation,
+        secret,
+        lease: held,
+        integration,
+        endpoint,
+        delivery,
+    })
 }
 
 pub(super) async fn delete(w: &World, tenant: Tenant) -> Outcome {
@@ -247,6 +277,23 @@ async fn deletion_removes_secrets_integrations_and_keys_of_callers(w: World) -> 
     let late = w.stores.idempotency.finish(&ctx, &idempotency::work("open"), 1, None).await;
     refused("the end of work", late, Fenced)?;
     Ok(())
+}
+
+async fn deletion_removes_endpoints_and_deliveries(w: World) -> Outcome {
+    let full = full(&w, "full.example").await?;
+    delete(&w, full.tenant.clone()).await?;
+    let Full { ctx, endpoint, delivery, .. } = full;
+    let (inbox, tenant, id) = (&w.stores.inbox, ctx.tenant(), delivery.delivery.new.id);
+    refused("the endpoint", w.stores.endpoints.get(&ctx, endpoint).await, NotFound)?;
+    refused("its lookup", w.stores.endpoints.lookup(tenant, endpoint).await, NotFound)?;
+    refused("a delivery", inbox.get(&ctx, id).await, NotFound)?;
+    equal("deliveries", &inbox.list(&ctx, endpoint, PageRequest::default()).await?.items.len(), &0)?;
+    equal("the mark", &inbox.mark(tenant, endpoint, "key").await?, &None)?;
+    let late = inbox.finish(tenant, id, delivery.epoch, DeliveryEnd::Done(vec![]), Effects::none()).await;
+    refused("the end of one", late, NotFound)?;
+    refused("a late one", inbox.accept(tenant, w.new_delivery(endpoint, "late")).await, NotFound)?;
+    w.pass(3600);
+    equal("claimed", &inbox.claim(w.env.id(), TERM, 10, None).await?.len(), &0)
 }
 
 async fn the_deletions_own_event_goes_out(w: World) -> Outcome {

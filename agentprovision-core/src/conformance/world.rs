@@ -26,6 +26,7 @@ use crate::run::{
 };
 use crate::tenant::{Tenant, TenantState};
 use crate::usage::{BudgetKey, Dimension, Meter, UsageEvent};
+use crate::webhook::WebhookEndpoint;
 
 pub(super) struct World {
     pub(super) stores: Stores,
@@ -134,6 +135,13 @@ impl World {
         let integration = self.new_integration(&format!("integration {}", self.mark()));
         self.stores.integrations.insert(ctx, integration.clone(), Effects::none()).await?;
         Ok(integration)
+    }
+
+    /// Adds an endpoint.
+    pub(super) async fn endpoint(&self, ctx: &Context) -> Checked<WebhookEndpoint> {
+        let endpoint = self.new_endpoint(&format!("endpoint {}", self.mark()));
+        self.stores.endpoints.insert(ctx, endpoint.clone(), Effects::none()).await?;
+        Ok(endpoint)
     }
 
     /// Adds a session.

@@ -175,22 +175,32 @@ pub(super) async fn in_turn<T: Send>(
     let mut waiting: Vec<(usize, TenantId, usize)> =
         turns.into_iter().enumerate().map(|(place, tenant)| (place, tenant, 0)).collect();
     while taken.len() < limit && !waiting.is_empty() {
-        let (mut again, mut behind) = (Vec::new(), waiting.len());
+        // Who is a round behind the others, because they had none or gave less, comes first.
+        let low = waiting.iter().map(|(.., round)| *round).min().unwrap_or(0);
+        let even = waiting.iter().all(|(.., round)| *round == low);
+        let left = limit - taken.len();
+        let (each, mut more) = if even { (left / waiting.len(), left % waiting.len()) } else { (1, 0) };
+        let mut again = Vec::new();
         for (place, tenant, mut round) in waiting {
-            let share = (limit - taken.len()).div_ceil(behind).min(per_tenant - round);
-            behind -= 1;
+            let share = if round == low { each + usize::from(more > 0) } else { 0 };
+            more = more.saturating_sub(1);
+            let share = share.min(limit - taken.len()).min(per_tenant - round);
+            if share == 0 {
+                again.extend((round < per_tenant).then_some((place, tenant, round)));
+                continue;
+            }
             let mut tx = tx.tenant(tenant);
-            if share == 0 || (round == 0 && !may_run(&mut tx).await?) {
+            if round == 0 && !may_run(&mut tx).await? {
                 continue;
             }
             let found = take(&mut tx, tenant, share).await?;
             // Who gave less has no more.
-            let more = found.len() == share;
+            let all = found.len() < share;
             for one in found {
                 taken.push(((round, place), one));
                 round += 1;
             }
-            if more && round < per_tenant {
+            if !all && round < per_tenant {
                 again.push((place, tenant, round));
             }
         }

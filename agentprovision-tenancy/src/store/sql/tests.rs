@@ -16,7 +16,7 @@ use super::conn::Conn;
 use super::sqlite::{self, Access};
 use super::value::{Dialect, Value, system_sql, values};
 use super::{SqlBackend, SqlStore};
-use super::{claims, merge, migrate};
+use super::{claims, inbox, merge, migrate};
 
 /// A folder that goes with the value.
 struct Folder(PathBuf);
@@ -180,15 +180,18 @@ async fn the_statements_of_the_journal_look_runs_up() {
     conn.close().await.unwrap();
 }
 
-/// Neither runs that wait nor runs of others are gone through.
+/// Neither what waits nor what is of others is gone through.
 #[tokio::test]
 async fn claims_step_through_the_index_of_turns() {
     let folder = Folder::new();
     let mut conn = Conn::open(&sqlite::options(&folder.file(), Access::Write)).await.unwrap();
     migrate::run(&mut conn, &Env::default(), migrate::MIGRATIONS).await.unwrap();
-    for (text, steps, sorts) in
-        [(claims::TURNS.text(Dialect::Sqlite), 2, 1), (claims::READY.text(Dialect::Sqlite), 0, 0)]
-    {
+    for (text, table, steps, sorts) in [
+        (claims::TURNS.text(Dialect::Sqlite), "run_leases", 2, 1),
+        (claims::READY.text(Dialect::Sqlite), "run_leases", 0, 0),
+        (inbox::TURNS.text(Dialect::Sqlite), "delivery_work", 2, 1),
+        (inbox::READY.text(Dialect::Sqlite), "delivery_work", 0, 0),
+    ] {
         let mut plan = Vec::new();
         for row in conn.rows(format!("EXPLAIN QUERY PLAN {text}").leak(), vec![]).await.unwrap() {
             let Some(Value::Text(step)) = row.into_values().pop() else { panic!("a plan has no text") };
@@ -197,11 +200,11 @@ async fn claims_step_through_the_index_of_turns() {
         let count = |part: &str| plan.iter().filter(|step| step.contains(part)).count();
         // To the next tenant, and then to the oldest of its runs.
         assert_eq!(count("(tenant_id>?)"), steps, "{plan:#?}");
-        let looks = count("INDEX run_leases_turns (tenant_id=? AND ready_at<?)");
+        let looks = count(&format!("INDEX {table}_turns (tenant_id=? AND ready_at<?)"));
         assert_eq!(looks, steps.max(1), "{plan:#?}");
         // The tenants that were found are sorted; nothing else is, and nothing else is read whole.
         assert_eq!(count("TEMP B-TREE"), sorts, "{plan:#?}");
-        assert_eq!(count("SCAN l") + count("SCAN t") + count("SCAN run_leases"), 0, "{plan:#?}");
+        assert_eq!(count("SCAN l") + count("SCAN t") + count(&format!("SCAN {table}")), 0, "{plan:#?}");
     }
     conn.close().await.unwrap();
 }
@@ -225,6 +228,21 @@ fn sources(folder: &str) -> Vec<(String, String)> {
     found
 }
 
+/// What stands before the parenthesis that ends a call. No literal has a quote in it.
+fn arguments(part: &str) -> &str {
+    let (mut open, mut quoted) = (1, false);
+    let end = part.find(|c: char| {
+        match c {
+            '"' => quoted = !quoted,
+            '(' if !quoted => open += 1,
+            ')' if !quoted => open -= 1,
+            _ => {}
+        }
+        open == 0
+    });
+    &part[..end.unwrap_or(part.len())]
+}
+
 /// The texts of a macro's calls in this module's sources, with the name of their file. A call may have one for each
 /// database.
 fn statements(call: &str) -> Vec<(String, String)> {
@@ -235,11 +253,10 @@ fn statements(call: &str) -> Vec<(String, String)> {
             continue;
         }
         for part in source.split(call).skip(1) {
-            let end = part.find(&[')', ';'][..]).unwrap_or(part.len());
-            if part[..end].contains("concat!") {
+            let whole = arguments(part);
+            if whole.contains("concat!") {
                 // The literals up to the end of the call, with their continued lines joined.
-                let literals: Vec<&str> =
-                    part.split("))").next().unwrap().split('"').skip(1).step_by(2).collect();
+                let literals: Vec<&str> = whole.split('"').skip(1).step_by(2).collect();
                 found.push((name.clone(), literals.concat().replace("\\\n", " ")));
                 continue;
             }
@@ -262,6 +279,16 @@ fn statements(call: &str) -> Vec<(String, String)> {
 fn statements_above_tenants_read_no_content_of_tenants() {
     let found = statements("system_sql!(");
     assert!(found.len() >= 6, "{found:?}");
+    // Those of turns name their table first.
+    let turns: Vec<_> = sources("store/sql")
+        .iter()
+        .filter(|(name, _)| name != "tests.rs")
+        .flat_map(|(_, source)| {
+            source.split("turns_sql!(").skip(1).map(|part| part.split('"').nth(1).unwrap().to_owned())
+        })
+        .collect();
+    assert!(turns.iter().all(|table| matches!(&**table, "run_leases" | "delivery_work")), "{turns:?}");
+    assert_eq!(turns.len(), 3);
     for (file, sql) in found {
         let words: Vec<&str> = sql.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
         let tables = words.windows(2).filter(|pair| matches!(pair[0], "FROM" | "JOIN" | "INTO" | "UPDATE"));
