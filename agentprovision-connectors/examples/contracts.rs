@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use agentprovision_connectors::builtin::{self, Builtin};
 use agentprovision_connectors::connector::{Compiled, Connector};
 use agentprovision_connectors::operation::{Idempotency, Work};
+use agentprovision_core::Timestamp;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request};
 use serde_json::{Map, Value};
@@ -238,7 +239,8 @@ impl Case<'_> {
     fn signed(&self, request: &Request<Bytes>) -> Outcome<Request<Bytes>> {
         let auth = self.connector.auth(None).map_err(|error| error.to_string())?;
         let mut request = request.clone();
-        auth.apply(&prism::credentials(auth)?, &mut request).map_err(|error| error.to_string())?;
+        auth.apply(&prism::credentials(auth)?, &Map::new(), Timestamp::default(), &mut request)
+            .map_err(|error| error.to_string())?;
         Ok(request)
     }
 }

@@ -1,5 +1,5 @@
-use agentprovision_core::{ErrorKind, Retry};
-use serde_json::{Value, json};
+use agentprovision_core::{ErrorKind, Retry, Timestamp};
+use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::builtin::probe::{answer, answered, assert_failures, header, request, response};
@@ -33,7 +33,7 @@ fn requests_are_signed_by_address_and_token() {
     let credentials =
         crate::auth::Credentials::entered(&auth.fields, credentials.as_object().unwrap()).unwrap();
     let (mut request, _) = operation.request("https://jira.example", &Default::default()).unwrap();
-    auth.apply(&credentials, &mut request).unwrap();
+    auth.apply(&credentials, &Map::new(), Timestamp::default(), &mut request).unwrap();
     assert_eq!(header(&request, "authorization"), "Basic YWRhQGV4YW1wbGUuY29tOnQwa2Vu");
     assert_eq!(request.uri(), "https://jira.example/rest/api/3/myself");
 }
