@@ -67,6 +67,11 @@ export interface PlatformConfig {
   backups?: BackupConfig
   /** How requests to models are routed. */
   routing?: RoutingConfig
+  /**
+   * Connectors that tenants can make integrations of: names of those of the library such as `github`, and connectors of
+   * your own. As an object it says more.
+   */
+  connectors?: readonly (string | Connector)[] | ConnectorsConfig
   /** What surrounds every model: `guards`, `cache`, `embeddingCache`, `validate`, `rateLimits`, `budgets`. */
   layers?: Record<string, unknown>
   /**
@@ -74,6 +79,20 @@ export interface PlatformConfig {
    * format: `{ format: 1, unit: 'usd_per_million_tokens', providers: …, tenants: … }`. Its keys stay as they are.
    */
   catalog?: Record<string, unknown>
+}
+
+/** Connectors, and where they may go. */
+export interface ConnectorsConfig {
+  /** Connectors of the library by name, and of your own. */
+  enabled?: readonly (string | Connector)[]
+  /** Applications that are registered at vendors, by connector. */
+  apps?: Record<string, { clientId: string; clientSecretEnv?: string }>
+  /** Networks of the host's that tenants may name URLs of; the internet alone where empty. */
+  networks?: { name: string; ranges: string[]; plainHttp?: boolean; anyPort?: boolean }[]
+  /** The variable with the keys that credentials are sealed with; without one a store that lasts takes none. */
+  sealingKeyEnv?: string
+  /** A file with such keys, one a line. */
+  sealingKeyFile?: string
 }
 
 /** How requests to models are routed. Everything has a default. */
@@ -224,6 +243,8 @@ export class Platform {
   readonly usage: Usage
   readonly events: Events
   readonly models: Models
+  readonly connectors: Connectors
+  readonly integrations: Integrations
 
   /** A context above the tenants. Who acts and why are recorded with everything done with it. */
   operator(actor: string, reason: string): OperatorContext
@@ -561,6 +582,53 @@ export interface Models {
   ): Promise<t.AnsweredRerankResponse>
 }
 
+/** Which connectors there are, and what they can do. */
+export interface Connectors {
+  list(ctx: Context): Promise<t.ConnectorInfo[]>
+  /** A connector and its operations, with their schemas. */
+  get(ctx: Context, name: string): Promise<t.ConnectorDetails>
+}
+
+/** How an operation is called. */
+export interface InvokeOptions {
+  /** A call that was made with it before is answered as then, for a day. */
+  idempotencyKey?: string
+  /** Milliseconds it may take; the operation's own limit where absent or shorter. */
+  timeoutMs?: number
+  /** Ends the call, with the signal's reason. */
+  signal?: AbortSignal | null
+}
+
+/** Integrations: a tenant's configured instances of connectors, and calls of their operations. */
+export interface Integrations {
+  /** Makes an integration. Its credentials are kept sealed and never shown. */
+  create(ctx: Context, integration: t.NewIntegrationArguments): Promise<t.Integration>
+  get(ctx: Context, integration: Ref<t.IntegrationId>): Promise<t.Integration>
+  list(ctx: Context, query?: t.IntegrationsListedArguments): Promise<t.Page<t.Integration>>
+  iterate(ctx: Context, query?: t.IntegrationsListedArguments): AsyncIterableIterator<t.Integration>
+  /** Replaces what is given. One that is connected to an account stays with it. */
+  update(
+    ctx: Context, integration: Ref<t.IntegrationId>, changes: Omit<t.IntegrationChangeArguments, 'integration'>,
+  ): Promise<t.Integration>
+  /** Removes an integration and its credentials. */
+  delete(ctx: Context, integration: Ref<t.IntegrationId>): Promise<null>
+  /** Asks whose account it is. What keeps it from being used is no error but the result. */
+  test(ctx: Context, integration: Ref<t.IntegrationId>): Promise<t.TestResult>
+  /** Begins to connect an integration in a browser: where to send whoever grants access. */
+  authorize(
+    ctx: Context, integration: Ref<t.IntegrationId>, request: Omit<t.IntegrationAuthorizeArguments, 'integration'>,
+  ): Promise<t.Authorization>
+  /** Ends it, by what the vendor gave back; once, within ten minutes. */
+  connect(
+    ctx: Context, integration: Ref<t.IntegrationId>, granted: Omit<t.IntegrationConnectArguments, 'integration'>,
+  ): Promise<t.Integration>
+  /** Calls an operation, such as `issues.create`. Keys of its input and answer are the service's own. */
+  invoke<T = any>(
+    ctx: Context, integration: Ref<t.IntegrationId>, operation: string, input?: Record<string, unknown>,
+    options?: InvokeOptions,
+  ): Promise<T>
+}
+
 // ---- what the host writes
 
 /** One call of a function of the host's. */
@@ -646,6 +714,95 @@ export interface StandardSchema<T> {
     readonly types?: { readonly output: T } | undefined
   }
 }
+
+/** Values for a path and a query; a list is repeated in a query, and null is left out. */
+export type Params = Record<string, null | undefined | string | number | boolean | readonly (string | number | boolean)[]>
+
+/** A call of an operation of a connector. */
+export interface ConnectorCall extends Call {
+  /** The operation, by its name. */
+  readonly operation: string
+  readonly integration: t.IntegrationId
+  readonly settings: Readonly<Record<string, any>>
+  /** The credentials, by their fields; `send` has them already. No printing of the call shows them. */
+  readonly credentials: Readonly<Record<string, string>>
+  /** The caller's key, where there is one: the same text for every attempt of this call. */
+  readonly idempotencyKey: string | null
+  readonly run: t.RunId | null
+  readonly agent: t.AgentId | null
+  /** When the call must be over. */
+  readonly deadline: t.Timestamp
+  /**
+   * Sends a request as the integration: with its credentials, through the platform's guarded client. `{name}` in the path
+   * takes a value of `params`, encoded, and the query the rest. A response that is a failure is thrown as what it stands
+   * for, so that the platform tries again what can be; `check: false` gives every response.
+   */
+  send(method: string, path: string, options?: {
+    params?: Params
+    /** A body in JSON. */
+    json?: unknown
+    /** A body as it is; give its `content-type` in `headers`. */
+    body?: string | Uint8Array
+    headers?: Record<string, string>
+    check?: boolean
+  }): Promise<ConnectorResponse>
+}
+
+/** What a service answered. */
+export interface ConnectorResponse {
+  readonly status: number
+  /** By names in lower case. */
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Buffer
+  /** The body as text in UTF-8. */
+  readonly text: string
+  /** The body as JSON; `provider_error` for what is none. */
+  json(): any
+}
+
+/** An operation of a connector. */
+export interface OperationDefinition<T = any>
+  extends Omit<t.OperationSpec, 'name' | 'summary' | 'inputSchema' | 'outputSchema' | 'scopes'> {
+  /** What it does, for people and models. */
+  summary?: string
+  /** What the credential has to be granted, in the service's words. */
+  scopes?: string[]
+  /** Its input: a JSON Schema, or what checks values and has one, as of zod; none where absent. */
+  schema?: JsonSchema | Checker<T> | StandardSchema<T>
+  /** The JSON Schema of its answer; another answer fails with `provider_error`. */
+  output?: JsonSchema | Checker<unknown> | StandardSchema<unknown>
+  run(input: T, call: ConnectorCall): unknown
+}
+
+/** What a connector is. */
+export interface ConnectorDefinition
+  extends Omit<t.ConnectorSpec, 'summary' | 'baseUrl' | 'settings' | 'auth' | 'headers' | 'operations'> {
+  /** What it is good for, in a sentence. */
+  summary?: string
+  /** The URL that `send` goes under, with settings in braces; the setting `base_url` of an integration replaces it. */
+  baseUrl?: string
+  /** How `send` proves who asks; of several ways the first is the usual one. */
+  auth?: 'bearer' | 'basic' | t.ConnectorAuth | readonly ('bearer' | 'basic' | t.ConnectorAuth)[]
+  /** Credentials that operations use in a way of their own, with what they are; `auth` needs none here. */
+  credentials?: Record<string, string>
+  /** Settings of an integration, each with what it is, or its JSON Schema. */
+  settings?: Record<string, string | JsonSchema>
+  /** Headers of every request of `send`. */
+  headers?: Record<string, string>
+  /** What it can do, by names such as `tickets.get`. */
+  operations: Record<string, OperationDefinition>
+}
+
+/** A connector of your own. */
+export interface Connector {
+  readonly name: string
+}
+
+/**
+ * Makes a connector from what it is, how it proves who asks, and what it can do. With it among the `connectors` of a
+ * platform, tenants can make integrations of it, and its operations are tools of agents, as `desk_tickets_get`.
+ */
+export function connector(definition: ConnectorDefinition): Connector
 
 /** What a model answers with: a text, a whole answer, or pieces. */
 export type ModelReply = string | t.ModelAnswer | AsyncIterable<string | t.ChatEvent>

@@ -6,6 +6,7 @@ export const {
   OperatorContext,
   tool,
   model,
+  connector,
   Run,
   Session,
   Outcome,

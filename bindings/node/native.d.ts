@@ -17,6 +17,7 @@ export class Bridge {
   operator(args: string): Caller
   context(id: number, operation: string, args: string): void
   invoke(id: number, caller: Caller, operation: string, args: string): void
+  ask(id: number, caller: Caller, operation: string, args: string): void
   start(id: number, caller: Caller, operation: string, args: string): void
   stream(id: number, caller: Caller, operation: string, args: string): void
   can(caller: Caller, permission: string): boolean
@@ -49,6 +50,9 @@ export class Call {
   input(): string | null
   caller(): Caller | null
   facts(): string | null
+  operation(): string | null
+  credentials(): string | null
+  send(id: number, args: string): void
   push(json: string): boolean
   done(json: string): void
   fail(error: string, thrown: number): void

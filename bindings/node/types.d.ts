@@ -11,6 +11,14 @@ export interface Page<T> {
   next: string | null
 }
 
+/** Whose account at the vendor an integration is connected to. */
+export interface Account {
+  /** The vendor's id of it, which does not change. */
+  id: string
+  /** How the vendor shows it. */
+  name: string | null
+}
+
 /** Who did something: a type (`user`, `agent`, `operator`, `system`) and an id in text form. */
 export interface Actor {
   /** The id in text form; for an operator the name the host gave. */
@@ -484,12 +492,34 @@ export interface AuditRecord {
 /** How an action ended. */
 export type AuditResult = 'success' | 'failure'
 
+/** A way to prove who asks. */
+export interface AuthInfo {
+  /** What is entered. */
+  fields: FieldInfo[]
+  /** Whether somebody grants access in a browser. */
+  inBrowser: boolean
+  /** The name. */
+  name: string
+  /** What it is called among people. */
+  title: string
+}
+
 /** Somebody with a credential. */
 export interface AuthenticateArguments {
   /** An API key in text form. */
   apiKey: string
   /** Facts about the request. */
   info?: Info | null
+}
+
+/** Where somebody is sent to grant an integration access. */
+export interface Authorization {
+  /** Until when it can be used. */
+  expiresAt: Timestamp
+  /** What the vendor gives back with the code: `<integration>.<random>`, for this one time. */
+  state: string
+  /** The URL at the vendor. */
+  url: string
 }
 
 /** A backup of a tenant: an archive in the folder for backups. */
@@ -851,6 +881,135 @@ export interface Comparison {
   recommendation: Recommendation | null
 }
 
+/** A way to prove who asks. */
+export type ConnectorAuth =
+  | BearerConnectorAuth
+  | BasicConnectorAuth
+  | HeaderConnectorAuth
+  | QueryConnectorAuth
+  | OauthConnectorAuth
+  | OwnConnectorAuth
+
+/** The credential `token`, as a bearer token. */
+export interface BearerConnectorAuth {
+  type: 'bearer'
+}
+
+/** The credentials `username` and `password`. */
+export interface BasicConnectorAuth {
+  type: 'basic'
+}
+
+/** The credential `key`, in a header. */
+export interface HeaderConnectorAuth {
+  /** The header. */
+  header: string
+  /** What stands before the key; nothing where absent. */
+  prefix?: string
+  type: 'header'
+}
+
+/** The credential `key`, in the query. */
+export interface QueryConnectorAuth {
+  /** The name in the query. */
+  name: string
+  type: 'query'
+}
+
+/** Tokens that somebody grants in a browser, and that are renewed; the host registers its application. */
+export interface OauthConnectorAuth {
+  /** Where people grant access. */
+  authorizeUrl: string
+  /** What is asked for. */
+  scopes?: string[]
+  /** Where codes and refresh tokens are exchanged. */
+  tokenUrl: string
+  type: 'oauth'
+}
+
+/** Credentials that the operations use in a way of their own. */
+export interface OwnConnectorAuth {
+  /** What whoever makes an integration is asked for. */
+  fields: ConnectorField[]
+  type: 'own'
+}
+
+/** A connector by its name. */
+export interface ConnectorByNameArguments {
+  /** The name. */
+  name: string
+}
+
+/** A connector with everything that is known of its operations. */
+export interface ConnectorDetails {
+  /** The connector. */
+  connector: ConnectorInfo
+  /** Its operations, by name. */
+  operations: OperationInfo[]
+}
+
+/** A credential that is asked for. */
+export interface ConnectorField {
+  /** What it is. */
+  about?: string
+  /** The name. */
+  name: string
+  /** Whether it can be left out; default no. */
+  optional?: boolean
+}
+
+/** A connector, as whoever connects an integration sees it. */
+export interface ConnectorInfo {
+  /** Ways to prove who asks; the first one is the usual one. */
+  auth: AuthInfo[]
+  /** The name. */
+  name: string
+  /** The names of its operations. */
+  operations: string[]
+  /** JSON Schema of its settings. */
+  settings: Json
+  /** What it is good for. */
+  summary: string
+  /** How people call the service. */
+  title: string
+  /** The version of its description. */
+  version: string
+}
+
+/** What a connector is, as the host says. */
+export interface ConnectorSpec {
+  /** Ways to prove who asks, the usual one first; nobody proves anything where there is none. */
+  auth?: ConnectorAuth[]
+  /** The URL that requests go under, with settings in braces; the setting `base_url` of an integration replaces it. */
+  baseUrl?: string
+  /** Headers of every request. */
+  headers?: Record<string, string>
+  /** The name: 1 to 32 of `a-z 0-9 -`. */
+  name: string
+  /** What it can do. */
+  operations: OperationSpec[]
+  /** Settings of an integration, each with its JSON Schema. */
+  settings?: Record<string, Json>
+  /** What it is good for, in a sentence. */
+  summary?: string
+  /** How people call the service; the name where absent. */
+  title?: string | null
+  /** The version of this description; default `1.0.0`. */
+  version?: string | null
+  /** How the account is found that an integration is connected to. */
+  whoami?: ConnectorWhoAmI | null
+}
+
+/** How an account is found: by an operation without input. */
+export interface ConnectorWhoAmI {
+  /** Where its answer has the account's id, as a JSON pointer. */
+  id: string
+  /** Where it has the account's name. */
+  name: string
+  /** The operation. */
+  operation: string
+}
+
 /** Two sizes of a log. */
 export interface ConsistencyArguments {
   /** The larger size. */
@@ -992,6 +1151,16 @@ export interface Failure {
   message: string
 }
 
+/** Something that is entered. */
+export interface FieldInfo {
+  /** What it is. */
+  about: string
+  /** The name. */
+  name: string
+  /** Whether it can be left out. */
+  optional: boolean
+}
+
 /** Why an answer ended. */
 export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'content_filter' | 'other'
 
@@ -999,6 +1168,18 @@ export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'content_filter' |
 export interface FollowArguments {
   /** The number to begin after; default 0, for all that are kept. */
   after?: number | null
+}
+
+/** What the last look at an integration found. */
+export interface Health {
+  /** When it was looked at. */
+  checkedAt: Timestamp
+  /** Why not. */
+  error: ErrorKind | null
+  /** Whether it could be used. */
+  healthy: boolean
+  /** In words, for people. */
+  message: string | null
 }
 
 /** A proof that a record is in a log. */
@@ -1023,6 +1204,106 @@ export interface Info {
   traceparent?: string | null
   /** The caller's user agent, for the audit log. */
   userAgent?: string | null
+}
+
+/** An integration. */
+export interface Integration {
+  /** The account it is connected to: what was found first, and is held to since. */
+  account: Account | null
+  /** Which of the connector's ways to prove who asks is used. */
+  auth: string
+  /** The connector in the catalogue. */
+  connector: string
+  /** When it was made. */
+  createdAt: Timestamp
+  /** Who made it. */
+  createdBy: UserId
+  /** What the last test found. */
+  health: Health | null
+  /** The id. */
+  id: IntegrationId
+  /** The name, unique within the tenant. */
+  name: string
+  /** Counts the changes. */
+  revision: number
+  /** The connector's settings; none of them is a secret. */
+  settings: Record<string, Json>
+  /** Whether it can be used. */
+  state: IntegrationState
+  /** When it was last changed. */
+  updatedAt: Timestamp
+}
+
+/** The beginning of connecting an integration in a browser. */
+export interface IntegrationAuthorizeArguments {
+  /** The integration. */
+  integration: IntegrationId
+  /** Where the vendor sends whoever has granted access, as it is registered there. */
+  redirectUri: string
+  /** What is asked for, in the vendor's words; the connector's usual scopes where absent. */
+  scopes?: string[] | null
+}
+
+/** An integration by id. */
+export interface IntegrationByIdArguments {
+  /** The integration. */
+  integration: IntegrationId
+}
+
+/** A change of an integration: what is given is replaced, the rest stays. */
+export interface IntegrationChangeArguments {
+  /** New credentials, instead of all the old ones. */
+  credentials?: Record<string, Json> | null
+  /** Whether it is switched on. */
+  enabled?: boolean | null
+  /** The integration. */
+  integration: IntegrationId
+  /** The new name. */
+  name?: string | null
+  /** The new settings, instead of all the old ones. */
+  settings?: Record<string, Json> | null
+}
+
+/** The end of connecting an integration in a browser. */
+export interface IntegrationConnectArguments {
+  /** The code it gave. */
+  code: string
+  /** The integration. */
+  integration: IntegrationId
+  /** The state that the vendor gave back. */
+  state: string
+}
+
+/** An id of the form `int_<uuid>`. */
+export type IntegrationId = string
+
+/** A call of an operation. */
+export interface IntegrationInvokeArguments {
+  /** The caller's key: a call that was made with it before is answered as then. 1 to 255 bytes. */
+  idempotencyKey?: string | null
+  /** Its input. */
+  input?: Record<string, Json> | null
+  /** The integration. */
+  integration: IntegrationId
+  /** The operation, as `issues.create`. */
+  operation: string
+  /** Milliseconds it may take; the operation's own limit where absent or shorter. */
+  timeoutMs?: number | null
+}
+
+/** Whether an integration can be used. */
+export type IntegrationState = 'active' | 'needs_reconnect' | 'disabled'
+
+/** A page of integrations. */
+export interface IntegrationsListedArguments {
+  /** Where the page begins: `next` of the one before. */
+  after?: Cursor | null
+  /** Only those of this connector. */
+  connector?: string | null
+  /** At most this many items, 1 to 100; default 20. */
+  limit?: number | null
+  /** Only those in this state. */
+  state?: IntegrationState | null
 }
 
 /** Where an agent runs. */
@@ -1426,6 +1707,20 @@ export interface NewApiKey {
   secret: string
 }
 
+/** An integration to be made. */
+export interface NewIntegrationArguments {
+  /** Which of its ways to prove who asks; the usual one where absent. */
+  auth?: string | null
+  /** The connector. */
+  connector: string
+  /** What is entered to prove who asks; it is kept sealed and never shown. */
+  credentials?: Record<string, Json>
+  /** The name, 1 to 255 characters, unique within the tenant. */
+  name: string
+  /** Its settings. */
+  settings?: Record<string, Json>
+}
+
 /** An event with its number within its tenant. */
 export interface NumberedEvent {
   /** The event. */
@@ -1436,6 +1731,56 @@ export interface NumberedEvent {
 
 /** What becomes of a run that nobody watches any more. */
 export type OnDisconnect = 'continue' | 'cancel'
+
+/** What an operation does to what the vendor keeps. */
+export type OperationEffect = 'read' | 'write' | 'destroy'
+
+/** Whether an operation can be repeated. */
+export type OperationIdempotency = 'natural' | 'none'
+
+/** An operation. */
+export interface OperationInfo {
+  /** What it does to what the vendor keeps. */
+  effect: OperationEffect
+  /** JSON Schema of its input. */
+  input: Json
+  /** The name within its connector. */
+  name: string
+  /** JSON Schema of its output. */
+  output: Json
+  /** Whether its answer is a page of a list. */
+  paged: boolean
+  /** Whether it can be repeated when its end is not known. */
+  repeatable: boolean
+  /** What the vendor's credential has to be granted. */
+  scopes: string[]
+  /** What it does. */
+  summary: string
+  /** The name of its tool. */
+  tool: string
+}
+
+/** An operation. */
+export interface OperationSpec {
+  /** What it does to what the service keeps; default `write`. */
+  effect?: OperationEffect | null
+  /** Whether it can be repeated when its end is not known; default `none`, unless its effect is `read`. */
+  idempotency?: OperationIdempotency | null
+  /** JSON Schema of its input; an object. */
+  inputSchema: Json
+  /** The name within the connector: 1 to 64 of `a-z 0-9 _ .`. */
+  name: string
+  /** JSON Schema of its answer; anything where absent. */
+  outputSchema?: Json
+  /** What the credential has to be granted, in the service's words. */
+  scopes?: string[]
+  /** What it does, for people and models. */
+  summary?: string
+  /** The longest a call may take, in milliseconds; default 30 000. */
+  timeoutMs?: number | null
+  /** What a call counts as on the meter `integration.calls`; default 1. */
+  units?: number | null
+}
 
 /** An operator, as the host says. */
 export interface OperatorContextArguments {
@@ -2137,6 +2482,24 @@ export type TenantId = string
 
 /** Whether a tenant's users and agents may do anything. */
 export type TenantState = 'active' | 'suspended' | 'deleted'
+
+/** What a test of an integration tried, and what came of it. */
+export interface TestResult {
+  /** Whose account it is connected to. */
+  account: Account | null
+  /** Where the request went. */
+  baseUrl: string | null
+  /** How long it took, in milliseconds. */
+  durationMs: number
+  /** Why it cannot be used. */
+  error: ErrorKind | null
+  /** Whether it can be used. */
+  healthy: boolean
+  /** In words, for people. */
+  message: string | null
+  /** The operation that was called; absent where the connector has none to try. */
+  operation: string | null
+}
 
 /** A time of day in UTC, such as `16:30`. */
 export type TimeOfDay = string

@@ -81,7 +81,7 @@ function sync(call) {
 }
 
 /**
- * What a function of the host threw, as the native half reads it. What a tool throws is for the model to read. Of the
+ * What a function of the host threw, as the native half reads it. What a tool or an operation throws is for the model to read. Of the
  * others only an error of this package speaks for itself: the message of any other may hold what tenants shall not read.
  */
 function toRecord(thrown, role) {
@@ -89,7 +89,7 @@ function toRecord(thrown, role) {
   try {
     // Anything can be thrown, also what throws when it is looked at.
     const ours = thrown instanceof AgentProvisionError
-    record.message = ours || role === 'tool' ? wellFormed(describe(thrown)) : `the host's ${role} failed: ${classOf(thrown)}`
+    record.message = ours || role === 'tool' || role === 'operation' ? wellFormed(describe(thrown)) : `the host's ${role} failed: ${classOf(thrown)}`
     if (ours) {
       if (Object.hasOwn(STATUS, thrown.code)) record.code = thrown.code
       record.retryable = thrown.retryable === true

@@ -3,7 +3,7 @@
 
 const { AsyncLocalStorage } = require('node:async_hooks')
 const { isUint8Array } = require('node:util').types
-const { encode, decode } = require('./json.cjs')
+const { encode, decode, only } = require('./json.cjs')
 const { InvalidInputError, classes, toRecord } = require('./errors.cjs')
 const shapes = require('./shapes.cjs')
 
@@ -40,25 +40,23 @@ function tool(definition, run) {
   }
   if (typeof rest.name !== 'string') throw new InvalidInputError('a tool has a `name`')
   const given = schema ?? parameters ?? { type: 'object', properties: {}, additionalProperties: false }
-  const described = jsonSchema(rest.name, given)
+  const described = jsonSchema(`the schema of the tool \`${rest.name}\``, given)
   const spec = { description: '', ...rest, inputSchema: described }
   const check = checker(given)
   return new Tool(rest.name, spec, check ? async (args, call) => run(await check(args), call) : run)
 }
 
-/** The JSON Schema in what describes a tool's arguments. */
-function jsonSchema(name, given) {
+/** The JSON Schema in what describes arguments; `what` names it in messages. */
+function jsonSchema(what, given) {
   if (!isObject(given) && !isFunction(given)) {
-    throw new InvalidInputError(`the schema of the tool \`${name}\` is a JSON Schema, or an object that has one`)
+    throw new InvalidInputError(`${what} is a JSON Schema, or an object that has one`)
   }
   const standard = given['~standard']?.jsonSchema
   if (isFunction(standard?.input)) return standard.input({ target: 'draft-2020-12' })
   if (isFunction(given.toJSONSchema)) return given.toJSONSchema()
   if (!checker(given)) return given
   if (isObject(given.schema)) return given.schema
-  throw new InvalidInputError(
-    `the schema of the tool \`${name}\` checks values but has no JSON Schema; give one beside it as \`schema\``,
-  )
+  throw new InvalidInputError(`${what} checks values but has no JSON Schema; give one beside it as \`schema\``)
 }
 
 /** The check in what describes a tool's arguments, where it has one: it gives the arguments as the tool takes them. */
@@ -144,6 +142,63 @@ class ToolCall extends Call {
   get tx() { return this.#tx }
 }
 
+/** The call of an operation of a connector. */
+class ConnectorCall extends Call {
+  #link
+  #native
+
+  constructor(link, native, context) {
+    super(link, native, context)
+    this.#link = link
+    this.#native = native
+    const facts = decode(native.operation(), undefined, 'the call')
+    this.operation = facts.operation
+    this.integration = facts.integration.id
+    this.settings = facts.settings
+    this.idempotencyKey = facts.idempotency_key
+    this.run = facts.run
+    this.agent = facts.agent
+    this.deadline = facts.deadline
+  }
+
+  /** The integration's credentials by their fields, which no printing of the call shows. */
+  get credentials() { return JSON.parse(this.#native.credentials()) }
+
+  /** Sends a request as the integration. */
+  async send(method, path, options) {
+    const { params, json, body, headers, check } = only(['params', 'json', 'body', 'headers', 'check'], options)
+    if (body !== undefined && typeof body !== 'string' && !isUint8Array(body)) {
+      throw new InvalidInputError('a `body` is text, or bytes in a Uint8Array; see `json`')
+    }
+    const text = encode({ method, path, params, json, headers, check, body: isUint8Array(body) ? bytes(body) : body })
+    return new Response(JSON.parse(await this.#link.call((id) => this.#native.send(id, text))))
+  }
+}
+
+/** What a service answered. */
+class Response {
+  constructor({ status, headers, body }) {
+    this.status = status
+    this.headers = headers
+    this.body = typeof body === 'string' ? Buffer.from(body) : Buffer.from(body.$bytes, 'base64')
+    Object.freeze(this)
+  }
+
+  /** The body as text in UTF-8. */
+  get text() { return this.body.toString() }
+
+  /** The body as JSON. */
+  json() {
+    try {
+      return JSON.parse(this.text)
+    } catch (cause) {
+      throw new classes.provider_error(`the answer with status ${this.status} is no JSON`, { cause })
+    }
+  }
+}
+
+const bytes = (view) => ({ $bytes: Buffer.from(view.buffer, view.byteOffset, view.byteLength).toString('base64') })
+
 /** Statements that commit with the step of a transactional tool. */
 class Transaction {
   #link
@@ -176,13 +231,13 @@ function statement(sql, params) {
 
 const bind = (value, place) => {
   if (value === null || ['boolean', 'number', 'string'].includes(typeof value)) return value
-  if (isUint8Array(value)) return { $bytes: Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('base64') }
+  if (isUint8Array(value)) return bytes(value)
   // Nothing is turned into text on the quiet, or taken for bytes: a store would keep it.
   throw new InvalidInputError(`parameter $${place + 2} is not null, a boolean, a number, a text or bytes in a Uint8Array`)
 }
 
-/** What the platform calls for a tool, a model, an authorizer and a subscriber. */
-function functions(link, context, { tools, models, authorizer, subscribers }) {
+/** What the platform calls for a tool, a connector, a model, an authorizer and a subscriber, in this order. */
+function functions(link, context, { tools, connectors, models, authorizer, subscribers }) {
   const serve = (role, work) => (native) => {
     const call = { link }
     within.run(call, answer, call, native, role, work)
@@ -192,6 +247,13 @@ function functions(link, context, { tools, models, authorizer, subscribers }) {
       const args = decode(native.input(), undefined, `the input of \`${name}\``, InvalidInputError)
       const result = await run(args, new ToolCall(link, native, context))
       return encode(result === undefined ? null : result, undefined, `the result of ${name}`)
+    })),
+    ...connectors.map((connector) => serve('operation', async (native) => {
+      const call = new ConnectorCall(link, native, context)
+      const what = `\`${connector.name}.${call.operation}\``
+      const input = decode(native.input(), undefined, `the input of ${what}`, InvalidInputError)
+      const result = await connector.operations[call.operation](input, call)
+      return encode(result === undefined ? null : result, undefined, `the result of ${what}`)
     })),
     ...models.map(({ name, run }) => serve('model', async (native) => {
       const request = decode(native.input(), shapes.answered('ChatRequest'), 'the request')
@@ -235,4 +297,6 @@ async function answer(call, native, role, work) {
   }
 }
 
-module.exports = { Tool, Model, tool, model, functions, calledBy, Call, ToolCall, Transaction }
+module.exports = {
+  Tool, Model, tool, model, functions, calledBy, jsonSchema, checker, Call, ToolCall, ConnectorCall, Transaction,
+}

@@ -6,6 +6,7 @@ const { encode, snake, twice } = require('./json.cjs')
 const { InvalidInputError, classes, sync } = require('./errors.cjs')
 const { Context, OperatorContext } = require('./context.cjs')
 const { Tool, Model, calledBy, functions } = require('./host.cjs')
+const { Connector } = require('./connector.cjs')
 const { Link } = require('./link.cjs')
 const { ManualClock, ScriptedModel } = require('./testing.cjs')
 const services = require('./services.cjs')
@@ -29,7 +30,8 @@ class Platform {
       users: new services.Users(link), keys: new services.Keys(link),
       agents: new services.Agents(link), runs, sessions: new services.Sessions(link, runs),
       audit: new services.Audit(link), usage: new services.Usage(link), events: new services.Events(link),
-      models: new services.Models(link),
+      models: new services.Models(link), connectors: new services.Connectors(link),
+      integrations: new services.Integrations(link),
     }
     for (const [name, value] of Object.entries(own)) Object.defineProperty(this, name, { value, enumerable: true })
   }
@@ -40,25 +42,28 @@ class Platform {
     if (given === null || typeof given !== 'object' || Array.isArray(given)) {
       throw new InvalidInputError('a platform is opened with its options as an object, or with the URL of its store')
     }
-    const { tools = [], models = [], authorizer, subscribers = [], secrets = {}, clock, ...config } = given
+    const { tools = [], models = [], authorizer, subscribers = [], connectors, secrets = {}, clock, ...config } = given
     list('tools', tools, (part) => part instanceof Tool, '`tool(…)`')
     list('models', models, (part) => part instanceof Model || part instanceof ScriptedModel, '`model(…)`')
     list('subscribers', subscribers, (part) => typeof part === 'function', 'a function')
     if (authorizer != null && typeof authorizer !== 'function') throw new InvalidInputError('`authorizer` is not a function')
     if (clock != null && !(clock instanceof ManualClock)) throw new InvalidInputError('`clock` is not a `ManualClock`')
+    const { own, config: connected } = connectorsIn(connectors)
+    if (connected) config.connectors = connected
     const written = models.filter((part) => part instanceof Model)
     const parts = [
       encode(tools.map((part) => part.spec), { items: shapes.given('ToolSpec') }, 'tools'),
+      encode(own.map((part) => part.spec), { items: shapes.given('ConnectorSpec') }, 'connectors'),
       encode(written.map((part) => part.info), { items: shapes.given('ModelInfo') }, 'models'),
     ]
-    const text = `{"tools":${parts[0]},"models":${parts[1]},"authorizer":${authorizer != null},` +
+    const text = `{"tools":${parts[0]},"connectors":${parts[1]},"models":${parts[2]},"authorizer":${authorizer != null},` +
       `"subscribers":${subscribers.length},"bench":${given[BENCH] === true}}`
     const settings = encode(underscored(config))
     const kept = encode(texts(secrets), undefined, 'secrets')
 
     const link = new Link()
     link.serve(functions(link, (caller) => new Context(link, caller), {
-      tools, models: written, authorizer: authorizer ?? undefined, subscribers,
+      tools, connectors: own, models: written, authorizer: authorizer ?? undefined, subscribers,
     }))
     try {
       if (clock != null) link.native.setClock(ManualClock.native(clock))
@@ -127,6 +132,18 @@ function texts(secrets) {
   return secrets
 }
 
+/** What the configuration says of connectors, and those of the host's own among them. */
+function connectorsIn(given) {
+  if (given == null) return { own: [] }
+  if (typeof given !== 'object') throw new InvalidInputError('`connectors` is an array, or an object with an array `enabled`')
+  const config = Array.isArray(given) ? {} : { ...given }
+  const named = Array.isArray(given) ? given : given.enabled ?? []
+  list('connectors', named, (part) => typeof part === 'string' || part instanceof Connector, 'a name or `connector(…)`')
+  const own = named.filter((part) => part instanceof Connector)
+  config.enabled = named.filter((part) => typeof part === 'string')
+  return { own, config }
+}
+
 function list(name, given, fits, what) {
   if (!Array.isArray(given)) throw new InvalidInputError(`\`${name}\` is not an array`)
   given.forEach((part, index) => {
@@ -137,7 +154,7 @@ function list(name, given, fits, what) {
 // What is below these has names of models, routes and tenants for keys.
 const BY_NAME = new Set([
   'routing.routes', 'routing.fallbacks', 'routing.quality', 'routing.regions', 'routing.tenants',
-  'layers.budgets.tenant_time_zones',
+  'layers.budgets.tenant_time_zones', 'connectors.apps',
 ])
 
 // All other keys of a configuration are its own, so they are renamed.

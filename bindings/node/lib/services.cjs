@@ -16,7 +16,7 @@ class Service {
     Object.defineProperty(this, 'link', { value: link, enumerable: false })
   }
 
-  async invoke(operation, ctx, args) {
+  async ask(operation, ctx, args) {
     const { args: shape, answer } = shapes.of(operation)
     const caller = callerOf(ctx, operation)
     const text = encode(args, shape)
@@ -29,7 +29,7 @@ class Service {
     const given = rest(operation, query)
     let { after } = given
     do {
-      const page = await this.invoke(operation, ctx, { ...given, after })
+      const page = await this.ask(operation, ctx, { ...given, after })
       yield* page.items
       after = page.next
     } while (after)
@@ -53,7 +53,7 @@ function methods(Class, service, operations) {
       names.forEach((key, place) => {
         args = key === REST ? { ...rest(operation, given[place]), ...args } : { ...args, [key]: given[place] }
       })
-      return this.invoke(operation, ctx, args)
+      return this.ask(operation, ctx, args)
     }
     Object.defineProperty(method, 'name', { value: name })
     Object.defineProperty(Class.prototype, name, { value: method, writable: true, configurable: true })
@@ -98,9 +98,9 @@ methods(Keys, 'keys', { create: [REST], get: ['key'], list: [REST], listOwn: [RE
 class Agents extends Service {
   iterate(ctx, query) { return this.pages('agents.list', ctx, query) }
 
-  async validate(ctx, spec) { return this.invoke('agents.validate', ctx, { spec: named(spec) }) }
-  async create(ctx, spec) { return this.invoke('agents.create', ctx, { spec: named(spec) }) }
-  async update(ctx, agent, spec) { return this.invoke('agents.update', ctx, { agent, spec: named(spec) }) }
+  async validate(ctx, spec) { return this.ask('agents.validate', ctx, { spec: named(spec) }) }
+  async create(ctx, spec) { return this.ask('agents.create', ctx, { spec: named(spec) }) }
+  async update(ctx, agent, spec) { return this.ask('agents.update', ctx, { agent, spec: named(spec) }) }
 }
 methods(Agents, 'agents', {
   get: ['agent'], version: ['agent', 'version'], list: [REST], deploy: ['agent'], rollback: ['agent', 'to'],
@@ -211,8 +211,8 @@ class Sessions extends Service {
 
   iterate(ctx, query) { return this.pages('sessions.list', ctx, query) }
 
-  async open(ctx, agent) { return new Session(this, ctx, await this.invoke('sessions.open', ctx, { agent })) }
-  async get(ctx, session) { return new Session(this, ctx, await this.invoke('sessions.get', ctx, { session })) }
+  async open(ctx, agent) { return new Session(this, ctx, await this.ask('sessions.open', ctx, { agent })) }
+  async get(ctx, session) { return new Session(this, ctx, await this.ask('sessions.get', ctx, { session })) }
 
   /** Starts the next turn of a session. */
   async send(ctx, session, input, options) {
@@ -275,12 +275,34 @@ class Models extends Service {
     const { args: shape, answer } = shapes.of(operation)
     const caller = callerOf(ctx, operation)
     const text = encode({ ...others, ...args }, shape)
-    const said = await this.link.wait((id) => this.link.native.invoke(id, caller, operation, text), signalIn(signal))
+    const said = await this.link.wait((id) => this.link.native.ask(id, caller, operation, text), signalIn(signal))
     return decode(said, answer, `the answer of \`${operation}\``)
   }
 }
 methods(Models, 'models', { list: [] })
 
+class Connectors extends Service {}
+methods(Connectors, 'connectors', { list: [], get: ['name'] })
+
+class Integrations extends Service {
+  iterate(ctx, query) { return this.pages('integrations.list', ctx, query) }
+
+  /** Calls an operation. The signal ends the wait, and the call with it. */
+  async invoke(ctx, integration, operation, input, options) {
+    const { signal, ...others } = rest('integrations.invoke', options)
+    const { args: shape, answer } = shapes.of('integrations.invoke')
+    const caller = callerOf(ctx, 'integrations.invoke')
+    const text = encode({ ...others, integration, operation, input }, shape)
+    const ask = (id) => this.link.native.ask(id, caller, 'integrations.invoke', text)
+    const said = await this.link.wait(ask, signalIn(signal))
+    return decode(said, answer, `the answer of \`${operation}\``)
+  }
+}
+methods(Integrations, 'integrations', {
+  create: [REST], get: ['integration'], list: [REST], update: ['integration', REST], delete: ['integration'],
+  test: ['integration'], authorize: ['integration', REST], connect: ['integration', REST],
+})
+
 module.exports = {
-  Tenants, Archives, Backups, Placements, Users, Keys, Agents, Runs, Sessions, Audit, Usage, Events, Models,
+  Connectors, Integrations, Tenants, Archives, Backups, Placements, Users, Keys, Agents, Runs, Sessions, Audit, Usage, Events, Models,
 }

@@ -50,6 +50,7 @@ impl Drop for Threads {
 #[serde(default)]
 struct Parts {
     tools: Vec<Json>,
+    connectors: Vec<Json>,
     models: Vec<Json>,
     authorizer: bool,
     subscribers: usize,
@@ -199,6 +200,15 @@ impl Bridge {
         });
     }
 
+    /// Runs an operation that ends when nobody waits for it: see `abandon`.
+    #[napi]
+    pub fn ask(&self, id: u32, caller: &Caller, operation: String, args: String) {
+        let (platform, who) = (self.opened(), caller.who.clone());
+        self.mailbox.wait(id, async move {
+            Ok(Value::A(wire::invoke(&platform?, who.caller(), &operation, &args).await?))
+        });
+    }
+
     /// Starts or finds a run.
     #[napi]
     pub fn start(&self, id: u32, caller: &Caller, operation: String, args: String) {
@@ -288,6 +298,9 @@ fn builder(mailbox: &Arc<Mailbox>, config: &str, secrets: &str, parts: &str) -> 
     let mut function = || JsFunction::new(slots.next().unwrap_or(u32::MAX), mailbox);
     for spec in &parts.tools {
         builder = builder.tool(host::tool(&spec.to_string(), function())?);
+    }
+    for spec in &parts.connectors {
+        builder = builder.connector(host::connector(&spec.to_string(), function())?);
     }
     for info in &parts.models {
         let model = host::model(&info.to_string(), function())?;

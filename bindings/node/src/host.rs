@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agentprovision::tool::{ToolCall, TxHandle};
-use agentprovision::wire::host::{self, HostCall, HostFunction, Reply};
+use agentprovision::wire::host::{self, HostCall, HostFunction, OperationCall, Reply};
 use agentprovision::{Context, Error, ErrorKind, Result, Retry};
 use napi_derive::napi;
+use secrecy::ExposeSecret;
 use serde::Deserialize;
 use tokio::task::AbortHandle;
 
 use crate::handles::Caller;
 use crate::mailbox::{Mailbox, Thrown, Value};
+use crate::thrown;
 
 /// A function of JavaScript, by its place in the list the other half keeps.
 pub(crate) struct JsFunction {
@@ -34,11 +36,11 @@ impl fmt::Debug for JsFunction {
 
 impl HostFunction for JsFunction {
     fn begin(&self, call: HostCall) {
-        let HostCall { input, ctx, tool, reply, .. } = call;
+        let HostCall { input, ctx, tool, operation, reply, .. } = call;
         let number = self.mailbox.number();
         let input = Mutex::new(Some(input));
         let (mailbox, watcher) = (self.mailbox.clone(), Mutex::default());
-        self.mailbox.call(self.slot, Call { number, input, ctx, tool, reply, mailbox, watcher });
+        self.mailbox.call(self.slot, Call { number, input, ctx, tool, operation, reply, mailbox, watcher });
     }
 }
 
@@ -50,6 +52,7 @@ pub struct Call {
     input: Mutex<Option<String>>,
     ctx: Option<Context>,
     tool: Option<ToolCall>,
+    operation: Option<OperationCall>,
     reply: Reply,
     mailbox: Arc<Mailbox>,
     watcher: Mutex<Option<AbortHandle>>,
@@ -89,6 +92,33 @@ impl Call {
             })
             .to_string()
         })
+    }
+
+    /// What an operation knows of its call, as JSON.
+    #[napi]
+    pub fn operation(&self) -> napi::Result<Option<String>> {
+        let facts = self.operation.as_ref().map(OperationCall::facts).transpose();
+        facts.map_err(|error| thrown(&error))
+    }
+
+    /// The credentials of an operation's integration, as JSON.
+    #[napi]
+    pub fn credentials(&self) -> napi::Result<Option<String>> {
+        let credentials = self.operation.as_ref().map(OperationCall::credentials).transpose();
+        let credentials = credentials.map_err(|error| thrown(&error))?;
+        Ok(credentials.map(|credentials| credentials.expose_secret().to_owned()))
+    }
+
+    /// Sends a request as the integration of an operation's call.
+    #[napi]
+    pub fn send(&self, id: u32, args: String) {
+        let operation = self.operation.clone();
+        self.mailbox.work(id, async move {
+            match operation {
+                Some(operation) => Ok(Value::A(operation.send(&args).await?)),
+                None => Err(Error::unsupported("only an operation of a connector sends requests")),
+            }
+        });
     }
 
     /// One piece of a streamed answer; false when nobody listens any more.

@@ -59,7 +59,7 @@ class World:
 async def world(store: str) -> World:
     bridge = Bridge(running_loop())
     models = [script("python", "bench_python"), script("rust", "bench_native")]
-    native, opening = _options.start(bridge, store, (), [bench_python], models, None, (), None, None, {}, bench=True)
+    native, opening = _options.start(bridge, store, (), [bench_python], models, None, (), None, None, None, {}, bench=True)
     await settle(opening)
     platform = Platform(native, bridge)
     operator = platform.operator("bench", reason="bench")

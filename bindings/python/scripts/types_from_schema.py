@@ -194,7 +194,7 @@ class Side:
                 hint = f"{hint} = None" if "None" in hint else ("Any = None" if hint == "Any" else f"{hint} | None = None")
             elif not self.answers and key in required:
                 hint = f"Required[{hint}]"
-            elif isinstance(value, dict) and value.get("format") == "secret":
+            elif self.answers and isinstance(value, dict) and value.get("format") == "secret":
                 hint = f"{hint} = field(repr=False)"
             text += f"    {key}: {hint}\n" + doc(value.get("description") if isinstance(value, dict) else None, "    ")
         return text

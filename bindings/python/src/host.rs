@@ -6,9 +6,10 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use agentprovision::tool::ToolCall;
-use agentprovision::wire::host::{self, HostCall, HostFunction, Reply};
+use agentprovision::wire::host::{self, HostCall, HostFunction, OperationCall, Reply};
 use agentprovision::{Error, ErrorKind, context};
 use pyo3::prelude::*;
+use secrecy::ExposeSecret;
 
 use crate::error::{closed, failure, raise};
 use crate::handles;
@@ -37,7 +38,7 @@ impl fmt::Debug for Function {
 
 impl HostFunction for Function {
     fn begin(&self, call: HostCall) {
-        let HostCall { input, ctx, tool, reply, .. } = call;
+        let HostCall { input, ctx, tool, operation, reply, .. } = call;
         let (Some(shared), Some(jobs)) = (self.shared.upgrade(), self.jobs.upgrade()) else {
             reply.fail(closed());
             return;
@@ -69,6 +70,7 @@ impl HostFunction for Function {
             input: Mutex::new(Some(input)),
             ctx,
             tool,
+            operation,
             reply: Mutex::new(Some(reply)),
             over,
             watcher: watcher.abort_handle(),
@@ -89,6 +91,7 @@ pub(crate) struct Call {
     input: Mutex<Option<String>>,
     ctx: Option<context::Context>,
     tool: Option<ToolCall>,
+    operation: Option<OperationCall>,
     reply: Mutex<Option<Reply>>,
     over: Arc<AtomicBool>,
     watcher: tokio::task::AbortHandle,
@@ -112,6 +115,11 @@ impl Call {
 
     fn tool(&self, py: Python<'_>) -> PyResult<&ToolCall> {
         self.tool.as_ref().ok_or_else(|| raise(py)(Error::unsupported("only the call of a tool has this")))
+    }
+
+    fn of_operation(&self, py: Python<'_>) -> PyResult<&OperationCall> {
+        let operation = self.operation.as_ref();
+        operation.ok_or_else(|| raise(py)(Error::unsupported("only the call of an operation has this")))
     }
 }
 
@@ -205,6 +213,23 @@ impl Call {
     /// Raises unless there is a transaction.
     fn check_tx(&self, py: Python<'_>) -> PyResult<()> {
         self.tool(py)?.tx().map(drop).map_err(raise(py))
+    }
+
+    /// What the call of an operation is about, as JSON.
+    fn operation(&self, py: Python<'_>) -> PyResult<String> {
+        self.of_operation(py)?.facts().map_err(raise(py))
+    }
+
+    /// The credentials of the integration, as JSON.
+    fn credentials(&self, py: Python<'_>) -> PyResult<String> {
+        let credentials = self.of_operation(py)?.credentials().map_err(raise(py))?;
+        Ok(credentials.expose_secret().to_owned())
+    }
+
+    /// Sends a request as the integration.
+    fn send(&self, py: Python<'_>, args: String) -> PyResult<Op> {
+        let operation = self.of_operation(py)?.clone();
+        Ok(Op::new(&self.shared, async move { operation.send(&args).await.map(Answer::Text) }))
     }
 
     fn tx_execute(&self, py: Python<'_>, args: String) -> PyResult<Op> {

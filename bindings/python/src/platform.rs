@@ -50,6 +50,7 @@ impl Owned {
 #[pyo3(from_item_all)]
 pub(crate) struct Parts<'py> {
     tools: Vec<(usize, String)>,
+    connectors: Vec<(usize, String)>,
     models: Vec<(usize, String, String)>,
     scripted: Vec<Bound<'py, ScriptedModel>>,
     authorizer: Option<usize>,
@@ -106,6 +107,9 @@ fn build(
     let function = |number: usize| Arc::new(Function::new(number, shared, jobs.clone()));
     for (number, spec) in &parts.tools {
         builder = builder.tool(host::tool(spec, function(*number))?);
+    }
+    for (number, spec) in &parts.connectors {
+        builder = builder.connector(host::connector(spec, function(*number))?);
     }
     for (number, name, info) in &parts.models {
         builder = builder.model(name.clone(), Arc::new(host::model(info, function(*number))?));

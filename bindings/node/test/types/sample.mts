@@ -1,6 +1,6 @@
 // Compiled, never run: what the types promise.
 
-import { Platform, tool, model, NotFoundError, AgentProvisionError, type Context, type RunEvent } from 'agentprovision'
+import { Platform, tool, model, connector, NotFoundError, AgentProvisionError, type Context, type RunEvent } from 'agentprovision'
 import { ManualClock, ScriptedModel } from 'agentprovision/testing'
 import { z } from 'zod'
 
@@ -18,6 +18,17 @@ const parrot = model({ name: 'parrot', price: { input: '0.1', output: '0.2' } },
   yield { type: 'usage', inputTokens: 1, outputTokens: 2 }
 })
 const whole = model({ name: 'whole' }, async () => ({ text: 'x', toolCalls: [{ name: 'lookup', arguments: { id: 1 } }] }))
+const desk = connector({
+  name: 'desk', auth: ['bearer', { type: 'header', header: 'x-api-key' }], credentials: { user: 'The user.' },
+  settings: { queue: 'The queue.' }, whoami: { operation: 'users.me', id: '/id', name: '/login' },
+  operations: {
+    'users.me': { effect: 'read', run: async (_, call) => (await call.send('GET', '/me', { check: false })).json() },
+    'tickets.get': {
+      idempotency: 'natural', timeoutMs: 5, schema: z.object({ number: z.number() }),
+      run: async ({ number }, call) => (await call.send('GET', '/{n}', { params: { n: number, tags: ['a'] } })).status,
+    },
+  },
+})
 
 export async function main(): Promise<void> {
   await using platform = await Platform.open({
@@ -55,6 +66,14 @@ export async function main(): Promise<void> {
   }
   const { answer: { vectors } } = await platform.models.embed(ctx, 'm', ['one'], { purpose: 'query' })
   void [spent, vectors[0]?.[0] satisfies number | undefined]
+
+  const connected = await Platform.open({ connectors: { enabled: ['github', desk], apps: { github: { clientId: 'x' } } } })
+  const made = await connected.integrations.create(ctx, { name: 'code', connector: 'github', credentials: { token: 'x' } })
+  const issue = await connected.integrations.invoke<{ number: number }>(ctx, made, 'issues.create', { owner: 'o' }, { idempotencyKey: 'k' })
+  issue.number satisfies number
+  if (made.state === 'needs_reconnect') made.health?.message satisfies string | null | undefined
+  const { operations } = await connected.connectors.get(ctx, 'desk')
+  for (const operation of operations) if (operation.effect === 'destroy') operation.tool satisfies string
 
   // @ts-expect-error a context is not text
   await platform.agents.get('ctx', agent)

@@ -13,6 +13,8 @@ from . import _show as _show
 from ._service import Page, Stream
 from .agent import AgentRecord, Agents, AgentSpec
 from .audit import AuditEntry, AuditLog, Checkpoint
+from .connector import Connector, ConnectorCall, Credentials, Response, operation
+from .connectors import ConnectorDetails, ConnectorInfo, Connectors, Integration, Integrations
 from .context import Authorization, Context, Decision, OperatorContext
 from .error import (
     AgentProvisionError,
@@ -97,10 +99,16 @@ __all__ = [
     "Checkpoint",
     "ClosedError",
     "ConflictError",
+    "Connector",
+    "ConnectorCall",
+    "ConnectorDetails",
+    "ConnectorInfo",
+    "Connectors",
     "ContentPolicyError",
     "Context",
     "ContextWindowError",
     "CorruptError",
+    "Credentials",
     "DeadlineExceededError",
     "Decision",
     "Events",
@@ -108,6 +116,8 @@ __all__ = [
     "ForeignContextError",
     "IdempotencyMismatchError",
     "IncompleteError",
+    "Integration",
+    "Integrations",
     "InternalError",
     "InvalidInputError",
     "Model",
@@ -132,6 +142,7 @@ __all__ = [
     "RateLimitedError",
     "ReadOnlyError",
     "Rebalance",
+    "Response",
     "Restored",
     "RouteDecision",
     "RoutingConfig",
@@ -160,5 +171,6 @@ __all__ = [
     "User",
     "Users",
     "model",
+    "operation",
     "tool",
 ]

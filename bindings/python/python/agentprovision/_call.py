@@ -1,15 +1,16 @@
-"""One call of a tool, as the tool sees it."""
+"""One call of a tool, or of an operation of a connector, as it sees it."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Union
 
 from . import _native
 from ._codec import dumps, load
+from ._exchange import Credentials, Param, Response, request
 from ._wait import settle
 from .context import Context
 from .error import InvalidInputError
@@ -109,3 +110,94 @@ class ToolCall:
 
     def __repr__(self) -> str:
         return f"ToolCall(run={self.run!r}, step={self.step})"
+
+
+class ConnectorCall:
+    """A call of an operation: on whose behalf, of which integration, until when, and the way to the service."""
+
+    __slots__ = ("_facts", "_native")
+
+    def __init__(self, native: _native.Call) -> None:
+        self._native = native
+        self._facts: dict[str, Any] = json.loads(native.operation())
+
+    @property
+    def ctx(self) -> Context:
+        """Whoever calls."""
+        ctx = self._native.ctx
+        assert ctx is not None
+        return ctx
+
+    @property
+    def integration(self) -> str:
+        """The id of the integration."""
+        integration: str = self._facts["integration"]["id"]
+        return integration
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The integration's settings."""
+        settings: dict[str, Any] = self._facts["settings"]
+        return settings
+
+    @property
+    def credentials(self) -> Credentials:
+        """The integration's credentials, by the names of their fields; `send` has them already."""
+        return Credentials(json.loads(self._native.credentials()))
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The caller's key, where there is one: the same text for every attempt of this call."""
+        key: str | None = self._facts["idempotency_key"]
+        return key
+
+    @property
+    def run(self) -> str | None:
+        """The id of the run it is part of."""
+        run: str | None = self._facts["run"]
+        return run
+
+    @property
+    def agent(self) -> str | None:
+        """The id of the agent that makes it."""
+        agent: str | None = self._facts["agent"]
+        return agent
+
+    @property
+    def deadline(self) -> datetime:
+        """When the call must be over."""
+        deadline: datetime = load(datetime, self._facts["deadline"])
+        return deadline
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for the answer any more; a long sync operation asks now and then."""
+        return self._native.cancelled
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Param] | None = None,
+        json: Any = None,
+        body: str | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        check: bool = True,
+    ) -> Response:
+        """Sends a request as the integration: with its credentials, through the platform's guarded client.
+
+        Args:
+            method: The method, as `POST`.
+            path: The path under the base URL; `{name}` in it takes a value of `params`, encoded.
+            params: Values for the path, and for the query those that the path does not name.
+            json: A body in JSON.
+            body: A body as it is; give its `content-type` in `headers`.
+            headers: More headers.
+            check: Raise what a response stands for that is a failure, as `NotFoundError` or `RateLimitedError`, so that
+                the platform tries again what can be; False gives every response.
+        """
+        return Response(await settle(self._native.send(request(method, path, params, json, body, headers, check))))
+
+    def __repr__(self) -> str:
+        return f"ConnectorCall(operation={self._facts['operation']!r}, integration={self.integration!r})"

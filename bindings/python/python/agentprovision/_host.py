@@ -18,6 +18,7 @@ from ._codec import decode, dumps, load
 from ._threads import Threads
 from ._types import ChatRequest, NumberedEvent
 from ._wait import in_trio
+from .connector import Connector
 from .context import Authorization, Decision
 from .error import AgentProvisionError, InvalidInputError, UnavailableError, _kind_of
 from .tool import Tool
@@ -92,7 +93,7 @@ class HostFunction(Protocol):
 
     @property
     def what(self) -> str:
-        """`tool`, `model`, `authorizer` or `subscriber`."""
+        """`tool`, `operation`, `model`, `authorizer` or `subscriber`."""
         ...
 
     @property
@@ -218,7 +219,7 @@ class Bridge:
             # Cancellation is for the loop, not for whoever waits for the answer. Where the loop comes to its end, nobody
             # knows what the function has done: whoever recovers the run is to see a call that was begun and no more.
             ending = isinstance(error, GeneratorExit) or loop.interrupted(error)
-            if ending and not call.cancelled and function.what in ("tool", "model"):
+            if ending and not call.cancelled and function.what in ("tool", "operation", "model"):
                 self._left.append(call)
             else:
                 call.fail_cancelled()
@@ -275,11 +276,11 @@ class Bridge:
 def _fail(call: _native.Call, error: BaseException, what: str | None = None) -> None:
     """Ends a call with what was raised: kind and text for the platform, the object for whoever is to get it back.
 
-    A model reads what a tool raised. What other functions of the host raise is stored where tenants read it, and may
+    A model reads what a tool or an operation raised. What other functions of the host raise is stored where tenants read it, and may
     hold a secret: only errors made for them say what happened.
     """
     after = None
-    if what in (None, "tool") or isinstance(error, AgentProvisionError):
+    if what in (None, "tool", "operation") or isinstance(error, AgentProvisionError):
         try:
             message = str(error) or type(error).__name__
         except Exception:
@@ -315,9 +316,36 @@ class ToolFunction:
         return self._text(await result)
 
     def _text(self, result: Any) -> str:
-        if hasattr(result, "model_dump") and not isinstance(result, type):
-            result = result.model_dump(mode="json")
-        return dumps(result, f"what the tool `{self._tool.name}` returned")
+        return _plain(result, f"what the tool `{self._tool.name}` returned")
+
+
+def _plain(result: Any, what: str) -> str:
+    """JSON text of what a function returned, a model that describes itself among it."""
+    if hasattr(result, "model_dump") and not isinstance(result, type):
+        result = result.model_dump(mode="json")
+    return dumps(result, what)
+
+
+class ConnectorFunction:
+    """The operations of a connector."""
+
+    what = "operation"
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self._operations = connector.operations()
+        # A thread makes the call where one of them may block; it hands what is to be awaited to the loop.
+        self.is_async = all(operation.is_async for operation in self._operations.values())
+
+    def __call__(self, call: _native.Call) -> str | Awaitable[str]:
+        name = json.loads(call.operation())["operation"]
+        result = self._operations[name].begin(self._connector, call, json.loads(call.take_input() or "{}"))
+        what = f"what the operation `{name}` returned"
+        return self._later(result, what) if inspect.isawaitable(result) else _plain(result, what)
+
+    @staticmethod
+    async def _later(result: Awaitable[Any], what: str) -> str:
+        return _plain(await result, what)
 
 
 class ModelFunction:

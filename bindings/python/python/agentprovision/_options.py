@@ -8,7 +8,8 @@ from typing import Any
 
 from . import _native
 from ._codec import dumps
-from ._host import AuthorizerFunction, Bridge, ModelFunction, SubscriberFunction, ToolFunction
+from ._host import AuthorizerFunction, Bridge, ConnectorFunction, ModelFunction, SubscriberFunction, ToolFunction
+from .connector import Connector
 from .error import InvalidInputError
 from .model import of as model_of
 from .testing import ManualClock, ScriptedModel
@@ -35,6 +36,30 @@ def configuration(
     return config
 
 
+def connectors_in(given: object) -> tuple[dict[str, Any] | None, list[Connector]]:
+    """What the configuration says of connectors, and those of the host's own among them."""
+    if given is None:
+        return None, []
+    config = dict(given) if isinstance(given, Mapping) else {}
+    named = config.get("enabled", []) if isinstance(given, Mapping) else given
+    if isinstance(named, (str, bytes)) or not isinstance(named, Iterable):
+        raise InvalidInputError("`connectors` is a list, as in `connectors=[…]`, or a mapping with a list `enabled`")
+    names: list[object] = []
+    own: list[Connector] = []
+    for one in named:
+        if isinstance(one, Connector):
+            own.append(one)
+        elif isinstance(one, str):
+            names.append(one)
+        elif isinstance(one, type) and issubclass(one, Connector):
+            raise InvalidInputError(f"a connector is an object: `{one.__name__}()`, not `{one.__name__}`")
+        else:
+            raise InvalidInputError(f"a connector is a name or a `Connector`, not a value of type `{type(one).__name__}`")
+    if names or config:
+        config["enabled"] = names
+    return config or None, own
+
+
 def as_function(given: object) -> Callable[..., Any]:
     """What can be called."""
     if not callable(given):
@@ -50,6 +75,7 @@ def start(
     models: Iterable[object],
     authorizer: Callable[..., Any] | None,
     subscribers: Iterable[Callable[..., Any]],
+    connectors: object,
     secrets: Mapping[str, str] | None,
     clock: ManualClock | None,
     options: Mapping[str, Any],
@@ -62,7 +88,13 @@ def start(
             raise InvalidInputError(f"`{option}` is a list, as in `{option}=[…]`, not a value of type `{type(value).__name__}`")
     if not isinstance(secrets, (Mapping, type(None))):
         raise InvalidInputError("`secrets` maps names of environment variables to text")
+    connected, own = connectors_in(connectors)
+    if connected is not None:
+        options = {**options, "connectors": connected}
     config = dumps(configuration(store, providers, options), "the configuration")
+    connector_parts = [
+        (bridge.add(ConnectorFunction(one)), dumps(one.spec(), f"the connector `{type(one).__name__}`")) for one in own
+    ]
     made: list[Tool[..., Any]] = [tool if isinstance(tool, Tool) else Tool(as_function(tool)) for tool in tools]
     tool_parts = [
         (bridge.add(ToolFunction(tool)), dumps(tool.spec(), f"the tool `{tool.name}`")) for tool in made
@@ -82,6 +114,7 @@ def start(
         raise InvalidInputError(f"`clock` is a ManualClock, not a value of type `{type(clock).__name__}`")
     parts: dict[str, Any] = {
         "tools": tool_parts,
+        "connectors": connector_parts,
         "models": model_parts,
         "scripted": scripted,
         "authorizer": None if authorizer is None else bridge.add(AuthorizerFunction(authorizer)),

@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Account(Record):
+    """Whose account at the vendor an integration is connected to."""
+
+    id: str
+    """The vendor's id of it, which does not change."""
+    name: str | None
+    """How the vendor shows it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Actor(Record):
     """Who did something: a type (`user`, `agent`, `operator`, `system`) and an id in text form."""
 
@@ -561,6 +571,44 @@ AuditResult = Literal["success", "failure"]
 
 
 @dataclass(frozen=True, slots=True)
+class AuthInfo(Record):
+    """A way to prove who asks."""
+
+    fields: list[FieldInfo]
+    """What is entered."""
+    in_browser: bool
+    """Whether somebody grants access in a browser."""
+    name: str
+    """The name."""
+    title: str
+    """What it is called among people."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldInfo(Record):
+    """Something that is entered."""
+
+    about: str
+    """What it is."""
+    name: str
+    """The name."""
+    optional: bool
+    """Whether it can be left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization(Record):
+    """Where somebody is sent to grant an integration access."""
+
+    expires_at: datetime
+    """Until when it can be used."""
+    state: str
+    """What the vendor gives back with the code: `<integration>.<random>`, for this one time."""
+    url: str
+    """The URL at the vendor."""
+
+
+@dataclass(frozen=True, slots=True)
 class Backup(Record):
     """A backup of a tenant: an archive in the folder for backups."""
 
@@ -994,6 +1042,64 @@ class Recommendation(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectorDetails(Record):
+    """A connector with everything that is known of its operations."""
+
+    connector: ConnectorInfo
+    """The connector."""
+    operations: list[OperationInfo]
+    """Its operations, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorInfo(Record):
+    """A connector, as whoever connects an integration sees it."""
+
+    auth: list[AuthInfo]
+    """Ways to prove who asks; the first one is the usual one."""
+    name: str
+    """The name."""
+    operations: list[str]
+    """The names of its operations."""
+    settings: Any
+    """JSON Schema of its settings."""
+    summary: str
+    """What it is good for."""
+    title: str
+    """How people call the service."""
+    version: str
+    """The version of its description."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperationInfo(Record):
+    """An operation."""
+
+    effect: OperationEffect
+    """What it does to what the vendor keeps."""
+    input: Any
+    """JSON Schema of its input."""
+    name: str
+    """The name within its connector."""
+    output: Any
+    """JSON Schema of its output."""
+    paged: bool
+    """Whether its answer is a page of a list."""
+    repeatable: bool
+    """Whether it can be repeated when its end is not known."""
+    scopes: list[str]
+    """What the vendor's credential has to be granted."""
+    summary: str
+    """What it does."""
+    tool: str
+    """The name of its tool."""
+
+
+OperationEffect = Literal["read", "write", "destroy"]
+"""What an operation does to what the vendor keeps."""
+
+
+@dataclass(frozen=True, slots=True)
 class ContextRecord(Record):
     """Who acts, for which tenant, with which grants."""
 
@@ -1032,6 +1138,20 @@ class Dropped(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Health(Record):
+    """What the last look at an integration found."""
+
+    checked_at: datetime
+    """When it was looked at."""
+    error: str | None
+    """Why not."""
+    healthy: bool
+    """Whether it could be used."""
+    message: str | None
+    """In words, for people."""
+
+
+@dataclass(frozen=True, slots=True)
 class InclusionProof(Record):
     """A proof that a record is in a log."""
 
@@ -1041,6 +1161,40 @@ class InclusionProof(Record):
     """The audit path (RFC 6962, section 2.1.1), from the leaf's sibling up."""
     seq: int
     """Place of the record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Integration(Record):
+    """An integration."""
+
+    account: Account | None
+    """The account it is connected to: what was found first, and is held to since."""
+    auth: str
+    """Which of the connector's ways to prove who asks is used."""
+    connector: str
+    """The connector in the catalogue."""
+    created_at: datetime
+    """When it was made."""
+    created_by: str
+    """Who made it."""
+    health: Health | None
+    """What the last test found."""
+    id: str
+    """The id."""
+    name: str
+    """The name, unique within the tenant."""
+    revision: int
+    """Counts the changes."""
+    settings: dict[str, Any]
+    """The connector's settings; none of them is a secret."""
+    state: IntegrationState
+    """Whether it can be used."""
+    updated_at: datetime
+    """When it was last changed."""
+
+
+IntegrationState = Literal["active", "needs_reconnect", "disabled"]
+"""Whether an integration can be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1705,6 +1859,26 @@ class SessionRecord(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class TestResult(Record):
+    """What a test of an integration tried, and what came of it."""
+
+    account: Account | None
+    """Whose account it is connected to."""
+    base_url: str | None
+    """Where the request went."""
+    duration_ms: int
+    """How long it took, in milliseconds."""
+    error: str | None
+    """Why it cannot be used."""
+    healthy: bool
+    """Whether it can be used."""
+    message: str | None
+    """In words, for people."""
+    operation: str | None
+    """The operation that was called; absent where the connector has none to try."""
+
+
+@dataclass(frozen=True, slots=True)
 class UsageEvent(Record):
     """One exact count, written by the transaction of the work it counts. Its id makes a second delivery harmless."""
 
@@ -2118,6 +2292,148 @@ ChatEventArgs = Union[
 """A piece of a streamed answer."""
 
 
+class ConnectorAuthBearer(TypedDict, total=False):
+    """The credential `token`, as a bearer token."""
+
+    type: Required[Literal["bearer"]]
+
+
+class ConnectorAuthBasic(TypedDict, total=False):
+    """The credentials `username` and `password`."""
+
+    type: Required[Literal["basic"]]
+
+
+class ConnectorAuthHeader(TypedDict, total=False):
+    """The credential `key`, in a header."""
+
+    header: Required[str]
+    """The header."""
+    prefix: str
+    """What stands before the key; nothing where absent."""
+    type: Required[Literal["header"]]
+
+
+class ConnectorAuthQuery(TypedDict, total=False):
+    """The credential `key`, in the query."""
+
+    name: Required[str]
+    """The name in the query."""
+    type: Required[Literal["query"]]
+
+
+class ConnectorAuthOauth(TypedDict, total=False):
+    """Tokens that somebody grants in a browser, and that are renewed; the host registers its application."""
+
+    authorize_url: Required[str]
+    """Where people grant access."""
+    scopes: Sequence[str]
+    """What is asked for."""
+    token_url: Required[str]
+    """Where codes and refresh tokens are exchanged."""
+    type: Required[Literal["oauth"]]
+
+
+class ConnectorAuthOwn(TypedDict, total=False):
+    """Credentials that the operations use in a way of their own."""
+
+    fields: Required[Sequence[ConnectorFieldArgs]]
+    """What whoever makes an integration is asked for."""
+    type: Required[Literal["own"]]
+
+
+ConnectorAuthArgs = Union[
+    ConnectorAuthBearer,
+    ConnectorAuthBasic,
+    ConnectorAuthHeader,
+    ConnectorAuthQuery,
+    ConnectorAuthOauth,
+    ConnectorAuthOwn,
+]
+"""A way to prove who asks."""
+
+
+class ConnectorFieldArgs(TypedDict, total=False):
+    """A credential that is asked for."""
+
+    about: str
+    """What it is."""
+    name: Required[str]
+    """The name."""
+    optional: bool
+    """Whether it can be left out; default no."""
+
+
+class ConnectorByNameArgs(TypedDict, total=False):
+    """A connector by its name."""
+
+    name: Required[str]
+    """The name."""
+
+
+class ConnectorSpecArgs(TypedDict, total=False):
+    """What a connector is, as the host says."""
+
+    auth: Sequence[ConnectorAuthArgs]
+    """Ways to prove who asks, the usual one first; nobody proves anything where there is none."""
+    base_url: str
+    """The URL that requests go under, with settings in braces; the setting `base_url` of an integration replaces it."""
+    headers: Mapping[str, str]
+    """Headers of every request."""
+    name: Required[str]
+    """The name: 1 to 32 of `a-z 0-9 -`."""
+    operations: Required[Sequence[OperationSpecArgs]]
+    """What it can do."""
+    settings: Mapping[str, Any]
+    """Settings of an integration, each with its JSON Schema."""
+    summary: str
+    """What it is good for, in a sentence."""
+    title: str | None
+    """How people call the service; the name where absent."""
+    version: str | None
+    """The version of this description; default `1.0.0`."""
+    whoami: ConnectorWhoAmIArgs | None
+    """How the account is found that an integration is connected to."""
+
+
+class OperationSpecArgs(TypedDict, total=False):
+    """An operation."""
+
+    effect: OperationEffect | None
+    """What it does to what the service keeps; default `write`."""
+    idempotency: OperationIdempotency | None
+    """Whether it can be repeated when its end is not known; default `none`, unless its effect is `read`."""
+    input_schema: Required[Any]
+    """JSON Schema of its input; an object."""
+    name: Required[str]
+    """The name within the connector: 1 to 64 of `a-z 0-9 _ .`."""
+    output_schema: Any
+    """JSON Schema of its answer; anything where absent."""
+    scopes: Sequence[str]
+    """What the credential has to be granted, in the service's words."""
+    summary: str
+    """What it does, for people and models."""
+    timeout_ms: int | None
+    """The longest a call may take, in milliseconds; default 30 000."""
+    units: int | None
+    """What a call counts as on the meter `integration.calls`; default 1."""
+
+
+OperationIdempotency = Literal["natural", "none"]
+"""Whether an operation can be repeated."""
+
+
+class ConnectorWhoAmIArgs(TypedDict, total=False):
+    """How an account is found: by an operation without input."""
+
+    id: Required[str]
+    """Where its answer has the account's id, as a JSON pointer."""
+    name: Required[str]
+    """Where it has the account's name."""
+    operation: Required[str]
+    """The operation."""
+
+
 class ConsistencyArgs(TypedDict, total=False):
     """Two sizes of a log."""
 
@@ -2285,6 +2601,78 @@ class FollowArgs(TypedDict, total=False):
 
     after: int | None
     """The number to begin after; default 0, for all that are kept."""
+
+
+class IntegrationAuthorizeArgs(TypedDict, total=False):
+    """The beginning of connecting an integration in a browser."""
+
+    integration: Required[str]
+    """The integration."""
+    redirect_uri: Required[str]
+    """Where the vendor sends whoever has granted access, as it is registered there."""
+    scopes: Sequence[str] | None
+    """What is asked for, in the vendor's words; the connector's usual scopes where absent."""
+
+
+class IntegrationByIdArgs(TypedDict, total=False):
+    """An integration by id."""
+
+    integration: Required[str]
+    """The integration."""
+
+
+class IntegrationChangeArgs(TypedDict, total=False):
+    """A change of an integration: what is given is replaced, the rest stays."""
+
+    credentials: Mapping[str, Any] | None
+    """New credentials, instead of all the old ones."""
+    enabled: bool | None
+    """Whether it is switched on."""
+    integration: Required[str]
+    """The integration."""
+    name: str | None
+    """The new name."""
+    settings: Mapping[str, Any] | None
+    """The new settings, instead of all the old ones."""
+
+
+class IntegrationConnectArgs(TypedDict, total=False):
+    """The end of connecting an integration in a browser."""
+
+    code: Required[str]
+    """The code it gave."""
+    integration: Required[str]
+    """The integration."""
+    state: Required[str]
+    """The state that the vendor gave back."""
+
+
+class IntegrationInvokeArgs(TypedDict, total=False):
+    """A call of an operation."""
+
+    idempotency_key: str | None
+    """The caller's key: a call that was made with it before is answered as then. 1 to 255 bytes."""
+    input: Mapping[str, Any] | None
+    """Its input."""
+    integration: Required[str]
+    """The integration."""
+    operation: Required[str]
+    """The operation, as `issues.create`."""
+    timeout_ms: int | None
+    """Milliseconds it may take; the operation's own limit where absent or shorter."""
+
+
+class IntegrationsListedArgs(TypedDict, total=False):
+    """A page of integrations."""
+
+    after: str | None
+    """Where the page begins: `next` of the one before."""
+    connector: str | None
+    """Only those of this connector."""
+    limit: int | None
+    """At most this many items, 1 to 100; default 20."""
+    state: IntegrationState | None
+    """Only those in this state."""
 
 
 class KeyByIdArgs(TypedDict, total=False):
@@ -2571,6 +2959,21 @@ class ModelRerankArgs(TypedDict, total=False):
     """How many of the best to name; all where absent."""
 
 
+class NewIntegrationArgs(TypedDict, total=False):
+    """An integration to be made."""
+
+    auth: str | None
+    """Which of its ways to prove who asks; the usual one where absent."""
+    connector: Required[str]
+    """The connector."""
+    credentials: Mapping[str, Any]
+    """What is entered to prove who asks; it is kept sealed and never shown."""
+    name: Required[str]
+    """The name, 1 to 255 characters, unique within the tenant."""
+    settings: Mapping[str, Any]
+    """Its settings."""
+
+
 OnDisconnect = Literal["continue", "cancel"]
 """What becomes of a run that nobody watches any more."""
 
@@ -2820,6 +3223,7 @@ class UserCreateArgs(TypedDict, total=False):
     """The roles, at most 64."""
 
 __all__ = [
+    "Account",
     "Actor",
     "AdminCreateArgs",
     "AgentByIdArgs",
@@ -2851,7 +3255,9 @@ __all__ = [
     "AuditEntry",
     "AuditRecord",
     "AuditResult",
+    "AuthInfo",
     "AuthenticateArgs",
+    "Authorization",
     "Backup",
     "BackupByIdArgs",
     "BackupState",
@@ -2880,6 +3286,19 @@ __all__ = [
     "Checkpoint",
     "Compared",
     "Comparison",
+    "ConnectorAuthArgs",
+    "ConnectorAuthBasic",
+    "ConnectorAuthBearer",
+    "ConnectorAuthHeader",
+    "ConnectorAuthOauth",
+    "ConnectorAuthOwn",
+    "ConnectorAuthQuery",
+    "ConnectorByNameArgs",
+    "ConnectorDetails",
+    "ConnectorFieldArgs",
+    "ConnectorInfo",
+    "ConnectorSpecArgs",
+    "ConnectorWhoAmIArgs",
     "ConsistencyArgs",
     "Content",
     "ContentDict",
@@ -2901,10 +3320,20 @@ __all__ = [
     "EntriesArgs",
     "EventReadArgs",
     "Failure",
+    "FieldInfo",
     "FinishReason",
     "FollowArgs",
+    "Health",
     "InclusionProof",
     "InfoArgs",
+    "Integration",
+    "IntegrationAuthorizeArgs",
+    "IntegrationByIdArgs",
+    "IntegrationChangeArgs",
+    "IntegrationConnectArgs",
+    "IntegrationInvokeArgs",
+    "IntegrationState",
+    "IntegrationsListedArgs",
     "Interface",
     "Journal",
     "JournalRow",
@@ -2947,8 +3376,13 @@ __all__ = [
     "ModelStatus",
     "ModelToolCallArgs",
     "NewApiKey",
+    "NewIntegrationArgs",
     "NumberedEvent",
     "OnDisconnect",
+    "OperationEffect",
+    "OperationIdempotency",
+    "OperationInfo",
+    "OperationSpecArgs",
     "OperatorContextArgs",
     "OutcomeRecord",
     "Placement",
@@ -3014,6 +3448,7 @@ __all__ = [
     "TenantCreateArgs",
     "TenantDeleteArgs",
     "TenantState",
+    "TestResult",
     "ToolChoice",
     "ToolChoiceDict",
     "ToolDefinition",

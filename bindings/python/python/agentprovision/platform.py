@@ -16,6 +16,8 @@ from ._types import Tenant, User
 from ._wait import Pending, settle
 from .agent import Agents
 from .audit import AuditLog
+from .connector import Connector
+from .connectors import Connectors, Integrations
 from .context import Context, OperatorContext, RequestInfo
 from .error import ConflictError, InvalidInputError
 from .event import Events
@@ -44,7 +46,9 @@ class Platform:
     placements: Placements
     audit: AuditLog
     backups: Backups
+    connectors: Connectors
     events: Events
+    integrations: Integrations
     keys: ApiKeys
     models: Models
     runs: Runs
@@ -62,7 +66,9 @@ class Platform:
         self.placements = Placements(self)
         self.audit = AuditLog(self)
         self.backups = Backups(self)
+        self.connectors = Connectors(self)
         self.events = Events(self)
+        self.integrations = Integrations(self)
         self.keys = ApiKeys(self)
         self.models = Models(self)
         self.runs = Runs(self)
@@ -87,6 +93,7 @@ class Platform:
         models: Iterable[object] = (),
         authorizer: Callable[..., Any] | None = None,
         subscribers: Iterable[Callable[..., Any]] = (),
+        connectors: Iterable[str | Connector] | Mapping[str, Any] | None = None,
         secrets: Mapping[str, str] | None = None,
         clock: ManualClock | None = None,
         routing: RoutingConfig | None = None,
@@ -105,6 +112,10 @@ class Platform:
             authorizer: A function of a context and an `Authorization`, asked after the roles: None keeps what they say,
                 a bool or a `Decision` decides.
             subscribers: Functions of a list of events, called at least once for each event, in order.
+            connectors: Connectors that tenants can make integrations of: names of those of the library such as `github`, and
+                `Connector` objects of your own. A mapping says more: `enabled`, which is that list, `apps` that are
+                registered at vendors, `networks` that URLs may lead into, and `sealing_key_env` or `sealing_key_file`,
+                without which a store that lasts takes no credentials.
             secrets: Values for the environment variables the configuration names; asked before the environment.
             clock: A manual clock, for tests.
             routing: How requests to models are routed: routes, fallbacks, strategies, limits of time.
@@ -116,7 +127,9 @@ class Platform:
         """
         given = {"routing": routing, "layers": layers, "catalog": catalog}
         options |= {name: value for name, value in given.items() if value is not None}
-        return Opening(store, providers, tools, models, authorizer, subscribers, secrets, clock, options)
+        return Opening(
+            store, providers, tools, models, authorizer, subscribers, connectors, secrets, clock, options
+        )
 
     def operator(self, actor: str, *, reason: str) -> OperatorContext:
         """A context above the tenants. The host says who acts and why; both are recorded."""

@@ -67,7 +67,7 @@ class Tool(Generic[P, R]):
         else:
             self.input_schema = dict(input_schema)
             first = next(iter(inspect.signature(function).parameters.values()), None)
-            hint = None if first is None else _hints(function, self.name).get(first.name)
+            hint = None if first is None else hints_of(function, f"the tool `{self.name}`").get(first.name)
             self._call = _call_of(hint)
         self._check_call()
 
@@ -124,7 +124,7 @@ def _call_of(hint: object) -> Call:
     return hint if isinstance(hint, type) and issubclass(hint, (ToolCall, BlockingCall)) else None
 
 
-def _hints(function: Callable[..., Any], tool: str) -> dict[str, Any]:
+def hints_of(function: Callable[..., Any], what: str) -> dict[str, Any]:
     target: Any = function
     while isinstance(target, functools.partial):
         target = target.func
@@ -133,24 +133,33 @@ def _hints(function: Callable[..., Any], tool: str) -> dict[str, Any]:
     try:
         return get_type_hints(target, include_extras=True)
     except NameError as error:
-        raise _schema.UnsupportedHint(f"a type hint of the tool `{tool}` cannot be resolved: {error}") from error
+        raise _schema.UnsupportedHint(f"a type hint of {what} cannot be resolved: {error}") from error
 
 
 def _signature(
     function: Callable[..., Any], tool: str, about: dict[str, str]
 ) -> tuple[dict[str, Any], Call, dict[str, _schema.Convert | None]]:
-    hints = _hints(function, tool)
+    hints = hints_of(function, f"the tool `{tool}`")
+    parameters = list(inspect.signature(function).parameters.values())
+    call: Call = None
+    if parameters:
+        call = _call_of(hints.get(parameters[0].name, parameters[0].annotation))
+    schema, converters = arguments(parameters if call is None else parameters[1:], hints, tool, about)
+    return schema, call, converters
+
+
+def arguments(
+    parameters: list[inspect.Parameter], hints: Mapping[str, Any], what: str, about: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, _schema.Convert | None]]:
+    """The schema of what a function is given by name, and what makes JSON values of the hints' types."""
     properties: dict[str, Any] = {}
     required: list[str] = []
     converters: dict[str, _schema.Convert | None] = {}
-    call: Call = None
     defs = _schema.Definitions()
-    for place, (name, parameter) in enumerate(inspect.signature(function).parameters.items()):
+    for parameter in parameters:
+        name = parameter.name
         hint = hints.get(name, parameter.annotation)
-        if place == 0 and _call_of(hint) is not None:
-            call = _call_of(hint)
-            continue
-        where = f"{tool}({name})"
+        where = f"{what}({name})"
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise _schema.UnsupportedHint(f"`{where}` cannot be given by name")
         if hint is parameter.empty:
@@ -164,7 +173,7 @@ def _signature(
     schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
     if defs.schemas:
         schema["$defs"] = defs.schemas
-    return schema, call, converters
+    return schema, converters
 
 
 @overload

@@ -9,10 +9,11 @@ Every call releases the interpreter's lock while it waits, and Ctrl-C interrupts
 event loop of their own. Records, errors, tools and models are those of `agentprovision`.
 """
 
-from .._blocking import ToolCall, Transaction
+from .._blocking import ConnectorCall, ToolCall, Transaction
 from ._service import Page, Stream
 from .agent import Agents
 from .audit import AuditLog
+from .connectors import Connectors, Integrations
 from .event import Events
 from .platform import Platform
 from .run import Outcome, Run, Runs, RunStream, Session, Sessions
@@ -24,7 +25,10 @@ __all__ = [
     "ApiKeys",
     "Archives",
     "AuditLog",
+    "ConnectorCall",
+    "Connectors",
     "Events",
+    "Integrations",
     "Outcome",
     "Page",
     "Placements",

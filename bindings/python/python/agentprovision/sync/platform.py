@@ -19,6 +19,8 @@ from .._types import Tenant, User
 from .._wait import Pending, block
 from .agent import Agents
 from .audit import AuditLog
+from ..connector import Connector
+from .connectors import Connectors, Integrations
 from ..context import Context, OperatorContext, RequestInfo
 from ..error import ConflictError, InvalidInputError
 from .event import Events
@@ -47,7 +49,9 @@ class Platform:
     placements: Placements
     audit: AuditLog
     backups: Backups
+    connectors: Connectors
     events: Events
+    integrations: Integrations
     keys: ApiKeys
     models: Models
     runs: Runs
@@ -65,7 +69,9 @@ class Platform:
         self.placements = Placements(self)
         self.audit = AuditLog(self)
         self.backups = Backups(self)
+        self.connectors = Connectors(self)
         self.events = Events(self)
+        self.integrations = Integrations(self)
         self.keys = ApiKeys(self)
         self.models = Models(self)
         self.runs = Runs(self)
@@ -90,6 +96,7 @@ class Platform:
         models: Iterable[object] = (),
         authorizer: Callable[..., Any] | None = None,
         subscribers: Iterable[Callable[..., Any]] = (),
+        connectors: Iterable[str | Connector] | Mapping[str, Any] | None = None,
         secrets: Mapping[str, str] | None = None,
         clock: ManualClock | None = None,
         routing: RoutingConfig | None = None,
@@ -108,6 +115,10 @@ class Platform:
             authorizer: A function of a context and an `Authorization`, asked after the roles: None keeps what they say,
                 a bool or a `Decision` decides.
             subscribers: Functions of a list of events, called at least once for each event, in order.
+            connectors: Connectors that tenants can make integrations of: names of those of the library such as `github`, and
+                `Connector` objects of your own. A mapping says more: `enabled`, which is that list, `apps` that are
+                registered at vendors, `networks` that URLs may lead into, and `sealing_key_env` or `sealing_key_file`,
+                without which a store that lasts takes no credentials.
             secrets: Values for the environment variables the configuration names; asked before the environment.
             clock: A manual clock, for tests.
             routing: How requests to models are routed: routes, fallbacks, strategies, limits of time.
@@ -119,7 +130,9 @@ class Platform:
         """
         given = {"routing": routing, "layers": layers, "catalog": catalog}
         options |= {name: value for name, value in given.items() if value is not None}
-        return _open(store, providers, tools, models, authorizer, subscribers, secrets, clock, options)
+        return _open(
+            store, providers, tools, models, authorizer, subscribers, connectors, secrets, clock, options
+        )
 
     def operator(self, actor: str, *, reason: str) -> OperatorContext:
         """A context above the tenants. The host says who acts and why; both are recorded."""
