@@ -7,7 +7,7 @@ use agentprovision_core::audit::merkle::TreeHash;
 use agentprovision_core::audit::{AuditEntry, Checkpoint, InclusionProof};
 use agentprovision_core::backup::{Backup, Begun};
 use agentprovision_core::event::NumberedEvent;
-use agentprovision_core::id::SignalId;
+use agentprovision_core::id::{DeliveryId, SignalId, TenantId};
 use agentprovision_core::idempotency;
 use agentprovision_core::identity::{ApiKey, User};
 use agentprovision_core::integration::Integration;
@@ -16,6 +16,7 @@ use agentprovision_core::run::{Created, JournalRow, Lease, RunRecord, SessionRec
 use agentprovision_core::secret::{Leased, Sealed, SecretLease};
 use agentprovision_core::tenant::{Tenant, TenantState};
 use agentprovision_core::usage::{BudgetState, Reservation, UsageEvent, UsageSummary};
+use agentprovision_core::webhook::{Accepted, ClaimedDelivery, Delivery, NewDelivery, WebhookEndpoint};
 use agentprovision_core::{ErrorKind, Result};
 
 /// An answer: what it says, and what of it later operations use.
@@ -25,7 +26,12 @@ pub(crate) struct Answer {
     pub(crate) leases: Vec<Lease>,
     pub(crate) events: Vec<NumberedEvent>,
     pub(crate) held: Vec<SecretLease>,
+    /// Deliveries that were taken, with their epochs.
+    pub(crate) taken: Vec<Taken>,
 }
+
+/// A delivery somebody has.
+pub(crate) type Taken = (TenantId, DeliveryId, u64);
 
 impl Answer {
     pub(crate) fn of<T: Told>(result: Result<T>) -> Self {
@@ -50,6 +56,7 @@ impl Answer {
         self.leases.extend(other.leases);
         self.events.extend(other.events);
         self.held.extend(other.held);
+        self.taken.extend(other.taken);
         self
     }
 }
@@ -73,7 +80,8 @@ told! {
     (), u64, Tenant, TenantState, User, AgentRecord, AgentVersion, RunRecord, SessionRecord, Checkpoint, InclusionProof,
     UsageSummary, Reservation, Option<BudgetState>, Vec<JournalRow>, Vec<Vec<u8>>, Vec<AuditEntry>, Vec<TreeHash>,
     Vec<UsageEvent>, Vec<(SignalId, Signal)>, Page<Tenant>, Page<User>, Page<AgentRecord>, Page<RunRecord>,
-    Page<SessionRecord>, Sealed, Integration, Page<Integration>, Backup, Begun, Vec<Backup>, Page<Backup>,
+    Page<SessionRecord>, Sealed, Integration, Page<Integration>, WebhookEndpoint, Page<WebhookEndpoint>,
+    Accepted, bool, u32, Option<String>, Backup, Begun, Vec<Backup>, Page<Backup>,
 }
 
 impl Told for Leased {
@@ -95,6 +103,35 @@ impl Told for idempotency::Begun {
             Self::Running(_) => Answer::says("running".into()),
             begun => Answer::says(format!("{begun:?}")),
         }
+    }
+}
+
+/// A delivery's own `Debug` hides what it says. When it was over is the store's to say.
+fn delivery(of: &Delivery) -> impl Debug + use<> {
+    let Delivery { new, state, attempts, error, runs, repeats, conflicts, finished_at } = of.clone();
+    let NewDelivery { id, endpoint, key, digest, kind, headers, body, received_at } = new;
+    let new = (id, endpoint, key, digest, kind, headers, body, received_at);
+    (new, state, attempts, error, runs, repeats, conflicts, finished_at.is_some())
+}
+
+impl Told for Delivery {
+    fn told(self) -> Answer {
+        Answer::says(format!("{:?}", delivery(&self)))
+    }
+}
+
+impl Told for Page<Delivery> {
+    fn told(self) -> Answer {
+        Answer::says(format!("{:?} {:?}", self.items.iter().map(delivery).collect::<Vec<_>>(), self.next))
+    }
+}
+
+impl Told for Vec<ClaimedDelivery> {
+    fn told(self) -> Answer {
+        let one = |one: &ClaimedDelivery| (one.tenant, delivery(&one.delivery), one.epoch);
+        let taken = self.iter().map(|one| (one.tenant, one.delivery.new.id, one.epoch)).collect();
+        let said = format!("{:?}", self.iter().map(one).collect::<Vec<_>>());
+        Answer { said, taken, ..Answer::default() }
     }
 }
 

@@ -33,6 +33,7 @@ use agentprovision_core::{Env, ErrorKind, Timestamp};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::answer::Taken;
 use crate::ops::Rng;
 
 const TENANTS: u64 = 4;
@@ -65,6 +66,8 @@ pub(crate) struct Script {
     pub(crate) events: Vec<NumberedEvent>,
     /// Leases on secrets.
     pub(crate) leases: Vec<SecretLease>,
+    /// Deliveries that were taken.
+    pub(crate) taken: Vec<Taken>,
     /// Whether the store that is compared goes by a clock of its own in what it measures.
     pub(crate) own_time: bool,
 }
@@ -92,8 +95,8 @@ impl Script {
         };
         let contexts = (0..TENANTS).map(context).collect();
         let op = issuer.operator("differential", "comparison").expect("an operator");
-        let (fences, events, leases) = (Vec::new(), Vec::new(), Vec::new());
-        Self { clock, env, op, model, contexts, fences, events, leases, own_time }
+        let (fences, events, leases, taken) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { clock, env, op, model, contexts, fences, events, leases, taken, own_time }
     }
 
     pub(crate) fn contexts(&self) -> &[Context] {

@@ -104,7 +104,7 @@ impl Script {
     }
 
     /// A term. Where the store goes by a clock of its own, one that is over at once or never.
-    fn term(&self, rng: &mut Rng) -> Duration {
+    pub(crate) fn term(&self, rng: &mut Rng) -> Duration {
         let terms: &[u64] = if self.own_time { &[0, 86_400] } else { &[0, 1, 10, 10, 86_400] };
         Duration::from_secs(rng.pick(terms))
     }

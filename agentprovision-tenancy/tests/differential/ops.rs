@@ -12,7 +12,7 @@ pub(crate) struct Op {
 }
 
 /// What a case begins with, so that there is something to work on.
-const FIRST: [(Method, usize); 7] = [
+const FIRST: [(Method, usize); 8] = [
     (Method::TenantsCreate, 6),
     (Method::UsersInsert, 8),
     (Method::KeysInsert, 8),
@@ -20,6 +20,7 @@ const FIRST: [(Method, usize); 7] = [
     (Method::SessionsOpen, 8),
     (Method::RunsCreate, 8),
     (Method::QuotaDefine, 4),
+    (Method::EndpointsInsert, 6),
 ];
 
 /// The operations of a case.

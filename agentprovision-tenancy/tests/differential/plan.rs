@@ -85,6 +85,10 @@ impl Script {
         let millis = rng.pick(&[0, 0, 0, 1, 2]);
         let advance = match op.method {
             Method::ClockAdvance => Duration::from_secs(rng.pick(&[1, 10, 61])),
+            // By a clock of its own a store tells them apart.
+            Method::InboxAccept | Method::InboxFinish | Method::InboxReplay | Method::InboxExpire => {
+                Duration::from_millis(1 + millis)
+            }
             _ => Duration::from_millis(millis),
         };
         self.clock.advance(advance);
@@ -141,6 +145,21 @@ impl Script {
             | Method::IntegrationsList
             | Method::IntegrationsDelete => self.on_integrations(op, rng).await,
             Method::IdempotencyBegin | Method::IdempotencyFinish => self.on_idempotency(op, rng),
+            Method::EndpointsInsert
+            | Method::EndpointsGet
+            | Method::EndpointsReplace
+            | Method::EndpointsList
+            | Method::EndpointsDelete
+            | Method::EndpointsLookup => self.on_endpoints(op, rng).await,
+            Method::InboxAccept
+            | Method::InboxClaim
+            | Method::InboxFinish
+            | Method::InboxAdvance
+            | Method::InboxMark
+            | Method::InboxGet
+            | Method::InboxList
+            | Method::InboxReplay
+            | Method::InboxExpire => self.on_inbox(op, rng),
             Method::BackupsBegin
             | Method::BackupsFinish
             | Method::BackupsGet

@@ -143,6 +143,7 @@ async fn compare(
         }
         script.fences.extend(expected.leases.iter().map(|lease| lease.fence));
         script.leases.extend(expected.held);
+        script.taken.extend(expected.taken);
         if !expected.events.is_empty() {
             script.events = expected.events;
         }
@@ -165,6 +166,7 @@ fn may_write(method: Method) -> bool {
         "apply",
         "begin",
         "finish",
+        "replay",
         "forget",
     ];
     method.name().split_once('.').is_some_and(|(_, verb)| verbs.contains(&verb))
@@ -226,8 +228,15 @@ async fn tenant(stores: &Stores, by: &OperatorContext, ctx: &Context) -> Vec<(&'
         secrets.push_str(&Answer::of(stores.secrets.get(ctx, &path).await).said);
     }
     let integrations = stores.integrations.list(ctx, IntegrationQuery::page(page.clone())).await;
+    let endpoints = stores.endpoints.list(ctx, page.clone()).await;
+    let mut deliveries = String::new();
+    for endpoint in endpoints.iter().flat_map(|endpoints| &endpoints.items) {
+        deliveries.push_str(&Answer::of(stores.inbox.list(ctx, endpoint.id, page.clone()).await).said);
+    }
     vec![
         ("secrets", secrets),
+        ("endpoints", Answer::of(endpoints).said),
+        ("deliveries", deliveries),
         ("integrations", Answer::of(integrations).said),
         ("budgets", states),
         ("users", Answer::of(stores.users.list(ctx, page.clone()).await).said),

@@ -1,4 +1,4 @@
-//! Rows of a tenant in the tables of integrations, for tests that take every table.
+//! Rows of a tenant in the tables of integrations and webhooks, for tests that take every table.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use agentprovision_core::backend::Stores;
 use agentprovision_core::idempotency::{Begun, WorkKey};
 use agentprovision_core::integration::{Account, Health, Integration, IntegrationState};
 use agentprovision_core::secret::{Leased, Sealed, SecretLease, SecretPath};
+use agentprovision_core::webhook::{Accepted, DeliveryEnd, EndpointState, NewDelivery, WebhookEndpoint};
 use agentprovision_core::{Context, Effects, Env, ErrorKind};
 use serde_json::{Map, json};
 
@@ -69,5 +70,67 @@ pub(crate) async fn fill(stores: &Stores, env: &Env, ctx: &Context) -> SecretLea
     }
     stores.idempotency.finish(ctx, &work("done"), 1, Some(vec![0, 255])).await.unwrap();
     stores.idempotency.finish(ctx, &work("undone"), 1, None).await.unwrap();
+    webhooks(stores, env, ctx).await;
     lease
 }
+
+/// Two endpoints; of one, deliveries that are done, failed, to be tried again, and held by somebody; marks.
+async fn webhooks(stores: &Stores, env: &Env, ctx: &Context) {
+    let (tenant, now) = (ctx.tenant(), env.now());
+    let off = WebhookEndpoint {
+        id: env.id(),
+        name: "off".into(),
+        vendor: "generic".into(),
+        scheme: json!({}),
+        integration: None,
+        triggers: json!([]),
+        state: EndpointState::Disabled,
+        owner: env.id(),
+        created_at: now,
+        updated_at: now,
+        revision: 1,
+    };
+    let on = WebhookEndpoint {
+        id: env.id(),
+        name: "Ünïcödé".into(),
+        scheme: json!({ "scheme": { "type": "github" } }),
+        integration: Some(env.id()),
+        triggers: json!([{ "input": "{{ event.kind }}" }]),
+        state: EndpointState::Active,
+        ..off.clone()
+    };
+    for endpoint in [off, on.clone()] {
+        stores.endpoints.insert(ctx, endpoint, Effects::none()).await.unwrap();
+    }
+    for (key, end) in [
+        ("done", Some(DeliveryEnd::Done(vec![env.id()]))),
+        ("failed", Some(DeliveryEnd::Failed(ErrorKind::NotFound))),
+        ("again", Some(DeliveryEnd::Retry(TERM, ErrorKind::Unavailable))),
+        (HELD, None),
+    ] {
+        let new = NewDelivery {
+            id: env.id(),
+            endpoint: on.id,
+            key: key.into(),
+            digest: [7; 32],
+            kind: "issues".into(),
+            headers: "{}".into(),
+            body: vec![0, 255],
+            received_at: env.now(),
+        };
+        for accepted in [Accepted::New, Accepted::Again] {
+            assert_eq!(stores.inbox.accept(tenant, new.clone()).await.unwrap(), accepted);
+        }
+        let claimed = stores.inbox.claim(env.id(), TERM, 10, None).await.unwrap();
+        let one = claimed.iter().find(|one| one.delivery.new.id == new.id).unwrap();
+        if let Some(end) = end {
+            stores.inbox.finish(tenant, new.id, one.epoch, end, Effects::none()).await.unwrap();
+        }
+    }
+    for (key, version) in [("a", "1"), ("b", "2")] {
+        assert!(stores.inbox.advance(tenant, on.id, key, version).await.unwrap());
+    }
+}
+
+/// The key of the delivery that somebody holds.
+pub(crate) const HELD: &str = "held";

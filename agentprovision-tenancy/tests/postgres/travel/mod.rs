@@ -19,11 +19,12 @@ use crate::trial;
 use crate::world::{Raw, database};
 
 /// Tables that tell of a move, or change by it; all others hold the same bytes afterwards.
-const TELLING: [&str; 10] = [
+const TELLING: [&str; 11] = [
     "tenants",
     "run_leases",
     "secrets",
     "idempotency_keys",
+    "delivery_work",
     "audit_log",
     "audit_heads",
     "audit_pending",
@@ -32,8 +33,12 @@ const TELLING: [&str; 10] = [
     "outbox",
 ];
 /// Of those what says who holds a lease, or is at work.
-const HELD: [(&str, &[usize]); 3] =
-    [("run_leases", &[3, 4]), ("secrets", &[4, 5, 6]), ("idempotency_keys", &[4])];
+const HELD: [(&str, &[usize]); 4] = [
+    ("run_leases", &[3, 4]),
+    ("secrets", &[4, 5, 6]),
+    ("idempotency_keys", &[4]),
+    ("delivery_work", &[4, 6]),
+];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -233,20 +238,27 @@ fn another(before: &Archived, after: &Archived, id: TenantId) {
         if !TELLING.contains(&table.as_str()) {
             let mut rows = rows.clone();
             rows.iter_mut().for_each(|row| row[0] = owner.clone());
-            if table == "integrations" {
+            let other = match &**table {
+                "integrations" => Some("needs_reconnect"),
+                "webhook_endpoints" => Some("disabled"),
+                _ => None,
+            };
+            if let Some(other) = other {
                 let active = Value::Text("active".into());
                 let asked = rows.iter_mut().map(|row| &mut row[7]).filter(|state| **state == active);
-                assert_eq!(asked.map(|state| *state = Value::Text("needs_reconnect".into())).count(), 1);
+                assert_eq!(asked.map(|state| *state = Value::Text(other.into())).count(), 1);
             }
             assert!(rows == after.rows[table], "{table}");
         }
     }
     // What is sealed stays with the tenant it is sealed for.
     assert!(after.rows["secrets"].is_empty());
-    let keys = |archive: &Archived| -> Vec<Vec<Value>> {
-        archive.rows["idempotency_keys"].iter().map(|row| without(row, &[0, 4])).collect()
-    };
-    assert_eq!(keys(before), keys(after));
+    for (table, changed) in [("idempotency_keys", &[0, 4][..]), ("delivery_work", &[0, 4, 6])] {
+        let rows = |archive: &Archived| -> Vec<Vec<Value>> {
+            archive.rows[table].iter().map(|row| without(row, changed)).collect()
+        };
+        assert_eq!(rows(before), rows(after));
+    }
     let kept = before.rows["audit_log"].len();
     let records = |archive: &Archived| -> Vec<Vec<Value>> {
         archive.rows["audit_log"][..kept].iter().map(|row| without(row, &[0])).collect()

@@ -17,7 +17,7 @@ use agentprovision_core::tenant::TenantState;
 use agentprovision_tenancy::identity::{NewUser, UserUpdate};
 use agentprovision_tenancy::tenant::{LastArchive, NewTenant, RestoreInto, RestoreOptions};
 
-use self::world::{Dump, Home, kind};
+use self::world::{Dump, Home, end_held, kind};
 use crate::filled::{path, sealed, work};
 use crate::world::{batch, watchdog};
 
@@ -28,6 +28,7 @@ fn data(mut dump: Dump) -> Dump {
         "run_leases",
         "secrets",
         "idempotency_keys",
+        "delivery_work",
         "audit_log",
         "audit_heads",
         "audit_pending",
@@ -110,7 +111,9 @@ async fn a_tenant_comes_back_in_another_store_as_it_was() {
             assert_eq!(kept, sealed(1));
         }
     }
-    assert_eq!(after["idempotency_keys"].len(), before["idempotency_keys"].len());
+    for table in ["idempotency_keys", "delivery_work"] {
+        assert_eq!(after[table].len(), before[table].len());
+    }
     // The archived log, and what waits for its place behind it.
     assert_eq!(after["audit_log"], before["audit_log"]);
     assert_eq!((after["audit_pending"].len(), after["outbox"].len()), (1, 1));
@@ -254,6 +257,11 @@ async fn writing_goes_on_after_a_restore() {
         let refused = stores.idempotency.finish(&ctx, &work("open"), 1, None).await;
         assert_eq!(kind(refused), ErrorKind::Fenced);
         stores.secrets.put(&ctx, &path("leased"), sealed(2), None).await.unwrap();
+        assert_eq!(kind(end_held(stores, &ctx).await), ErrorKind::Fenced);
+        let taken =
+            stores.inbox.claim(away.world.env.id(), std::time::Duration::ZERO, 9, None).await.unwrap();
+        assert!(taken.iter().all(|one| one.epoch > 1 << 32 && one.delivery.attempts == 2));
+        assert_eq!(taken.len(), 1);
         let lease = claim().await.unwrap().remove(0);
         assert_eq!(lease.run.id, full.held.run.id);
         assert!(lease.fence.epoch > late.fence.epoch && late.fence.epoch > full.held.fence.epoch);
@@ -301,6 +309,7 @@ async fn a_new_tenant_is_made_of_an_archive() {
         // Who asks is proved anew.
         let rows = renamed(&rows).into_iter().map(|row| match &*table {
             "integrations" => row.replace("'active'", "'needs_reconnect'"),
+            "webhook_endpoints" => row.replace("'active'", "'disabled'"),
             _ => row,
         });
         if table != "events" {
@@ -308,7 +317,9 @@ async fn a_new_tenant_is_made_of_an_archive() {
         }
     }
     assert!(before.contains_key("secrets") && !after.contains_key("secrets"));
-    assert_eq!(after["idempotency_keys"].len(), before["idempotency_keys"].len());
+    for table in ["idempotency_keys", "delivery_work"] {
+        assert_eq!(after[table].len(), before[table].len());
+    }
     assert_eq!(after["audit_log"], renamed(&before["audit_log"]));
     assert!(!after.contains_key("events") && !after.contains_key("event_heads"));
     let ctx = home.resume(tenant.id, full.admin).await;

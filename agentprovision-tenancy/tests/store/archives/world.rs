@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use agentprovision_core::archive::{ArchiveSummary, Layout};
+use agentprovision_core::backend::Stores;
 use agentprovision_core::context::Context;
 use agentprovision_core::effect::{Effects, QuotaOp};
 use agentprovision_core::event::PlatformEvent;
 use agentprovision_core::id::{TenantId, UserId};
+use agentprovision_core::page::PageRequest;
 use agentprovision_core::run::{Lease, SessionRecord, Signal};
 use agentprovision_core::secret::SecretLease;
 use agentprovision_core::tenant::TenantState;
 use agentprovision_core::usage::{BudgetKey, Dimension, Meter, UsageEvent};
+use agentprovision_core::webhook::DeliveryEnd;
 use agentprovision_core::{Error, ErrorKind, OperatorContext, Result};
 use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::{ApiKeyRequest, NewUser, Pepper};
@@ -19,7 +22,7 @@ use agentprovision_tenancy::rbac::Roles;
 use agentprovision_tenancy::tenant::{Archives, LastArchive, NewTenant, RestoreOptions, Tenants};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
-use crate::filled::fill;
+use crate::filled::{HELD, fill};
 use crate::world::{World, batch};
 
 /// A store with its services.
@@ -178,4 +181,15 @@ impl Home {
 #[track_caller]
 pub(crate) fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
     result.map_err(|error: Error| error.kind()).unwrap_err()
+}
+
+/// Ends the delivery that somebody has had since the tenant was filled.
+pub(crate) async fn end_held(stores: &Stores, ctx: &Context) -> Result<()> {
+    let mut held = None;
+    for endpoint in stores.endpoints.list(ctx, PageRequest::default()).await?.items {
+        let deliveries = stores.inbox.list(ctx, endpoint.id, PageRequest::default()).await?.items;
+        held = deliveries.into_iter().find(|one| one.new.key == HELD).or(held);
+    }
+    let done = DeliveryEnd::Done(vec![]);
+    stores.inbox.finish(ctx.tenant(), held.unwrap().new.id, 1, done, Effects::none()).await
 }

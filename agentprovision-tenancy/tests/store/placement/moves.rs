@@ -8,7 +8,7 @@ use agentprovision_tenancy::placement::{PlacementState, Step};
 use agentprovision_tenancy::tenant::LastArchive;
 
 use super::world::{Placed, Rows};
-use crate::archives::world::{Full, kind};
+use crate::archives::world::{Full, end_held, kind};
 use crate::filled::{path, sealed, work};
 use crate::world::watchdog;
 
@@ -56,6 +56,7 @@ async fn a_tenant_moves_with_everything_it_has() {
     let (secrets, keys) = (&placed.stores().secrets, &placed.stores().idempotency);
     secrets.put(&full.ctx, &path("leased"), sealed(2), Some(full.lease)).await.unwrap();
     keys.finish(&full.ctx, &work("open"), 1, None).await.unwrap();
+    end_held(placed.stores(), &full.ctx).await.unwrap();
     assert_eq!(placed.rows(other.id).await, untouched);
     // And back again, with everything that came meanwhile.
     let before = placed.rows(full.id).await;
@@ -84,6 +85,11 @@ async fn a_tenant_that_is_moved_is_read_and_not_changed() {
         assert_eq!(stores.secrets.get(&full.ctx, &path("leased")).await.unwrap(), sealed(1));
         let late = stores.secrets.put(&full.ctx, &path("leased"), sealed(2), Some(full.lease)).await;
         assert_eq!(kind(late), ErrorKind::Unavailable);
+        assert_eq!(kind(end_held(stores, &full.ctx).await), ErrorKind::Unavailable);
+        let taken =
+            stores.inbox.claim(placed.home.world.env.id(), std::time::Duration::ZERO, 9, None).await.unwrap();
+        assert!(taken.iter().all(|one| one.tenant != full.id));
+        assert_eq!(stores.inbox.expire(std::time::Duration::ZERO, 9).await.unwrap(), 0);
         let held = stores.runs.commit(&full.held.fence, JournalBatch::default(), Effects::none()).await;
         assert_eq!(kind(held), ErrorKind::Fenced);
         let world = &placed.home.world;
