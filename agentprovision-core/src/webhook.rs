@@ -280,6 +280,17 @@ pub enum DeliveryEnd {
     Failed(ErrorKind),
 }
 
+/// Whether deliveries can be taken for this long.
+///
+/// # Errors
+/// `invalid_input` for zero.
+pub fn check_term(term: Duration) -> Result<()> {
+    if term.is_zero() {
+        return Err(Error::invalid("a delivery is taken for longer than zero"));
+    }
+    Ok(())
+}
+
 /// Keeps deliveries until they are worked on, and after. Time is the store's own where several processes share it.
 #[async_trait]
 pub trait Inbox: fmt::Debug + Send + Sync + 'static {
@@ -293,6 +304,9 @@ pub trait Inbox: fmt::Debug + Send + Sync + 'static {
     /// Takes at most `limit` pending deliveries of active tenants whose time has come and that nobody else has, for `term`.
     /// Tenants have their turns in the order of their ids, beginning behind `after`: one delivery each before a second of any.
     /// Those of a tenant go in the order in which they came, or in which their time has come again.
+    ///
+    /// # Errors
+    /// `invalid_input` for a term of zero: what is over at once could be given out twice.
     async fn claim(
         &self,
         worker: WorkerId,

@@ -57,7 +57,7 @@ mod server;
 mod tests;
 
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::{Error, Result};
+use agentprovision_core::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use http::header::ACCEPT;
@@ -221,11 +221,14 @@ impl Import {
     /// Fetches a document and imports it. Servers that are relative are under its URL.
     ///
     /// # Errors
-    /// Those of [`Import::read`] and of the transport; `invalid_input` for what is no URL; those of the status where the server
+    /// Those of [`Import::read`] and of the transport, as `blocked`; `invalid_input` for what is no URL; those of the status where the server
     /// answers with another than 200.
     pub async fn fetch(&self, transport: &dyn HttpTransport, url: &str) -> Result<Imported> {
         let url =
             Url::parse(url).map_err(|_| Error::invalid("the URL of the document is no absolute URL"))?;
+        if !["http", "https"].contains(&url.scheme()) {
+            return Err(Error::new(ErrorKind::Blocked, "the URL of the document begins with `https`"));
+        }
         let request = Request::get(url.as_str())
             .header(ACCEPT, "application/json, application/yaml, */*;q=0.5")
             .body(Bytes::new())

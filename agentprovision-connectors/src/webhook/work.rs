@@ -9,8 +9,8 @@ use agentprovision_core::effect::{Effects, Guard};
 use agentprovision_core::event::PlatformEvent;
 use agentprovision_core::id::{RunId, TenantId, WorkerId};
 use agentprovision_core::run::RunInput;
-use agentprovision_core::webhook::{ClaimedDelivery, DeliveryEnd, WebhookEndpoint};
-use agentprovision_core::{Error, ErrorKind, Result};
+use agentprovision_core::webhook::{ClaimedDelivery, DeliveryEnd, Inbox, WebhookEndpoint};
+use agentprovision_core::{Env, Error, ErrorKind, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -107,32 +107,14 @@ impl Work {
         }
         let places = Arc::new(Semaphore::new(self.options.at_once));
         let (mut begun, mut last) = (JoinSet::new(), None);
-        let sweeps = async {
-            loop {
-                self.sweep().await;
-            }
-        };
         let rounds = async {
             while closing.run_until_cancelled(self.round(&places, &mut begun, &mut last)).await.is_some() {}
         };
         tokio::select! {
             () = rounds => {}
-            () = sweeps => {}
+            () = sweep(&*self.webhooks.0.inbox, self.webhooks.env(), self.options.keep) => {}
         }
         while begun.join_next().await.is_some() {}
-    }
-
-    /// Removes what was over for long enough, then waits until there may be more.
-    async fn sweep(&self) {
-        let (pause, most) = SWEEP;
-        match self.webhooks.0.inbox.expire(self.options.keep, most).await {
-            Ok(gone) if gone == most => return,
-            Err(error) if !error.is(ErrorKind::Closed) => {
-                tracing::warn!(?error, "old deliveries could not be removed");
-            }
-            _ => {}
-        }
-        self.webhooks.env().sleep(pause).await;
     }
 
     /// Takes what there is room for, and waits until there may be more. Tenants have their turns behind the last one.
@@ -268,6 +250,22 @@ impl Work {
     }
 }
 
+/// Removes what has been over for long enough, again and again.
+async fn sweep(inbox: &dyn Inbox, env: &Env, keep: Duration) {
+    let (pause, most) = SWEEP;
+    loop {
+        match inbox.expire(keep, most).await {
+            // There may be more.
+            Ok(gone) if gone == most => continue,
+            Err(error) if !error.is(ErrorKind::Closed) => {
+                tracing::warn!(?error, "old deliveries could not be removed");
+            }
+            _ => {}
+        }
+        env.sleep(pause).await;
+    }
+}
+
 fn late() -> Error {
     Error::new(ErrorKind::DeadlineExceeded, "the delivery was not worked on in time")
 }
@@ -281,4 +279,92 @@ fn headers(kept: &str) -> Result<HeaderMap> {
         Some((name, HeaderValue::from_str(value.as_str()?).ok()?))
     };
     kept.into_iter().map(|pair| header(pair).ok_or_else(bad)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use agentprovision_core::backend::Backend as _;
+    use agentprovision_core::clock::{ManualClock, OsEntropy};
+    use agentprovision_core::context::{ContextIssuer, Identity, Principal, RequestInfo};
+    use agentprovision_core::effect::OperatorEffects;
+    use agentprovision_core::page::PageRequest;
+    use agentprovision_core::tenant::{Tenant, TenantState};
+    use agentprovision_core::webhook::{EndpointState, NewDelivery};
+    use agentprovision_core::{MemoryDb, Timestamp};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn deliveries_go_when_they_have_been_over_for_long() {
+        let clock = ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000));
+        let env = Env::new(Arc::new(clock.clone()), Arc::new(OsEntropy));
+        let stores = MemoryDb::new(env.clone()).stores();
+        let issuer = ContextIssuer::new(env.clone());
+        let op = issuer.operator("tests", "test").unwrap();
+        let (now, tenant) = (env.now(), env.id());
+        let new = Tenant {
+            id: tenant,
+            name: "acme".into(),
+            domain: None,
+            state: TenantState::Active,
+            plan: None,
+            region: None,
+            settings: Map::new(),
+            created_at: now,
+            updated_at: now,
+            revision: 1,
+        };
+        stores.tenants.create(&op, new, OperatorEffects::default()).await.unwrap();
+        let principal = Principal::User(env.id());
+        let scopes = agentprovision_core::authz::PermissionSet::ALL;
+        let identity = Identity { tenant, principal, scopes, expires: None, key: None };
+        let ctx = issuer.context(&identity, &scopes, RequestInfo::default());
+        let endpoint = WebhookEndpoint {
+            id: env.id(),
+            name: "ci".into(),
+            vendor: "github".into(),
+            scheme: json!({}),
+            integration: None,
+            triggers: json!([]),
+            state: EndpointState::Active,
+            owner: env.id(),
+            created_at: now,
+            updated_at: now,
+            revision: 1,
+        };
+        let id = endpoint.id;
+        stores.endpoints.insert(&ctx, endpoint, Effects::none()).await.unwrap();
+        // More than are removed at a time, and one that waits.
+        for n in 0..=SWEEP.1 + 1 {
+            let delivery = NewDelivery {
+                id: env.id(),
+                endpoint: id,
+                key: n.to_string(),
+                digest: [0; 32],
+                kind: String::new(),
+                headers: "{}".into(),
+                body: Vec::new(),
+                received_at: now,
+            };
+            stores.inbox.accept(tenant, delivery).await.unwrap();
+        }
+        let claimed = stores.inbox.claim(env.id(), SWEEP.0, SWEEP.1 + 1, None).await.unwrap();
+        for one in claimed {
+            let (id, done) = (one.delivery.new.id, DeliveryEnd::Done(Vec::new()));
+            stores.inbox.finish(tenant, id, one.epoch, done, Effects::none()).await.unwrap();
+        }
+        let left = async || stores.inbox.list(&ctx, id, PageRequest::limit(100)).await.unwrap().items.len();
+        let keep = SWEEP.0 * 3;
+        let mut sweep = Box::pin(sweep(&*stores.inbox, &env, keep));
+        let mut look = async |after| {
+            clock.advance(after);
+            assert!(futures_util::poll!(&mut sweep).is_pending());
+            left().await
+        };
+        assert_eq!(look(Duration::ZERO).await, 100);
+        assert_eq!(look(keep).await, 100);
+        // It looks again only after its pause.
+        assert_eq!(look(Duration::from_secs(1)).await, 100);
+        assert_eq!(look(SWEEP.0).await, 1);
+    }
 }

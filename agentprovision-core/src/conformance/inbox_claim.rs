@@ -11,7 +11,7 @@ use super::inbox::{deliver, endpoint};
 use super::world::World;
 use crate::context::Context;
 use crate::effect::Effects;
-use crate::error::ErrorKind::{Fenced, Unavailable};
+use crate::error::ErrorKind::{Fenced, InvalidInput, Unavailable};
 use crate::id::{DeliveryId, EndpointId, TenantId};
 use crate::tenant::TenantState;
 use crate::webhook::{ClaimedDelivery, DeliveryEnd, DeliveryState};
@@ -108,6 +108,8 @@ async fn what_somebody_has_is_not_taken(w: World) -> Outcome {
     let (ctx, endpoint) = endpoint(&w).await?;
     deliver(&w, &ctx, endpoint, "once").await?;
     let worker = w.env.id();
+    let nothing = w.stores.inbox.claim(worker, Duration::ZERO, 10, None).await;
+    equal("for no time", &nothing.err().map(|error| error.kind()), &Some(InvalidInput))?;
     let claim = || w.stores.inbox.claim(worker, TERM, 10, None);
     equal("the first time", &claim().await?.len(), &1)?;
     w.pass(1);
@@ -192,10 +194,6 @@ async fn tenants_have_their_turns(w: World) -> Outcome {
     let [(a, of_a), (b, of_b), (c, of_c), (d, _)] = &all[..] else {
         return Err(super::Failure::new("four tenants"));
     };
-    let claim = async |limit, after| -> Checked<Vec<DeliveryId>> {
-        Ok(ids(&w.stores.inbox.claim(w.env.id(), BRIEF, limit, after).await?))
-    };
-    // Nothing is held for longer than until the next look.
     for (after, order) in [
         (None, [of_a, of_b, of_c]),
         (Some(*a), [of_b, of_c, of_a]),
@@ -203,19 +201,23 @@ async fn tenants_have_their_turns(w: World) -> Outcome {
         (Some(*c), [of_a, of_b, of_c]),
         (Some(*d), [of_a, of_b, of_c]),
     ] {
-        let heads: Vec<DeliveryId> = order.iter().filter_map(|of| of.first().copied()).collect();
-        for limit in 1..=3 {
-            w.pass(1);
-            let seen = claim(u32::try_from(limit).unwrap_or(0), after).await?;
-            equal(&format!("{limit} after {after:?}"), &seen, &first(&heads, limit))?;
-        }
         let rounds = (0..6).flat_map(|round| order.iter().filter_map(move |of| of.get(round).copied()));
         let rounds: Vec<DeliveryId> = rounds.collect();
-        for limit in [4, 6, 9, 10, 100] {
-            w.pass(1);
-            let seen = claim(limit, after).await?;
-            let expected = rounds.iter().copied().take(limit as usize).collect();
-            equal(&format!("{limit} after {after:?}"), &seen, &expected)?;
+        for limit in [1, 2, 3, 4, 6, 9, 10, 100] {
+            let mut taken = w.stores.inbox.claim(w.env.id(), TERM, limit, after).await?;
+            let expected = first(&rounds, limit as usize);
+            equal(&format!("{limit} after {after:?}"), &ids(&taken), &expected)?;
+            taken.extend(claim(&w, TERM, 100).await?);
+            equal("all", &taken.len(), &10)?;
+            // They are given back in the order they came.
+            taken.sort_unstable_by_key(|one| one.delivery.new.id);
+            for one in taken {
+                w.tick();
+                let again = DeliveryEnd::Retry(Duration::ZERO, Unavailable);
+                let id = one.delivery.new.id;
+                w.stores.inbox.finish(one.tenant, id, one.epoch, again, Effects::none()).await?;
+            }
+            w.tick();
         }
     }
     Ok(())

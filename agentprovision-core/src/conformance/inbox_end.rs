@@ -304,14 +304,19 @@ async fn no_more_is_removed_than_was_asked_for(w: World) -> Outcome {
         }
         made.push((ctx, endpoint));
     }
-    made.sort_unstable_by_key(|(ctx, _)| ctx.tenant());
     equal("none", &inbox.expire(Duration::ZERO, 0).await?, &0)?;
     equal("some", &inbox.expire(Duration::ZERO, 3).await?, &3)?;
-    // The oldest go first, and their keys are free again.
-    let (ctx, endpoint) = some("a tenant", made.first())?;
-    let left = inbox.list(ctx, *endpoint, PageRequest::default()).await?;
-    let keys: Vec<String> = left.items.into_iter().map(|delivery| delivery.new.key).collect();
-    equal("left", &keys, &vec!["key 3".to_owned()])?;
+    // Of a tenant the oldest go first (which tenant is first is the store's choice), and their keys are free again.
+    let mut begun = None;
+    for (ctx, endpoint) in &made {
+        let left = inbox.list(ctx, *endpoint, PageRequest::default()).await?;
+        let keys: Vec<String> = left.items.into_iter().map(|delivery| delivery.new.key).collect();
+        if keys.len() < 4 {
+            equal("left", &keys, &vec!["key 3".to_owned()])?;
+            begun = Some((ctx, endpoint));
+        }
+    }
+    let (ctx, endpoint) = some("a tenant", begun)?;
     deliver(&w, ctx, *endpoint, "key 0").await?;
     equal("of both tenants", &inbox.expire(Duration::ZERO, 3).await?, &3)?;
     equal("the rest", &inbox.expire(Duration::ZERO, 3).await?, &2)

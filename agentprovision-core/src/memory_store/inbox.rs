@@ -14,7 +14,7 @@ use crate::id::{DeliveryId, EndpointId, TenantId, WorkerId};
 use crate::page::{Cursor, Page, PageRequest};
 use crate::webhook::{
     Accepted, ClaimedDelivery, Delivery, DeliveryEnd, DeliveryState, EndpointState, Inbox, NewDelivery,
-    check_mark,
+    check_mark, check_term,
 };
 
 /// The deliveries of a tenant, and the marks of its endpoints.
@@ -157,6 +157,7 @@ impl Inbox for MemoryDb {
         limit: u32,
         after: Option<TenantId>,
     ) -> Result<Vec<ClaimedDelivery>> {
+        check_term(term)?;
         let mut state = self.open()?;
         let now = self.env.now();
         let queues: Vec<_> = state

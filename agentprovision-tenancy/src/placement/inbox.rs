@@ -1,6 +1,6 @@
 //! Deliveries of webhooks, taken fairly among the tenants of all shards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use agentprovision_core::Result;
@@ -8,7 +8,9 @@ use agentprovision_core::context::Context;
 use agentprovision_core::effect::Effects;
 use agentprovision_core::id::{DeliveryId, EndpointId, TenantId, WorkerId};
 use agentprovision_core::page::{Page, PageRequest};
-use agentprovision_core::webhook::{Accepted, ClaimedDelivery, Delivery, DeliveryEnd, Inbox, NewDelivery};
+use agentprovision_core::webhook::{
+    Accepted, ClaimedDelivery, Delivery, DeliveryEnd, Inbox, NewDelivery, check_term,
+};
 use async_trait::async_trait;
 use futures_util::future::{join_all, select_all};
 
@@ -33,13 +35,15 @@ impl Inbox for Router {
         limit: u32,
         after: Option<TenantId>,
     ) -> Result<Vec<ClaimedDelivery>> {
+        check_term(term)?;
         let mut rounds: BTreeMap<TenantId, usize> = BTreeMap::new();
         let mut taken: Vec<(usize, ClaimedDelivery)> = Vec::new();
+        let mut empty: BTreeSet<usize> = BTreeSet::new();
         loop {
             let room = limit.saturating_sub(u32::try_from(taken.len()).unwrap_or(limit));
             let found = self.each("deliveries", |_, member| member.sql.delivery_turns(after, room)).await?;
             let mut turns: Vec<(TenantId, usize)> = Vec::new();
-            for (place, tenants) in found {
+            for (place, tenants) in found.into_iter().filter(|(place, _)| !empty.contains(place)) {
                 turns.extend(tenants.into_iter().map(|tenant| (tenant, place)));
             }
             turns.sort_unstable_by_key(|(tenant, _)| turn(after, *tenant));
@@ -52,13 +56,16 @@ impl Inbox for Router {
             }
             // A shard's first tenants in turn are those that were chosen here.
             let claims = shards.into_iter().map(async |(place, share)| {
-                (place, self.member(place).stores.inbox.claim(worker, term, share, after).await)
+                (place, share, self.member(place).stores.inbox.claim(worker, term, share, after).await)
             });
-            let before = taken.len();
             let mut failed = None;
-            for (place, claimed) in join_all(claims).await {
+            for (place, share, claimed) in join_all(claims).await {
                 match claimed {
                     Ok(claimed) => {
+                        // Who gave less has no more.
+                        if claimed.len() < usize::try_from(share).unwrap_or(usize::MAX) {
+                            empty.insert(place);
+                        }
                         for one in claimed {
                             self.seen(one.tenant, place);
                             let round = rounds.entry(one.tenant).or_default();
@@ -76,7 +83,6 @@ impl Inbox for Router {
                     tracing::warn!(?error, "deliveries of a shard cannot be taken");
                     break;
                 }
-                None if taken.len() == before => break,
                 None => {}
             }
         }

@@ -8,6 +8,7 @@ use agentprovision_core::id::{DeliveryId, EndpointId, TenantId, WorkerId};
 use agentprovision_core::page::{Cursor, Page, PageRequest};
 use agentprovision_core::webhook::{
     Accepted, ClaimedDelivery, Delivery, DeliveryEnd, DeliveryState, Inbox, NewDelivery, check_mark,
+    check_term,
 };
 use agentprovision_core::{Error, ErrorKind, Result};
 use async_trait::async_trait;
@@ -344,6 +345,7 @@ impl Inbox for SqlStore {
         limit: u32,
         after: Option<TenantId>,
     ) -> Result<Vec<ClaimedDelivery>> {
+        check_term(term)?;
         // Workers ask often, and mostly there is nothing: asking takes no turn of a writer.
         let turns = self.delivery_turns(after, limit).await?;
         if limit == 0 || turns.is_empty() {
