@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agentprovision_connectors::auth::OAuthApp;
 use agentprovision_connectors::layers::{CallPolicy, RetryOptions};
+use agentprovision_connectors::webhook::{WebhookHandler, Webhooks, WebhooksParts, WorkOptions};
 use agentprovision_connectors::{Connector, Connectors};
 use agentprovision_core::agent::Agents;
 use agentprovision_core::audit::AuditLog;
@@ -40,6 +41,7 @@ use tower::Layer;
 
 use crate::integrations::ConnectorParts;
 use crate::platform::{Inner, Platform};
+use crate::webhooks::WebhookParts;
 
 type AddToRouter = Box<dyn FnOnce(RouterBuilder) -> RouterBuilder + Send>;
 type WrapAuthorizer = Box<dyn FnOnce(Arc<RbacAuthorizer>) -> Arc<dyn Authorizer> + Send>;
@@ -72,6 +74,7 @@ pub struct PlatformBuilder {
     routing: RoutingConfig,
     layers: LayersConfig,
     connectors: ConnectorParts,
+    webhooks: WebhookParts,
     /// What the host itself adds to the router, in this order.
     around: Vec<AddToRouter>,
     #[cfg(feature = "otel")]
@@ -299,6 +302,18 @@ impl PlatformBuilder {
         self
     }
 
+    /// How deliveries of webhooks are worked on.
+    pub fn webhook_work(mut self, options: WorkOptions) -> Self {
+        self.webhooks.work = options;
+        self
+    }
+
+    /// What the host does about events of webhooks itself; any number, called one after the other, before triggers start runs.
+    pub fn webhook_handler(mut self, handler: Arc<dyn WebhookHandler>) -> Self {
+        self.webhooks.handlers.push(handler);
+        self
+    }
+
     pub(crate) fn connector_parts(mut self, parts: ConnectorParts) -> Self {
         self.connectors = parts;
         self
@@ -385,7 +400,8 @@ impl PlatformBuilder {
         let router = layers.around(router)?.build()?;
         let resolver = Arc::new(router.clone());
         let effects = EffectWriter::start(stores.effects.clone(), env.clone());
-        let integrations = self.connectors.integrations(&env, &stores, &access, &effects, lasting)?;
+        let (integrations, secrets) =
+            self.connectors.integrations(&env, &stores, &access, &effects, lasting)?;
         for tool in integrations.tools() {
             tools.add(tool)?;
         }
@@ -413,7 +429,19 @@ impl PlatformBuilder {
         // Whatever is drawn at random is drawn here, in this order.
         let on_duty = |duty| OnDuty::new(stores.maintenance.clone(), env.clone(), duty);
         let (relaying, sequencing) = (on_duty(Duty::Relay), on_duty(Duty::Sequencer));
+        let runs = Runs::new(&engine);
+        let webhooks = Webhooks::new(WebhooksParts {
+            store: stores.endpoints.clone(),
+            inbox: stores.inbox.clone(),
+            secrets,
+            access: access.clone(),
+            principals: Arc::new(tenancy.contexts().clone()),
+            runs: runs.clone(),
+        });
+        let WebhookParts { work, handlers } = self.webhooks;
+        let working = closing.child_token();
         let background = vec![
+            tokio::spawn(webhooks.work(work, handlers, working.clone())),
             tokio::spawn(relay(stores.events.clone(), relaying, sinks, env.clone(), closing.clone())),
             tokio::spawn(sequencer(sequencing, closing.clone())),
             tokio::spawn({
@@ -421,7 +449,6 @@ impl PlatformBuilder {
                 async move { tenancy.hear(closing).await }
             }),
         ];
-        let runs = Runs::new(&engine);
         let schedule = BackupSchedule::start(tenancy.backups());
         let writer = UsageWriter::over(effects);
         Ok(Platform::from_parts(Inner {
@@ -435,6 +462,7 @@ impl PlatformBuilder {
             placements: Placements::new(access.clone(), placed.as_ref()),
             connectors: Connectors::new(integrations.catalog().clone(), access.clone()),
             integrations,
+            webhooks,
             tenancy,
             models: Models::new(router.clone(), stores.tenants.clone(), access.clone(), writer.clone()),
             writer,
@@ -446,6 +474,7 @@ impl PlatformBuilder {
             schedule,
             background: tokio::sync::Mutex::new(background),
             closing,
+            working,
             backend,
         }))
     }

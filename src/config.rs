@@ -19,6 +19,7 @@ use crate::builder::PlatformBuilder;
 use crate::decode::decode;
 use crate::integrations::ConnectorsConfig;
 use crate::providers::ProviderConfig;
+use crate::webhooks::WebhooksConfig;
 
 /// The settings of a platform as plain data. Unknown fields are refused by name.
 ///
@@ -58,6 +59,8 @@ pub struct PlatformConfig {
     pub layers: LayersConfig,
     /// Connectors, and where they may go.
     pub connectors: ConnectorsConfig,
+    /// How deliveries of webhooks are worked on.
+    pub webhooks: WebhooksConfig,
 }
 
 /// One role of the host's own.
@@ -197,10 +200,11 @@ impl PlatformConfig {
             routing,
             layers,
             connectors,
+            webhooks,
         } = self;
         let mut builder =
             PlatformBuilder::default().engine(engine.options()?).routing(routing).layers(layers);
-        builder = builder.connector_parts(connectors.parts(&variable)?);
+        builder = builder.connector_parts(connectors.parts(&variable)?).webhook_work(webhooks.options()?);
         if let Some(store) = store {
             builder = builder.store(store);
         }

@@ -12,6 +12,7 @@ use agentprovision_core::backend::Stores;
 use agentprovision_core::effect::EffectWriter;
 use agentprovision_core::http::HttpTransport;
 use agentprovision_core::http::egress::{EgressPolicy, Network};
+use agentprovision_core::secret::SecretStore;
 use agentprovision_core::{Env, Error, Result};
 use agentprovision_tenancy::secret::{SealedSecrets, SealingKeys};
 use secrecy::SecretString;
@@ -30,7 +31,7 @@ pub(crate) struct ConnectorParts {
 }
 
 impl ConnectorParts {
-    /// The service. A store that lasts is given no secret without a key to seal it with; what is in memory is sealed with a key
+    /// The service, and what keeps secrets. A store that lasts is given no secret without a key to seal it with; what is in memory is sealed with a key
     /// that goes with it.
     pub(crate) fn integrations(
         self,
@@ -39,7 +40,7 @@ impl ConnectorParts {
         access: &Access,
         writer: &EffectWriter,
         lasting: bool,
-    ) -> Result<Integrations> {
+    ) -> Result<(Integrations, Arc<dyn SecretStore>)> {
         let mut catalog = Catalog::default();
         for connector in self.connectors {
             catalog.add(connector)?;
@@ -58,10 +59,12 @@ impl ConnectorParts {
             Some(transport) => transport,
             None => guarded(&self.egress, env)?,
         };
-        Ok(Integrations::new(IntegrationsParts {
+        let secrets: Arc<dyn SecretStore> =
+            Arc::new(SealedSecrets::new(stores.secrets.clone(), keys, env.clone()));
+        let integrations = Integrations::new(IntegrationsParts {
             catalog,
             store: stores.integrations.clone(),
-            secrets: Arc::new(SealedSecrets::new(stores.secrets.clone(), keys, env.clone())),
+            secrets: secrets.clone(),
             idempotency: stores.idempotency.clone(),
             transport,
             egress: self.egress,
@@ -70,7 +73,8 @@ impl ConnectorParts {
             policies: self.policies,
             retry: self.retry,
             apps: self.apps,
-        }))
+        });
+        Ok((integrations, secrets))
     }
 }
 

@@ -12,6 +12,7 @@ mod platform;
 pub mod prelude;
 mod providers;
 mod store;
+mod webhooks;
 #[cfg(feature = "wire")]
 pub mod wire;
 
@@ -26,13 +27,14 @@ pub use providers::{
 #[cfg(feature = "store-postgres")]
 pub use store::Enlisted;
 pub use store::Store;
+pub use webhooks::WebhooksConfig;
 
 pub use agentprovision_connectors as connectors;
 pub use agentprovision_core::{
     Clock, Context, ContextIssuer, Effects, Entropy, Env, Error, ErrorKind, MemoryDb, OperatorContext,
     Result, Retry, Timestamp, access, agent, archive, audit, authz, backend, backup, canonical, changes,
     clock, context, effect, error, event, http, id, idempotency, identity, integration, maintenance,
-    memory_store, model, money, page, run, secret, tenant, text, tool, usage,
+    memory_store, model, money, page, run, secret, tenant, text, tool, usage, webhook,
 };
 pub use agentprovision_llm as llm;
 pub use agentprovision_tenancy as tenancy;

@@ -161,6 +161,16 @@ pub const OPERATIONS: &[Operation] = &[
         .by_id()
         .audit("integrations.invoke")
         .meter("integration.calls"),
+    op("webhooks.receive", Scope::Host, None, "webhooks"),
+    tenant("webhooks.create", P::INTEGRATIONS_CREATE, "webhooks").audit("webhooks.create"),
+    tenant("webhooks.get", P::INTEGRATIONS_READ, "webhooks").by_id(),
+    tenant("webhooks.list", P::INTEGRATIONS_READ, "webhooks"),
+    tenant("webhooks.update", P::INTEGRATIONS_UPDATE, "webhooks").by_id().audit("webhooks.update"),
+    tenant("webhooks.rotate", P::INTEGRATIONS_UPDATE, "webhooks").by_id().audit("webhooks.rotate"),
+    tenant("webhooks.delete", P::INTEGRATIONS_DELETE, "webhooks").by_id().audit("webhooks.delete"),
+    tenant("webhooks.deliveries", P::INTEGRATIONS_READ, "webhooks").by_id(),
+    tenant("webhooks.delivery", P::INTEGRATIONS_READ, "webhooks").by_id(),
+    tenant("webhooks.replay", P::INTEGRATIONS_UPDATE, "webhooks").by_id().audit("webhooks.replay"),
     tenant("audit.entries", P::AUDIT_READ, "audit"),
     tenant("audit.checkpoint", P::AUDIT_READ, "audit"),
     tenant("audit.prove", P::AUDIT_READ, "audit"),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use agentprovision_connectors::webhook::Webhooks;
 use agentprovision_connectors::{Connectors, Integrations};
 #[cfg(feature = "gateway")]
 use agentprovision_core::access::Access;
@@ -54,6 +55,7 @@ pub(crate) struct Inner {
     pub(crate) models: Models,
     pub(crate) connectors: Connectors,
     pub(crate) integrations: Integrations,
+    pub(crate) webhooks: Webhooks,
     pub(crate) writer: UsageWriter,
     /// Keeps the budgets of requests to models.
     pub(crate) ledger: Arc<dyn Ledger>,
@@ -63,6 +65,8 @@ pub(crate) struct Inner {
     /// The relay of events and the sequencer of audit records.
     pub(crate) background: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
     pub(crate) closing: CancellationToken,
+    /// Ends taking up deliveries, before runs are stopped.
+    pub(crate) working: CancellationToken,
 }
 
 impl fmt::Debug for Platform {
@@ -177,6 +181,21 @@ impl Platform {
         &self.0.integrations
     }
 
+    /// Webhooks: endpoints that vendors send to, what came in, and the service that takes it.
+    ///
+    /// ```
+    /// # use agentprovision::Platform;
+    /// # async fn example() -> agentprovision::Result<()> {
+    /// let platform = Platform::builder().build().await?;
+    /// // A `tower::Service`: mount it on axum, or on hyper, under a path such as `/hooks/{address}`.
+    /// let hooks = platform.webhooks().receiver(Default::default());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.0.webhooks
+    }
+
     /// Begins to build a gateway for the callers of this platform: its API keys are the gateway's, its models with their
     /// routes are what it serves, and what they use is counted as the tenant's.
     ///
@@ -258,12 +277,13 @@ impl Platform {
         &self.0.issuer
     }
 
-    /// Stops taking up runs and requests to models, lets steps and requests under way end for a while, gives every run
+    /// Stops taking up deliveries of webhooks, runs and requests to models, lets steps and requests under way end for a while, gives every run
     /// back, ends backups that are being made, writes what was used, and closes the store. Later calls fail with `closed`; closing twice is harmless.
     ///
     /// # Errors
     /// What closing the store fails with.
     pub async fn close(&self) -> Result<()> {
+        self.0.working.cancel();
         tokio::join!(self.0.engine.close(), self.0.writer.close(), self.0.schedule.close());
         if let Err(error) = self.0.ledger.close().await
             && !error.is(ErrorKind::Closed)

@@ -21,6 +21,7 @@ const ELSEWHERE: &[&str] = &[
     "platform.context",
     "platform.authenticate",
     "platform.close",
+    "webhooks.receive",
     "runs.start",
     "runs.get",
     "runs.events",

@@ -346,6 +346,7 @@ pub(crate) fn plain(value: &Value) -> String {
 
 /// Headers that say who sends a request, how it travels or whose host it is for (RFC 9110, section 7.6.1), in lower case: they are
 /// nobody's to set who calls an operation.
+#[cfg(any(feature = "http", feature = "openapi"))]
 const SENDERS: &[&str] = &[
     "authorization",
     "connection",
@@ -364,6 +365,7 @@ const SENDERS: &[&str] = &[
 ];
 
 /// Whether a header is the sender's alone.
+#[cfg(any(feature = "http", feature = "openapi"))]
 pub(crate) fn is_senders(name: &str) -> bool {
     SENDERS.iter().any(|senders| senders.eq_ignore_ascii_case(name))
 }

@@ -72,6 +72,8 @@ export interface PlatformConfig {
    * your own. As an object it says more.
    */
   connectors?: readonly (string | Connector)[] | ConnectorsConfig
+  /** How deliveries of webhooks are worked on: how many at once, how long one may take, how often is looked, how long they are kept. */
+  webhooks?: { atOnce?: number; termMs?: number; pollMs?: number; keepS?: number }
   /** What surrounds every model: `guards`, `cache`, `embeddingCache`, `validate`, `rateLimits`, `budgets`. */
   layers?: Record<string, unknown>
   /**
@@ -245,6 +247,7 @@ export class Platform {
   readonly models: Models
   readonly connectors: Connectors
   readonly integrations: Integrations
+  readonly webhooks: Webhooks
 
   /** A context above the tenants. Who acts and why are recorded with everything done with it. */
   operator(actor: string, reason: string): OperatorContext
@@ -627,6 +630,42 @@ export interface Integrations {
     ctx: Context, integration: Ref<t.IntegrationId>, operation: string, input?: Record<string, unknown>,
     options?: InvokeOptions,
   ): Promise<T>
+}
+
+/** Webhooks in: endpoints that vendors send to, what came in, and what takes it. */
+export interface Webhooks {
+  /**
+   * Takes a delivery, and says how to answer it: mount it on your HTTP server, as `POST /hooks/:address`. What it took is
+   * kept, and worked on afterwards. The body is the bytes as they came: a signature is over them.
+   */
+  receive(
+    address: string,
+    headers: Iterable<readonly [string, string]> | Record<string, string | readonly string[] | undefined>,
+    body: Uint8Array,
+  ): Promise<t.ReceivedAnswer>
+  /** Makes an endpoint, which acts on behalf of whoever makes it. Its secret is shown this once. */
+  create(ctx: Context, endpoint: t.NewWebhookEndpointArguments): Promise<t.MadeWebhookEndpoint>
+  get(ctx: Context, endpoint: Ref<t.EndpointId>): Promise<t.WebhookEndpoint>
+  list(ctx: Context, query?: t.ListedArguments): Promise<t.Page<t.WebhookEndpoint>>
+  iterate(ctx: Context, query?: t.ListedArguments): AsyncIterableIterator<t.WebhookEndpoint>
+  /** Replaces what is given. */
+  update(
+    ctx: Context, endpoint: Ref<t.EndpointId>, changes: Omit<t.EndpointChangeArguments, 'endpoint'>,
+  ): Promise<t.WebhookEndpoint>
+  /** Another secret, shown this once. The one before counts for `overlapS` seconds, default a day. */
+  rotate(
+    ctx: Context, endpoint: Ref<t.EndpointId>, options?: Omit<t.EndpointRotationArguments, 'endpoint'>,
+  ): Promise<t.MadeWebhookEndpoint>
+  /** Removes an endpoint, its secret and its deliveries. */
+  delete(ctx: Context, endpoint: Ref<t.EndpointId>): Promise<null>
+  /** The deliveries of an endpoint, oldest first, without their bodies. */
+  deliveries(
+    ctx: Context, endpoint: Ref<t.EndpointId>, query?: Omit<t.DeliveriesListedArguments, 'endpoint'>,
+  ): Promise<t.Page<t.WebhookDelivery>>
+  /** A delivery as it came; its body is base64. */
+  delivery(ctx: Context, delivery: Ref<t.DeliveryId>): Promise<t.WholeWebhookDelivery>
+  /** Works on a delivery that is over once more. Runs that it has started are not started again. */
+  replay(ctx: Context, delivery: Ref<t.DeliveryId>): Promise<null>
 }
 
 // ---- what the host writes

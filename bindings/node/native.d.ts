@@ -16,6 +16,7 @@ export class Bridge {
   retire(): void
   operator(args: string): Caller
   context(id: number, operation: string, args: string): void
+  receive(id: number, args: string): void
   invoke(id: number, caller: Caller, operation: string, args: string): void
   ask(id: number, caller: Caller, operation: string, args: string): void
   start(id: number, caller: Caller, operation: string, args: string): void

@@ -18,6 +18,7 @@ mod views;
 use std::fmt;
 use std::sync::Arc;
 
+use agentprovision_connectors::webhook::Received;
 use agentprovision_core::authz::PermissionRegistry;
 use agentprovision_core::context::{Credentials, RequestInfo};
 use agentprovision_core::model::ChatRequest;
@@ -240,6 +241,24 @@ fn with_info(ctx: Context, info: Option<args::Info>) -> Context {
         Some(info) => ctx.with_info(RequestInfo::from(info)),
         None => ctx,
     }
+}
+
+/// `webhooks.receive`: takes a delivery of a vendor, and says how to answer it, of `{"address", "headers", "body"}`. Whatever is
+/// wrong with the delivery is said by the answer.
+///
+/// # Errors
+/// `invalid_input` for arguments that cannot be read.
+pub async fn receive(platform: &Platform, arguments: &str) -> Result<String> {
+    let answered = async {
+        let given: args::Received = decode("the arguments of `webhooks.receive`", arguments)?;
+        let address = given.address.clone();
+        let taken = match given.parts() {
+            Ok((headers, body)) => platform.webhooks().receive(&address, &headers, body).await,
+            Err(error) => Err(error),
+        };
+        encode(&views::Received::from(Received::of(&taken)))
+    };
+    answered.await.map_err(|error: Error| error.with_operation("webhooks.receive"))
 }
 
 /// Whether a context has a permission, by name. Takes no lock and makes no text.

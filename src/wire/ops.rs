@@ -1,6 +1,9 @@
 //! The table of operations in their JSON form: one line each.
 
+use agentprovision_connectors::webhook::{Endpoint, NewEndpoint};
 use agentprovision_connectors::{Authorization, ConnectorDetails, ConnectorInfo, NewIntegration, TestResult};
+use std::time::Duration;
+
 use agentprovision_core::agent::{AgentQuery, AgentRecord, AgentSpec, Validation};
 use agentprovision_core::archive::ArchiveSummary;
 use agentprovision_core::audit::merkle::TreeHash;
@@ -25,6 +28,7 @@ use agentprovision_tenancy::tenant::{RestoreOptions, Restored};
 use futures_util::future::BoxFuture;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
 use super::{Caller, args, encode, views};
@@ -298,6 +302,35 @@ operations! {
             p.integrations().invoke(ctx, id, &operation, input, options).await?
         }
     }
+    "webhooks.create" (tenant) NewEndpoint => views::MadeEndpoint {
+        |p, ctx, a| p.webhooks().create(ctx, a).await?.into()
+    }
+    "webhooks.get" (tenant) args::EndpointById => Endpoint { |p, ctx, a| p.webhooks().get(ctx, a.endpoint).await? }
+    "webhooks.list" (tenant) args::Listed => views::PageOf<Endpoint> {
+        |p, ctx, a| views::PageOf::from(p.webhooks().list(ctx, a.into()).await?)
+    }
+    "webhooks.update" (tenant) args::EndpointChange => Endpoint {
+        |p, ctx, a| { let id = a.endpoint; p.webhooks().update(ctx, id, a.into()).await? }
+    }
+    "webhooks.rotate" (tenant) args::EndpointRotation => views::MadeEndpoint {
+        |p, ctx, a| {
+            let overlap = a.overlap_s.map(Duration::from_secs);
+            p.webhooks().rotate(ctx, a.endpoint, a.secret.map(SecretString::from), overlap).await?.into()
+        }
+    }
+    "webhooks.delete" (tenant) args::EndpointById => () {
+        |p, ctx, a| p.webhooks().delete(ctx, a.endpoint).await?
+    }
+    "webhooks.deliveries" (tenant) args::DeliveriesListed => views::PageOf<views::Delivery> {
+        |p, ctx, a| {
+            let (id, page) = a.into();
+            views::PageOf::from(p.webhooks().deliveries(ctx, id, page).await?)
+        }
+    }
+    "webhooks.delivery" (tenant) args::DeliveryById => views::WholeDelivery {
+        |p, ctx, a| p.webhooks().delivery(ctx, a.delivery).await?.into()
+    }
+    "webhooks.replay" (tenant) args::DeliveryById => () { |p, ctx, a| p.webhooks().replay(ctx, a.delivery).await? }
     "audit.entries" (tenant) args::Entries => Vec<views::Entry> {
         |p, ctx, a| entries(&p.audit().entries(ctx, a.from.unwrap_or(0), limit(a.limit)).await?)?
     }
@@ -334,6 +367,7 @@ operations! {
     "platform.context" (host) args::MemberContext => views::Caller
     "platform.authenticate" (host) args::Authenticate => views::Caller
     "platform.close" (host) args::Nothing => ()
+    "webhooks.receive" (host) args::Received => views::Received
     "runs.start" (tenant) args::RunStart => views::Outcome<'static>
     "runs.get" (tenant) args::RunById => views::Outcome<'static>
     "runs.events" (tenant) args::RunEvents => agentprovision_core::run::RunEvent

@@ -1,6 +1,7 @@
 //! How every operation is called, in an order in which each of them can succeed once.
 
 use agentprovision::agent::AgentQuery;
+use agentprovision::connectors::webhook::EndpointUpdate;
 use agentprovision::connectors::{CallOptions, IntegrationUpdate};
 use agentprovision::id::UserId;
 use agentprovision::integration::IntegrationQuery;
@@ -173,6 +174,24 @@ calls! {
     "integrations.connect" => |c| c.granted(),
     "integrations.invoke" => |c| c.ticket(),
     "integrations.delete" => |c| c.platform.integrations().delete(&c.ctx, c.ids.doomed_integration),
+    "webhooks.receive" => |c| async {
+        super::world::send(&c.platform, c.ids.tenant, c.ids.endpoint, &format!("{:?}", c.fresh())).await
+    },
+    "webhooks.create" => |c| async {
+        let made = c.platform.webhooks().create(&c.ctx, super::world::hook(&c.fresh())).await?;
+        Result::Ok(made.endpoint)
+    },
+    "webhooks.get" => |c| c.platform.webhooks().get(&c.ctx, c.ids.endpoint),
+    "webhooks.list" => |c| c.platform.webhooks().list(&c.ctx, PageRequest::default()),
+    "webhooks.update" => |c| async {
+        let update = EndpointUpdate { name: Some(c.fresh()), ..Default::default() };
+        c.platform.webhooks().update(&c.ctx, c.ids.endpoint, update).await
+    },
+    "webhooks.rotate" => |c| c.platform.webhooks().rotate(&c.ctx, c.ids.endpoint, None, None),
+    "webhooks.deliveries" => |c| c.platform.webhooks().deliveries(&c.ctx, c.ids.endpoint, PageRequest::default()),
+    "webhooks.delivery" => |c| c.platform.webhooks().delivery(&c.ctx, c.ids.delivery),
+    "webhooks.replay" => |c| c.platform.webhooks().replay(&c.ctx, c.ids.delivery),
+    "webhooks.delete" => |c| c.platform.webhooks().delete(&c.ctx, c.ids.doomed_endpoint),
     "audit.entries" => |c| async {
         let entries = c.platform.audit().entries(&c.ctx, 0, 500).await?;
         entries.iter().map(agentprovision::audit::AuditEntry::record).collect::<Result<Vec<_>>>()

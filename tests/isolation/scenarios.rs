@@ -3,7 +3,7 @@
 use agentprovision::error::ErrorKind::{
     Closed, ForeignContext, InvalidInput, NotFound, PermissionDenied, TenantSuspended, Unsupported,
 };
-use agentprovision::id::{AgentId, ApiKeyId, IntegrationId, RunId, SessionId, TenantId, UserId};
+use agentprovision::id::{AgentId, ApiKeyId, EndpointId, IntegrationId, RunId, SessionId, TenantId, UserId};
 use agentprovision::prelude::*;
 use agentprovision::{Operation, Scope};
 
@@ -127,6 +127,7 @@ fn text_that_is_no_id_is_refused_before_anything_is_asked() {
             "runs" => text.parse::<RunId>().map(drop),
             "sessions" => text.parse::<SessionId>().map(drop),
             "integrations" => text.parse::<IntegrationId>().map(drop),
+            "webhooks" => text.parse::<EndpointId>().map(drop),
             other => panic!("{}: say how an id of `{other}` is read", operation.name),
         };
         for text in texts {

@@ -6,7 +6,10 @@ use agentprovision::agent::{AgentRecord, VersionHash};
 use agentprovision::audit::AuditEntry;
 use agentprovision::authz::{Permission, PermissionSet};
 use agentprovision::backend::Backend;
-use agentprovision::id::{AgentId, ApiKeyId, ApprovalId, IntegrationId, RunId, SessionId, TenantId, UserId};
+use agentprovision::connectors::webhook::{EndpointAddress, NewEndpoint};
+use agentprovision::id::{
+    AgentId, ApiKeyId, ApprovalId, DeliveryId, EndpointId, IntegrationId, RunId, SessionId, TenantId, UserId,
+};
 use agentprovision::model::{ChatRequest, Message};
 use agentprovision::prelude::*;
 use agentprovision::run::PayloadHash;
@@ -15,6 +18,7 @@ use agentprovision::tenancy::placement::{PlacedBackend, Shard};
 use agentprovision::tenancy::rbac::{PLATFORM_ONLY, RoleSpec, Roles};
 use agentprovision::tenancy::store;
 use agentprovision::testing::{Reply, ScriptedModel};
+use agentprovision::webhook::DeliveryState;
 use agentprovision::{Env, PlatformBuilder};
 use serde_json::json;
 
@@ -56,6 +60,10 @@ pub(super) struct Ids {
     /// To be granted in a browser.
     pub(super) in_browser: IntegrationId,
     pub(super) doomed_integration: IntegrationId,
+    pub(super) endpoint: EndpointId,
+    pub(super) doomed_endpoint: EndpointId,
+    /// Over.
+    pub(super) delivery: DeliveryId,
 }
 
 impl Ids {
@@ -82,6 +90,9 @@ impl Ids {
             integration: env.id(),
             in_browser: env.id(),
             doomed_integration: env.id(),
+            endpoint: env.id(),
+            doomed_endpoint: env.id(),
+            delivery: env.id(),
         }
     }
 
@@ -108,6 +119,9 @@ impl Ids {
             self.integration.to_string(),
             self.in_browser.to_string(),
             self.doomed_integration.to_string(),
+            self.endpoint.to_string(),
+            self.doomed_endpoint.to_string(),
+            self.delivery.to_string(),
         ]
     }
 }
@@ -247,7 +261,7 @@ pub(super) fn reads(resource: &str) -> Permission {
         "runs" | "sessions" => Permission::RUNS_READ,
         "audit" | "events" => Permission::AUDIT_READ,
         "usage" => Permission::USAGE_READ,
-        "integrations" => Permission::INTEGRATIONS_READ,
+        "integrations" | "webhooks" => Permission::INTEGRATIONS_READ,
         other => panic!("say which permission lets one see `{other}`"),
     }
 }
@@ -345,6 +359,8 @@ async fn estate(platform: &Platform, desk: &Desk, tag: &str) -> Estate {
     let integration = connect(desk.by_token(&named("desk"), tag, &token)).await;
     integrations.test(admin, integration).await.unwrap();
 
+    let endpoint = platform.webhooks().create(admin, hook(&named("hook"))).await.unwrap().endpoint.id;
+
     let ids = Ids {
         tenant: home.tenant.id,
         user: user.id,
@@ -366,8 +382,51 @@ async fn estate(platform: &Platform, desk: &Desk, tag: &str) -> Estate {
         integration,
         in_browser: connect(desk.in_browser(&named("browser"), tag)).await,
         doomed_integration: connect(desk.by_token(&named("doomed"), tag, &token)).await,
+        endpoint,
+        doomed_endpoint: platform
+            .webhooks()
+            .create(admin, hook(&named("doomed hook")))
+            .await
+            .unwrap()
+            .endpoint
+            .id,
+        delivery: delivered(platform, admin, endpoint, tag).await,
     };
     Estate { home, ids, key_secret: key.secret }
+}
+
+/// What an endpoint's sender says to prove itself.
+const HOOK_SECRET: &str = "canary-of-a-sender";
+
+/// An endpoint whose sender shows a token.
+pub(super) fn hook(name: &str) -> NewEndpoint {
+    let new =
+        json!({ "name": name, "vendor": "generic", "scheme": { "scheme": "bearer" }, "secret": HOOK_SECRET });
+    serde_json::from_value(new).unwrap()
+}
+
+/// Sends a delivery to an endpoint, as its sender would.
+pub(super) async fn send(
+    platform: &Platform,
+    tenant: TenantId,
+    endpoint: EndpointId,
+    body: &str,
+) -> Result<Option<String>> {
+    let address = EndpointAddress { tenant, endpoint }.to_string();
+    let mut headers = http::HeaderMap::new();
+    headers.insert("authorization", format!("Bearer {HOOK_SECRET}").parse().unwrap());
+    platform.webhooks().receive(&address, &headers, body.to_owned().into()).await
+}
+
+/// A delivery of an endpoint that is over.
+async fn delivered(platform: &Platform, admin: &Context, endpoint: EndpointId, tag: &str) -> DeliveryId {
+    send(platform, admin.tenant(), endpoint, &format!(r#"{{"about":"{tag}"}}"#)).await.unwrap();
+    let webhooks = platform.webhooks();
+    let id = webhooks.deliveries(admin, endpoint, PageRequest::default()).await.unwrap().items[0].new.id;
+    while webhooks.delivery(admin, id).await.unwrap().state == DeliveryState::Pending {
+        tokio::task::yield_now().await;
+    }
+    id
 }
 
 /// Follows a run until it waits for a person, in the store too.

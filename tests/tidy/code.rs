@@ -88,7 +88,7 @@ fn files_stay_short() {
 }
 
 /// The public methods of the services, in the files they are written in.
-const SERVICES: [(&str, &str, &[&str]); 16] = [
+const SERVICES: [(&str, &str, &[&str]); 17] = [
     ("platform", "Platform", &["src/platform.rs"]),
     ("tenants", "Tenants", &["agentprovision-tenancy/src/tenant/mod.rs"]),
     ("archives", "Archives", &["agentprovision-tenancy/src/tenant/archives.rs"]),
@@ -109,6 +109,15 @@ const SERVICES: [(&str, &str, &[&str]); 16] = [
             "agentprovision-connectors/src/integrations/connect.rs",
             "agentprovision-connectors/src/integrations/mod.rs",
             "agentprovision-connectors/src/tools.rs",
+        ],
+    ),
+    (
+        "webhooks",
+        "Webhooks",
+        &[
+            "agentprovision-connectors/src/webhook/receive.rs",
+            "agentprovision-connectors/src/webhook/service.rs",
+            "agentprovision-connectors/src/webhook/work.rs",
         ],
     ),
     ("audit", "AuditLog", &["agentprovision-core/src/audit/log.rs"]),
@@ -135,6 +144,8 @@ const NO_OPERATIONS: &[&str] = &[
     "store",
     "within",
     "release",
+    "receiver",
+    "work",
 ];
 
 #[test]
@@ -189,6 +200,7 @@ fn handles_are_cheap_to_pass_around() {
     handle::<agentprovision::llm::Models>();
     handle::<agentprovision::connectors::Connectors>();
     handle::<agentprovision::connectors::Integrations>();
+    handle::<agentprovision::connectors::webhook::Webhooks>();
     handle::<agentprovision::Error>();
 }
 

@@ -19,6 +19,7 @@ use super::json::Json;
 /// Who sends a webhook, and so how it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "WebhookVendor")]
 #[non_exhaustive]
 pub enum Vendor {
     /// GitHub.
@@ -96,6 +97,7 @@ impl FromStr for Vendor {
 /// Where a sender that is no [`Vendor`] of its own puts what an event is made of. What is not named is not read.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "WebhookSource")]
 pub struct GenericSource {
     /// The header with the id of the delivery; without it, the digest of the body is the id.
     pub id_header: Option<String>,

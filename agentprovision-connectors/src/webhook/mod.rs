@@ -14,17 +14,17 @@ pub mod events;
 mod filter;
 mod json;
 mod receive;
+mod service;
 mod template;
 mod verify;
 mod work;
 
-pub use endpoint::{
-    EndpointAddress, EndpointUpdate, MadeEndpoint, NewEndpoint, Trigger, Webhooks, WebhooksParts,
-};
+pub use endpoint::{Endpoint, EndpointAddress, EndpointUpdate, MadeEndpoint, NewEndpoint, Trigger};
 pub use event::{EventBody, Ordering, Vendor, Version, WebhookEvent};
 pub use filter::EventFilter;
 pub use json::{Fields, Json};
-pub use receive::{Receiver, ReceiverOptions};
+pub use receive::{Received, Receiver, ReceiverOptions};
+pub use service::{Webhooks, WebhooksParts};
 pub use template::Template;
 pub use verify::{
     Algorithm, Encoding, HmacScheme, KeyForm, Scheme, Secrets, TOLERANCE_S, TimestampPlace, Verifier,

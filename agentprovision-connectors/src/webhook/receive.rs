@@ -18,7 +18,9 @@ use http_body_util::{BodyExt as _, Full};
 use moka::sync::Cache;
 use serde_json::{Map, Value};
 
-use super::endpoint::{EndpointAddress, Read, Webhooks, no_endpoint, secret_of, secrets};
+use super::endpoint::{Endpoint, EndpointAddress, no_endpoint};
+use super::event::GenericSource;
+use super::service::{Webhooks, secret_of, secrets};
 use super::{Vendor, Verifier, WebhookEvent};
 
 /// How long what was read of an endpoint is used without another look.
@@ -49,76 +51,90 @@ impl Default for ReceiverOptions {
 /// A delivery is acknowledged (200) when it is kept, and not before; one that is there already is acknowledged too. One that does
 /// not prove whose it is is answered 401, one for nobody 404, one that cannot be read 400, the id of another one 409; when it
 /// cannot be kept the answer is 503, and the vendor sends it again.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Receiver {
     webhooks: Webhooks,
     options: ReceiverOptions,
-    known: Cache<EndpointAddress, Arc<Known>>,
 }
 
-impl fmt::Debug for Receiver {
+/// What is known of endpoints.
+#[derive(Clone)]
+pub(super) struct KnownEndpoints(Cache<EndpointAddress, Arc<Known>>);
+
+impl Default for KnownEndpoints {
+    fn default() -> Self {
+        Self(Cache::new(10_000))
+    }
+}
+
+impl fmt::Debug for KnownEndpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver").field("options", &self.options).finish_non_exhaustive()
+        f.write_str("KnownEndpoints")
     }
 }
 
 /// What is known of an endpoint.
 struct Known {
     at: Duration,
-    read: Read,
+    endpoint: Endpoint,
     verifier: Verifier,
-}
-
-impl Webhooks {
-    /// A service that takes deliveries.
-    pub fn receiver(&self, options: ReceiverOptions) -> Receiver {
-        Receiver { webhooks: self.clone(), options, known: Cache::new(10_000) }
-    }
 }
 
 /// An answer of a receiver.
 type Answered = Response<Full<Bytes>>;
 
-impl Receiver {
+impl Webhooks {
+    /// A service that takes deliveries over HTTP.
+    pub fn receiver(&self, options: ReceiverOptions) -> Receiver {
+        Receiver { webhooks: self.clone(), options }
+    }
+
+    /// Takes a delivery: for hosts whose HTTP server runs no tower service, in place of a [`Receiver`]. `address` is the last
+    /// part of the path, `body` the bytes as they came. Once this is over without an error the delivery is kept, or was
+    /// before; the text is what to answer Slack with, where it asks whether the endpoint is there. [`Received::of`] says how
+    /// to answer.
+    ///
+    /// # Errors
+    /// `unauthenticated` for a delivery that does not prove whose it is; `not_found` for an address of nobody, or of an
+    /// endpoint that is disabled; `tenant_suspended`; `invalid_input` for what cannot be read; `conflict` for another
+    /// delivery's id; those of the store, after which the vendor is to send it again.
+    pub async fn receive(&self, address: &str, headers: &HeaderMap, body: Bytes) -> Result<Option<String>> {
+        let address: EndpointAddress = address.parse()?;
+        let known = self.known(address).await?;
+        let now = self.env().now();
+        known.verifier.verify(now, headers, &body)?;
+        let event = event_of(&known.endpoint, headers, body.clone())?;
+        if let Some(challenge) = event.challenge() {
+            return Ok(Some(challenge.to_owned()));
+        }
+        let delivery = self.new_delivery(address, headers, &event, body, now)?;
+        match self.0.inbox.accept(address.tenant, delivery).await? {
+            Accepted::New | Accepted::Again => Ok(None),
+            Accepted::Conflict => Err(Error::conflict("the id of the delivery was another one's")),
+        }
+    }
+
     async fn known(&self, address: EndpointAddress) -> Result<Arc<Known>> {
-        let env = self.webhooks.env();
-        let now = env.monotonic();
-        if let Some(known) = self.known.get(&address).filter(|known| now.saturating_sub(known.at) < FRESH) {
+        let (now, cache) = (self.env().monotonic(), &self.1.0);
+        if let Some(known) = cache.get(&address).filter(|known| now.saturating_sub(known.at) < FRESH) {
             return Ok(known);
         }
-        let parts = &*self.webhooks.0;
+        let parts = &*self.0;
         let endpoint = parts.store.lookup(address.tenant, address.endpoint).await?;
+        let endpoint = Endpoint::read(address.tenant, endpoint)?;
         if endpoint.state != EndpointState::Active {
             return Err(no_endpoint());
         }
         // Whose endpoint it is may have gone, and then nobody takes deliveries.
         let ctx = parts.principals.context(address.tenant, endpoint.owner).await?;
         let kept = parts.secrets.get(&ctx, &secret_of(address.endpoint)?).await?;
-        let read = Read::of(&endpoint)?;
-        let verifier = Verifier::new(read.scheme.clone(), secrets(&kept.value)?)?;
-        let known = Arc::new(Known { at: now, read, verifier });
-        self.known.insert(address, known.clone());
+        let verifier = Verifier::new(endpoint.scheme.clone(), secrets(&kept.value)?)?;
+        let known = Arc::new(Known { at: now, endpoint, verifier });
+        cache.insert(address, known.clone());
         Ok(known)
     }
 
-    /// Takes a delivery. The answer is what to answer Slack, where it asks whether the endpoint is there.
-    async fn take(&self, path: &str, headers: &HeaderMap, body: Bytes) -> Result<Option<String>> {
-        let address: EndpointAddress = path.rsplit('/').next().unwrap_or_default().parse()?;
-        let known = self.known(address).await?;
-        let now = self.webhooks.env().now();
-        known.verifier.verify(now, headers, &body)?;
-        let event = event_of(&known.read, headers, body.clone())?;
-        if let Some(challenge) = event.challenge() {
-            return Ok(Some(challenge.to_owned()));
-        }
-        let delivery = self.delivery(address, headers, &event, body, now)?;
-        match self.webhooks.0.inbox.accept(address.tenant, delivery).await? {
-            Accepted::New | Accepted::Again => Ok(None),
-            Accepted::Conflict => Err(Error::conflict("the id of the delivery was another one's")),
-        }
-    }
-
-    fn delivery(
+    fn new_delivery(
         &self,
         address: EndpointAddress,
         headers: &HeaderMap,
@@ -138,7 +154,7 @@ impl Receiver {
             .filter_map(|(name, value)| Some((name.to_string(), Value::from(value.to_str().ok()?))))
             .collect();
         Ok(NewDelivery {
-            id: self.webhooks.env().id(),
+            id: self.env().id(),
             endpoint: address.endpoint,
             key,
             digest: sha256(&[&body]),
@@ -148,7 +164,9 @@ impl Receiver {
             received_at: now,
         })
     }
+}
 
+impl Receiver {
     async fn serve<B>(&self, request: Request<B>) -> Answered
     where
         B: Body + Send,
@@ -163,15 +181,15 @@ impl Receiver {
         }
         let collected = self.webhooks.env().timeout(self.options.body_timeout, self.collect(body)).await;
         let taken = match collected {
-            Some(Ok(body)) => self.take(head.uri.path(), &head.headers, body).await,
+            Some(Ok(body)) => {
+                let address = head.uri.path().rsplit('/').next().unwrap_or_default();
+                self.webhooks.receive(address, &head.headers, body).await
+            }
             Some(Err(error)) => Err(error),
             None => return answered(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
         };
-        match taken {
-            Ok(None) => answered(StatusCode::OK, ""),
-            Ok(Some(challenge)) => answered(StatusCode::OK, &challenge),
-            Err(error) => refused(&error),
-        }
+        let Received { status, text } = Received::of(&taken);
+        answered(status, &text)
     }
 
     async fn collect<B>(&self, body: B) -> Result<Bytes>
@@ -204,10 +222,11 @@ pub(super) fn bounded(key: &str) -> String {
 }
 
 /// Reads a delivery as its endpoint says.
-pub(super) fn event_of(read: &Read, headers: &HeaderMap, body: Bytes) -> Result<WebhookEvent> {
-    match read.vendor {
-        Vendor::Generic => WebhookEvent::read_as(&read.source, headers, body),
-        vendor => WebhookEvent::read(vendor, headers, body),
+pub(super) fn event_of(endpoint: &Endpoint, headers: &HeaderMap, body: Bytes) -> Result<WebhookEvent> {
+    match (endpoint.vendor, &endpoint.source) {
+        (Vendor::Generic, Some(source)) => WebhookEvent::read_as(source, headers, body),
+        (Vendor::Generic, None) => WebhookEvent::read_as(&GenericSource::default(), headers, body),
+        (vendor, _) => WebhookEvent::read(vendor, headers, body),
     }
 }
 
@@ -224,20 +243,40 @@ fn answered(status: StatusCode, text: &str) -> Answered {
     answer
 }
 
-fn refused(error: &Error) -> Answered {
-    let (status, text) = match error.kind() {
-        ErrorKind::Unauthenticated => (StatusCode::UNAUTHORIZED, "the delivery does not prove whose it is"),
-        // Of a tenant that is gone or suspended, or an owner who is, nobody outside learns more than of one that never was.
-        ErrorKind::NotFound | ErrorKind::TenantSuspended => (StatusCode::NOT_FOUND, "no such endpoint"),
-        ErrorKind::InvalidInput => (StatusCode::BAD_REQUEST, error.message()),
-        ErrorKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, error.message()),
-        ErrorKind::Conflict => (StatusCode::CONFLICT, error.message()),
-        _ => {
-            tracing::warn!(?error, "a delivery could not be kept");
-            (StatusCode::SERVICE_UNAVAILABLE, "the delivery could not be kept; send it again")
-        }
-    };
-    answered(status, text)
+/// How a delivery is answered: a status, and a text that says no more than the sender has to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Received {
+    /// 200 for what is kept; else see [`Receiver`].
+    pub status: StatusCode,
+    /// The body, as `text/plain`.
+    pub text: String,
+}
+
+impl Received {
+    /// How to answer what [`Webhooks::receive`] gave.
+    pub fn of(taken: &Result<Option<String>>) -> Self {
+        let (status, text) = match taken {
+            Ok(challenge) => (StatusCode::OK, challenge.as_deref().unwrap_or_default()),
+            Err(error) => match error.kind() {
+                ErrorKind::Unauthenticated => {
+                    (StatusCode::UNAUTHORIZED, "the delivery does not prove whose it is")
+                }
+                // Of a tenant that is gone or suspended, or an owner who is, nobody outside learns more than of one that never was.
+                ErrorKind::NotFound | ErrorKind::TenantSuspended => {
+                    (StatusCode::NOT_FOUND, "no such endpoint")
+                }
+                ErrorKind::InvalidInput => (StatusCode::BAD_REQUEST, error.message()),
+                ErrorKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, error.message()),
+                ErrorKind::Conflict => (StatusCode::CONFLICT, error.message()),
+                _ => {
+                    tracing::warn!(?error, "a delivery could not be kept");
+                    (StatusCode::SERVICE_UNAVAILABLE, "the delivery could not be kept; send it again")
+                }
+            },
+        };
+        Self { status, text: text.to_owned() }
+    }
 }
 
 impl<B> tower::Service<Request<B>> for Receiver

@@ -9,7 +9,7 @@ use agentprovision_core::effect::{Effects, Guard};
 use agentprovision_core::event::PlatformEvent;
 use agentprovision_core::id::{RunId, TenantId, WorkerId};
 use agentprovision_core::run::RunInput;
-use agentprovision_core::webhook::{ClaimedDelivery, DeliveryEnd, Inbox, WebhookEndpoint};
+use agentprovision_core::webhook::{ClaimedDelivery, DeliveryEnd, Inbox};
 use agentprovision_core::{Env, Error, ErrorKind, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,8 +20,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::endpoint::{Read, Trigger, Webhooks};
+use super::endpoint::{Endpoint, Trigger};
 use super::receive::{bounded, event_of};
+use super::service::Webhooks;
 use super::{Template, WebhookEvent};
 
 /// How often deliveries that are over for long enough are looked for, and the most that are removed at a time.
@@ -70,7 +71,7 @@ pub trait WebhookHandler: fmt::Debug + Send + Sync + 'static {
 #[non_exhaustive]
 pub struct HandledDelivery<'a> {
     /// The endpoint.
-    pub endpoint: &'a WebhookEndpoint,
+    pub endpoint: &'a Endpoint,
     /// The delivery's id here.
     pub id: agentprovision_core::id::DeliveryId,
     /// What it says.
@@ -87,16 +88,16 @@ pub(super) struct Work {
 }
 
 impl Webhooks {
-    /// Works on deliveries until `closing`, then ends what was begun.
-    pub async fn work(
+    /// Works on deliveries until `closing`, then ends what was begun. The worker's id is drawn now, not when it begins.
+    pub fn work(
         &self,
         options: WorkOptions,
         handlers: Vec<Arc<dyn WebhookHandler>>,
         closing: CancellationToken,
-    ) {
+    ) -> impl Future<Output = ()> + Send + 'static {
         let work =
             Work { webhooks: self.clone(), handlers: handlers.into(), worker: self.env().id(), options };
-        work.run(closing).await;
+        work.run(closing)
     }
 }
 
@@ -194,15 +195,19 @@ impl Work {
         let parts = &*self.webhooks.0;
         let new = &claimed.delivery.new;
         let endpoint = parts.store.lookup(claimed.tenant, new.endpoint).await?;
+        let endpoint = Endpoint::read(claimed.tenant, endpoint)?;
         let ctx = parts.principals.context(claimed.tenant, endpoint.owner).await?;
-        let read = Read::of(&endpoint)?;
-        let event = event_of(&read, &headers(&new.headers)?, Bytes::from(new.body.clone()))?;
+        let event = event_of(&endpoint, &headers(&new.headers)?, Bytes::from(new.body.clone()))?;
         for handler in &*self.handlers {
             let handled = HandledDelivery { endpoint: &endpoint, id: new.id, event: &event };
             handler.handle(&ctx, &handled).await?;
         }
-        let wanted: Vec<(usize, &Trigger)> =
-            read.triggers.iter().enumerate().filter(|(_, trigger)| trigger.filter.matches(&event)).collect();
+        let wanted: Vec<(usize, &Trigger)> = endpoint
+            .triggers
+            .iter()
+            .enumerate()
+            .filter(|(_, trigger)| trigger.filter.matches(&event))
+            .collect();
         let newest = match &event.ordering {
             // Asked for once: of two triggers the second would find its own event.
             Some(ordering) if wanted.iter().any(|(_, trigger)| trigger.newest_only) => {
@@ -289,7 +294,7 @@ mod tests {
     use agentprovision_core::effect::OperatorEffects;
     use agentprovision_core::page::PageRequest;
     use agentprovision_core::tenant::{Tenant, TenantState};
-    use agentprovision_core::webhook::{EndpointState, NewDelivery};
+    use agentprovision_core::webhook::{EndpointState, NewDelivery, WebhookEndpoint};
     use agentprovision_core::{MemoryDb, Timestamp};
 
     use super::*;

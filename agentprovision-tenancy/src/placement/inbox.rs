@@ -38,13 +38,14 @@ impl Inbox for Router {
         check_term(term)?;
         let mut rounds: BTreeMap<TenantId, usize> = BTreeMap::new();
         let mut taken: Vec<(usize, ClaimedDelivery)> = Vec::new();
-        let mut empty: BTreeSet<usize> = BTreeSet::new();
+        let mut done: BTreeSet<TenantId> = BTreeSet::new();
         loop {
             let room = limit.saturating_sub(u32::try_from(taken.len()).unwrap_or(limit));
             let found = self.each("deliveries", |_, member| member.sql.delivery_turns(after, room)).await?;
             let mut turns: Vec<(TenantId, usize)> = Vec::new();
-            for (place, tenants) in found.into_iter().filter(|(place, _)| !empty.contains(place)) {
-                turns.extend(tenants.into_iter().map(|tenant| (tenant, place)));
+            for (place, tenants) in found {
+                let tenants = tenants.into_iter().filter(|tenant| !done.contains(tenant));
+                turns.extend(tenants.map(|tenant| (tenant, place)));
             }
             turns.sort_unstable_by_key(|(tenant, _)| turn(after, *tenant));
             turns.truncate(usize::try_from(room).unwrap_or(usize::MAX));
@@ -56,18 +57,17 @@ impl Inbox for Router {
             }
             // A shard's first tenants in turn are those that were chosen here.
             let claims = shards.into_iter().map(async |(place, share)| {
-                (place, share, self.member(place).stores.inbox.claim(worker, term, share, after).await)
+                let member = self.member(place);
+                (place, member.sql.claim_deliveries(worker, term, share, each, after).await)
             });
+            let mut given: BTreeMap<TenantId, u32> = turns.iter().map(|(tenant, _)| (*tenant, 0)).collect();
             let mut failed = None;
-            for (place, share, claimed) in join_all(claims).await {
+            for (place, claimed) in join_all(claims).await {
                 match claimed {
                     Ok(claimed) => {
-                        // Who gave less has no more.
-                        if claimed.len() < usize::try_from(share).unwrap_or(usize::MAX) {
-                            empty.insert(place);
-                        }
                         for one in claimed {
                             self.seen(one.tenant, place);
+                            *given.entry(one.tenant).or_default() += 1;
                             let round = rounds.entry(one.tenant).or_default();
                             taken.push((*round, one));
                             *round += 1;
@@ -76,6 +76,8 @@ impl Inbox for Router {
                     Err(error) => failed = Some(error),
                 }
             }
+            // Who gave less has no more.
+            done.extend(given.into_iter().filter(|(_, count)| *count < each).map(|(tenant, _)| tenant));
             match failed {
                 Some(error) if taken.is_empty() => return Err(error),
                 // What was taken is worked on; the others are there the next time.

@@ -36,9 +36,9 @@ use play::{Against, Difference, play};
 /// Names a PostgreSQL server for tests; `cargo xtask test` starts one.
 const POSTGRES: &str = "AGENTPROVISION_TEST_POSTGRES_URL";
 /// Cases of a run.
-const CASES: u64 = 48;
+const CASES: u64 = 60;
 /// Cases on a database where every operation is a transaction of its own: slower, and still more than 10,000 operations.
-const CASES_OVER_NET: u64 = 48;
+const CASES_OVER_NET: u64 = 60;
 /// Operations of a case.
 const LENGTH: usize = 400;
 /// How long one play of a case may take.

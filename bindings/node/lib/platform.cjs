@@ -31,7 +31,7 @@ class Platform {
       agents: new services.Agents(link), runs, sessions: new services.Sessions(link, runs),
       audit: new services.Audit(link), usage: new services.Usage(link), events: new services.Events(link),
       models: new services.Models(link), connectors: new services.Connectors(link),
-      integrations: new services.Integrations(link),
+      integrations: new services.Integrations(link), webhooks: new services.Webhooks(link),
     }
     for (const [name, value] of Object.entries(own)) Object.defineProperty(this, name, { value, enumerable: true })
   }

@@ -303,6 +303,34 @@ methods(Integrations, 'integrations', {
   test: ['integration'], authorize: ['integration', REST], connect: ['integration', REST],
 })
 
+class Webhooks extends Service {
+  iterate(ctx, query) { return this.pages('webhooks.list', ctx, query) }
+
+  /** Takes a delivery, and says how to answer it. */
+  async receive(address, headers, body) {
+    if (!(body instanceof Uint8Array)) throw new InvalidInputError('`body` is a Uint8Array: the bytes as they came')
+    const { args: shape, answer } = shapes.of('webhooks.receive')
+    const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength)
+    const text = encode({ address, headers: pairs(headers), body: bytes.toString('base64') }, shape)
+    const said = await this.link.call((id) => this.link.native.receive(id, text))
+    return decode(said, answer, 'the answer of `webhooks.receive`')
+  }
+}
+methods(Webhooks, 'webhooks', {
+  create: [REST], get: ['endpoint'], list: [REST], update: ['endpoint', REST], rotate: ['endpoint', REST],
+  delete: ['endpoint'], deliveries: ['endpoint', REST], delivery: ['delivery'], replay: ['delivery'],
+})
+
+/** Headers as pairs: of `Headers`, of a `Map`, of pairs, or of an object as `node:http` has it. */
+function pairs(headers) {
+  if (headers === null || typeof headers !== 'object') throw new InvalidInputError('`headers` is an object, or pairs')
+  if (typeof headers[Symbol.iterator] === 'function') return [...headers]
+  return Object.entries(headers).flatMap(([name, value]) => {
+    if (value === undefined) return []
+    return Array.isArray(value) ? value.map((one) => [name, one]) : [[name, value]]
+  })
+}
+
 module.exports = {
-  Connectors, Integrations, Tenants, Archives, Backups, Placements, Users, Keys, Agents, Runs, Sessions, Audit, Usage, Events, Models,
+  Webhooks, Connectors, Integrations, Tenants, Archives, Backups, Placements, Users, Keys, Agents, Runs, Sessions, Audit, Usage, Events, Models,
 }

@@ -191,6 +191,13 @@ impl Bridge {
         });
     }
 
+    /// Takes a delivery of a webhook.
+    #[napi]
+    pub fn receive(&self, id: u32, args: String) {
+        let platform = self.opened();
+        self.mailbox.work(id, async move { Ok(Value::A(wire::receive(&platform?, &args).await?)) });
+    }
+
     /// Runs an operation.
     #[napi]
     pub fn invoke(&self, id: u32, caller: &Caller, operation: String, args: String) {

@@ -12,7 +12,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "python" / "agentprovision"
 # The blocking call of a tool stands beside the async one: the host side hands out both.
 BESIDE = {"_call": "_blocking"}
-MODULES = ["_service", "agent", "audit", "connectors", "event", "models", "platform", "run", "tenancy", "usage"]
+MODULES = ["_service", "agent", "audit", "connectors", "event", "models", "platform", "run", "tenancy", "usage", "webhooks"]
 WORDS = [
     (r"\basync (def|with|for)\b", r"\1"),
     (r"`await` it, or use", "use"),

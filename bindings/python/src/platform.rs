@@ -200,6 +200,12 @@ impl Platform {
         .map_err(raise(py))
     }
 
+    /// Takes a delivery of a webhook.
+    fn receive(&self, py: Python<'_>, args: String) -> PyResult<Op> {
+        self.op(|platform, _| async move { wire::receive(&platform, &args).await.map(Answer::Text) })
+            .map_err(raise(py))
+    }
+
     /// The names of the models.
     fn models(&self, py: Python<'_>) -> PyResult<Vec<String>> {
         let platform = self.shared.platform().map_err(raise(py))?;

@@ -11,6 +11,7 @@ pub const TOLERANCE_S: u32 = 300;
 /// How a delivery proves whose it is. Secrets are not part of it, so it can be stored and shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "scheme", rename_all = "snake_case")]
+#[schemars(rename = "WebhookScheme")]
 #[non_exhaustive]
 pub enum Scheme {
     /// `x-hub-signature-256: sha256=<hex>`, over the body. The SHA-1 signature of `x-hub-signature` is not looked at.

@@ -317,12 +317,48 @@ impl SqlBackend {
     pub(crate) async fn delivery_turns(&self, after: Option<TenantId>, limit: u32) -> Result<Vec<TenantId>> {
         self.0.delivery_turns(after, limit).await
     }
+
+    /// As [`Inbox::claim`], with at most `each` of every tenant.
+    pub(crate) async fn claim_deliveries(
+        &self,
+        worker: WorkerId,
+        term: Duration,
+        limit: u32,
+        each: u32,
+        after: Option<TenantId>,
+    ) -> Result<Vec<ClaimedDelivery>> {
+        self.0.claim_deliveries(Taker { worker, term }, limit, each, after).await
+    }
 }
 
 impl SqlStore {
     async fn delivery_turns(&self, after: Option<TenantId>, limit: u32) -> Result<Vec<TenantId>> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         self.read_system(move |mut tx| Box::pin(async move { turns(&mut tx, after, limit).await })).await
+    }
+
+    async fn claim_deliveries(
+        &self,
+        by: Taker,
+        limit: u32,
+        each: u32,
+        after: Option<TenantId>,
+    ) -> Result<Vec<ClaimedDelivery>> {
+        // Workers ask often, and mostly there is nothing: asking takes no turn of a writer.
+        let turns = self.delivery_turns(after, limit).await?;
+        if limit == 0 || turns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let [most, each] = [limit, each].map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+        self.write_system(move |mut tx| {
+            Box::pin(async move {
+                claims::in_turn(&mut tx, turns, most, each, move |tx, tenant, share| {
+                    Box::pin(take(tx, tenant, by, share))
+                })
+                .await
+            })
+        })
+        .await
     }
 }
 
@@ -346,22 +382,7 @@ impl Inbox for SqlStore {
         after: Option<TenantId>,
     ) -> Result<Vec<ClaimedDelivery>> {
         check_term(term)?;
-        // Workers ask often, and mostly there is nothing: asking takes no turn of a writer.
-        let turns = self.delivery_turns(after, limit).await?;
-        if limit == 0 || turns.is_empty() {
-            return Ok(Vec::new());
-        }
-        let most = usize::try_from(limit).unwrap_or(usize::MAX);
-        let by = Taker { worker, term };
-        self.write_system(move |mut tx| {
-            Box::pin(async move {
-                claims::in_turn(&mut tx, turns, most, most, move |tx, tenant, share| {
-                    Box::pin(take(tx, tenant, by, share))
-                })
-                .await
-            })
-        })
-        .await
+        self.claim_deliveries(Taker { worker, term }, limit, limit, after).await
     }
 
     async fn finish(

@@ -74,6 +74,7 @@ from .tenancy import (
 )
 from .tool import Tool, ToolCall, tool
 from .usage import UsageEvent, UsageReport, UsageSummary
+from .webhooks import ReceivedAnswer, WebhookDelivery, WebhookEndpoint, Webhooks
 
 __all__ = [
     "AgentProvisionError",
@@ -142,6 +143,7 @@ __all__ = [
     "RateLimitedError",
     "ReadOnlyError",
     "Rebalance",
+    "ReceivedAnswer",
     "Response",
     "Restored",
     "RouteDecision",
@@ -170,6 +172,9 @@ __all__ = [
     "UsageSummary",
     "User",
     "Users",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "Webhooks",
     "model",
     "operation",
     "tool",

@@ -1,6 +1,10 @@
 //! Answers whose JSON form is not that of the stored record: without what is for stores only, and with what a reader of
 //! the record would have to compute.
 
+mod webhooks;
+
+pub(super) use webhooks::{Delivery, MadeEndpoint, Received, WholeDelivery};
+
 use agentprovision_core::audit::{AuditEntry, AuditRecord};
 use agentprovision_core::event::{NumberedEvent, PlatformEvent};
 use agentprovision_core::id::{AgentId, ApiKeyId, ProjectId, RequestId, RunId, SessionId, TenantId, UserId};
