@@ -23,6 +23,8 @@ mod models;
 mod oauth;
 mod platform;
 mod quickstart;
+#[cfg(unix)]
+mod storm;
 mod support;
 mod tables;
 mod tidy;
