@@ -4,42 +4,38 @@
 //!
 //! Nothing that was acknowledged is lost, and every delivery had its effects once.
 
+mod aftermath;
+mod process;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use agentprovision::backend::{Backend, Stores};
+use agentprovision::Timestamp;
+use agentprovision::backend::Backend;
 use agentprovision::connectors::webhook::{
-    EndpointAddress, EventFilter, HandledDelivery, MadeEndpoint, NewEndpoint, ReceiverOptions, Scheme,
-    Secrets, Trigger, Vendor, Verifier, WebhookHandler, WorkOptions,
+    EndpointAddress, EventFilter, MadeEndpoint, NewEndpoint, Scheme, Secrets, Trigger, Vendor, Verifier,
 };
-use agentprovision::id::{AgentId, DeliveryId, EndpointId, RunId, TenantId, WorkerId};
-use agentprovision::page::{Page, PageRequest};
+use agentprovision::id::{AgentId, EndpointId};
+use agentprovision::page::PageRequest;
 use agentprovision::prelude::*;
-use agentprovision::run::{RunQuery, RunStatus};
-use agentprovision::testing::{FaultBackend, FaultPoint, ScriptedModel};
-use agentprovision::{Effects, Timestamp};
-use agentprovision_core::webhook::{
-    Accepted, ClaimedDelivery, Delivery, DeliveryEnd, DeliveryState, Inbox, NewDelivery,
-};
-use async_trait::async_trait;
+use agentprovision::testing::ScriptedModel;
+use agentprovision_core::webhook::{Delivery, DeliveryState};
 use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::aftermath::{all_events, connect, whole_lines};
+use crate::support::aftermath::connect;
 use crate::support::hooks::{self, Sender};
 use crate::support::life::{Life, SIGABRT, SIGKILL};
-use crate::support::victim::{Fault, echo, note, options, say};
+use crate::support::victim::{Fault, echo, options};
 use crate::support::{Draw, Home, home, in_time, store};
+use process::{SCENARIO, Scenario, Step};
 
-/// The environment variable that makes a process one of those that end.
-const SCENARIO: &str = "AGENTPROVISION_STORM_SCENARIO";
 const SECRET: &str = "a secret of the storm";
 /// Deliveries, at least.
 const DELIVERIES: usize = 400;
@@ -51,29 +47,6 @@ const BATCH: usize = 40;
 const ISSUES: usize = 24;
 /// Longer than all of it takes by far.
 const WATCHDOG: Duration = Duration::from_secs(300);
-
-/// Where a process ends: at the n-th time that it comes there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-enum Step {
-    /// Before the delivery is written.
-    BeforeKept,
-    /// After that, and before its acknowledgement.
-    AfterKept,
-    /// After deliveries were taken to be worked on.
-    AfterClaim,
-    /// Before the host's handler has done anything.
-    BeforeHandled,
-    /// When it has.
-    AfterHandled,
-    /// Before a run is started or goes on.
-    BeforeRun,
-    /// After that.
-    AfterRun,
-    /// Between the effects and the end of a delivery, with which its event is committed.
-    BeforeFinish,
-    /// After that.
-    AfterFinish,
-}
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,183 +84,6 @@ const WAYS: [&[Way]; 2] = [
         Way::At(Step::AfterRun, 11),
     ],
 ];
-
-/// What a process is told.
-#[derive(Debug, Serialize, Deserialize)]
-struct Scenario {
-    store: String,
-    /// The file of what the host's handler did.
-    log: PathBuf,
-    ends: Option<(Step, u64)>,
-}
-
-/// Ends the process at its step.
-#[derive(Debug)]
-struct Trap {
-    ends: Option<(Step, u64)>,
-    passed: AtomicU64,
-}
-
-impl Trap {
-    fn reached(&self, step: Step) {
-        let Some((at, times)) = self.ends else { return };
-        if step == at && self.passed.fetch_add(1, Ordering::SeqCst) + 1 == times {
-            std::process::abort();
-        }
-    }
-}
-
-/// A backend whose inbox has the trap in it.
-#[derive(Debug)]
-struct Trapped {
-    inner: Arc<dyn Backend>,
-    trap: Arc<Trap>,
-}
-
-#[async_trait]
-impl Backend for Trapped {
-    fn stores(&self) -> Stores {
-        let stores = self.inner.stores();
-        let inbox = Arc::new(TrappedInbox { inner: stores.inbox.clone(), trap: self.trap.clone() });
-        Stores { inbox, ..stores }
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
-    }
-}
-
-#[derive(Debug)]
-struct TrappedInbox {
-    inner: Arc<dyn Inbox>,
-    trap: Arc<Trap>,
-}
-
-#[async_trait]
-impl Inbox for TrappedInbox {
-    async fn accept(&self, tenant: TenantId, delivery: NewDelivery) -> Result<Accepted> {
-        self.trap.reached(Step::BeforeKept);
-        let accepted = self.inner.accept(tenant, delivery).await?;
-        self.trap.reached(Step::AfterKept);
-        Ok(accepted)
-    }
-
-    async fn claim(
-        &self,
-        worker: WorkerId,
-        term: Duration,
-        limit: u32,
-        after: Option<TenantId>,
-    ) -> Result<Vec<ClaimedDelivery>> {
-        let claimed = self.inner.claim(worker, term, limit, after).await?;
-        if !claimed.is_empty() {
-            self.trap.reached(Step::AfterClaim);
-        }
-        Ok(claimed)
-    }
-
-    async fn finish(
-        &self,
-        tenant: TenantId,
-        id: DeliveryId,
-        epoch: u64,
-        end: DeliveryEnd,
-        effects: Effects,
-    ) -> Result<()> {
-        self.trap.reached(Step::BeforeFinish);
-        let done = matches!(end, DeliveryEnd::Done(_));
-        self.inner.finish(tenant, id, epoch, end, effects).await?;
-        self.trap.reached(Step::AfterFinish);
-        if done {
-            say(format_args!("over {id}"));
-        }
-        Ok(())
-    }
-
-    async fn advance(&self, tenant: TenantId, at: EndpointId, key: &str, version: &str) -> Result<bool> {
-        self.inner.advance(tenant, at, key, version).await
-    }
-
-    async fn mark(&self, tenant: TenantId, endpoint: EndpointId, key: &str) -> Result<Option<String>> {
-        self.inner.mark(tenant, endpoint, key).await
-    }
-
-    async fn get(&self, ctx: &Context, id: DeliveryId) -> Result<Delivery> {
-        self.inner.get(ctx, id).await
-    }
-
-    async fn list(&self, ctx: &Context, endpoint: EndpointId, page: PageRequest) -> Result<Page<Delivery>> {
-        self.inner.list(ctx, endpoint, page).await
-    }
-
-    async fn replay(&self, ctx: &Context, id: DeliveryId, effects: Effects) -> Result<()> {
-        self.inner.replay(ctx, id, effects).await
-    }
-
-    async fn expire(&self, keep: Duration, limit: u32) -> Result<u32> {
-        self.inner.expire(keep, limit).await
-    }
-
-    async fn woken(&self) {
-        self.inner.woken().await;
-    }
-}
-
-/// What the host does about a delivery: it writes it down where no transaction takes it back.
-#[derive(Debug)]
-struct Host {
-    trap: Arc<Trap>,
-    log: PathBuf,
-}
-
-#[async_trait]
-impl WebhookHandler for Host {
-    async fn handle(&self, _: &Context, delivery: &HandledDelivery<'_>) -> Result<()> {
-        self.trap.reached(Step::BeforeHandled);
-        note(&self.log, &format!("{} {}\n", delivery.id, delivery.event.delivery_id));
-        self.trap.reached(Step::AfterHandled);
-        Ok(())
-    }
-}
-
-/// Not a test of its own: a process of the storm. Without a scenario it has nothing to do.
-#[test]
-fn child() {
-    let Ok(scenario) = std::env::var(SCENARIO) else { return };
-    let scenario: Scenario = serde_json::from_str(&scenario).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(live(scenario));
-}
-
-async fn live(scenario: Scenario) {
-    let Scenario { store, log, ends } = scenario;
-    let trap = Arc::new(Trap { ends, passed: AtomicU64::new(0) });
-    let trapped = Trapped { inner: connect(&store).await, trap: trap.clone() };
-    let in_runs = trap.clone();
-    let backend = FaultBackend::new(Arc::new(trapped), move |point| match point {
-        FaultPoint::Before(_) => in_runs.reached(Step::BeforeRun),
-        FaultPoint::After(_) => in_runs.reached(Step::AfterRun),
-    });
-    let backend = Arc::new(backend);
-    let platform = platform(backend.clone()).await;
-    let webhooks = hooks::webhooks(&platform, &backend.stores());
-    let closing = CancellationToken::new();
-    let mut options = WorkOptions::default();
-    // What a process that ended has held is taken up soon.
-    (options.term, options.poll) = (Duration::from_secs(4), Duration::from_millis(100));
-    let host: Arc<dyn WebhookHandler> = Arc::new(Host { trap, log });
-    let work = tokio::spawn({
-        let (webhooks, closing) = (webhooks.clone(), closing.clone());
-        async move { webhooks.work(options, vec![host], closing).await }
-    });
-    let url = hooks::serve(webhooks.receiver(ReceiverOptions::default())).await;
-    say(format_args!("at {url}"));
-    // Until nobody is there to say something any more.
-    tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()).unwrap()).await.unwrap();
-    closing.cancel();
-    work.await.unwrap();
-    platform.close().await.unwrap();
-}
 
 /// A platform whose model says what it was told.
 async fn platform(backend: Arc<dyn Backend>) -> Platform {
@@ -409,7 +205,7 @@ impl Yard {
                 let open = doors.borrow_and_update().clone();
                 let mut open = open.iter().flatten().filter(|(life, _)| !shut.contains(life));
                 // As likely this one as the other.
-                let first = if letter.number % 2 == 0 { open.next() } else { open.last() };
+                let first = if letter.number % 2 == 0 { open.next() } else { open.next_back() };
                 let Some((life, url)) = first else {
                     in_time(doors.changed()).await.unwrap();
                     continue;
@@ -468,7 +264,7 @@ impl Yard {
         };
         let log = self.folder.join("logs").join(place.to_string());
         let scenario = Scenario { store: self.scene.store.clone(), log, ends };
-        Life::of("storm::child", SCENARIO, &serde_json::to_string(&scenario).unwrap())
+        Life::of("storm::process::child", SCENARIO, &serde_json::to_string(&scenario).unwrap())
     }
 
     /// Takes in a line; whether it says that a delivery is over.
@@ -543,7 +339,7 @@ async fn deliveries(backend: &Arc<dyn Backend>, scene: &Scene, ctx: &Context) ->
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_delivery_has_its_effects_once_whatever_is_killed() {
+async fn pitfall_26_every_delivery_has_its_effects_once_whatever_is_killed() {
     tokio::time::timeout(WATCHDOG, storm()).await.expect("not over in time");
 }
 
@@ -575,7 +371,7 @@ async fn storm() {
             let all = deliveries(&backend, &yard.scene, &ctx).await;
             if all.iter().all(|one| one.state != DeliveryState::Pending) {
                 println!("sent in {sent:.1?}, worked on in {:.1?}", begun.elapsed());
-                check(&yard, &platform, &backend, &ctx, all).await;
+                aftermath::check(&yard, &platform, &backend, &ctx, all).await;
                 break;
             }
             // Whoever ends the last one says so afterwards.
@@ -586,117 +382,4 @@ async fn storm() {
     };
     tokio::join!(yard.keep(0), yard.keep(1), vendor);
     println!("over in {:.1?}", begun.elapsed());
-}
-
-/// What must hold of deliveries that are all over.
-async fn check(
-    yard: &Yard,
-    platform: &Platform,
-    backend: &Arc<dyn Backend>,
-    ctx: &Context,
-    kept: Vec<Delivery>,
-) {
-    let (letters, acknowledged) = {
-        let sent = yard.sent();
-        let acks: u32 = sent.acknowledged.values().sum();
-        println!(
-            "{} deliveries, {acks} acknowledgements, {} connections broke, {} answers were 503",
-            sent.letters.len(),
-            sent.broken,
-            sent.refused
-        );
-        (sent.letters.clone(), sent.acknowledged.clone())
-    };
-    assert!(letters.len() >= DELIVERIES);
-    // Nothing is lost, nothing is there that nobody sent, and each is there once.
-    let keys: BTreeSet<&String> = kept.iter().map(|one| &one.new.key).collect();
-    assert_eq!(keys.len(), kept.len());
-    assert_eq!(keys, acknowledged.keys().collect());
-    assert_eq!(keys, letters.iter().map(|letter| &letter.key).collect());
-
-    let mut runs = BTreeMap::new();
-    let (mut query, mut finished) = (RunQuery::default(), 0);
-    (query.agent, query.page) = (Some(yard.scene.agent), PageRequest::limit(100));
-    loop {
-        let page = platform.runs().list(ctx, query.clone()).await.unwrap();
-        for run in page.items {
-            let before = runs.insert(run.idem_key.clone().unwrap(), run.id);
-            assert_eq!(before, None, "two runs of {:?}", run.idem_key);
-            finished += usize::from(run.status != RunStatus::Running);
-        }
-        query.page.after = page.next;
-        if query.page.after.is_none() {
-            break;
-        }
-    }
-    println!("{} runs, {finished} of them over when the last delivery was", runs.len());
-    let mut told: BTreeMap<String, u32> = BTreeMap::new();
-    for event in all_events(backend, ctx).await {
-        if event.event.kind == "agentprovision.webhook.received" {
-            *told.entry(event.event.data["delivery"].as_str().unwrap().to_owned()).or_default() += 1;
-        }
-    }
-    assert_eq!(told.len(), kept.len());
-    let mut handled: BTreeMap<String, u32> = BTreeMap::new();
-    for line in whole_lines(&yard.folder.join("logs")) {
-        *handled.entry(line.split_once(' ').unwrap().0.to_owned()).or_default() += 1;
-    }
-    let by_key: BTreeMap<&String, &Letter> = letters.iter().map(|letter| (&letter.key, letter)).collect();
-    let mut newest: BTreeMap<usize, usize> = BTreeMap::new();
-    for letter in &letters {
-        let known = newest.entry(letter.issue).or_default();
-        *known = (*known).max(letter.number);
-    }
-    let (mut attempts, mut repeats, mut expected) = (0, 0, BTreeMap::new());
-    for one in &kept {
-        let (id, letter) = (one.new.id.to_string(), by_key[&one.new.key]);
-        assert_eq!((one.state, one.error, one.conflicts), (DeliveryState::Done, None, 0), "{one:?}");
-        assert_eq!(told.get(&id), Some(&1), "events of {one:?}");
-        // The host may hear of it more than once, and never more often than it was taken up.
-        assert!((1..=one.attempts).contains(&handled[&id]), "{} times: {one:?}", handled[&id]);
-        // Each acknowledgement was for one that was kept; a process may have ended in between.
-        assert!(one.repeats + 1 >= acknowledged[&one.new.key], "{one:?}");
-        attempts += one.attempts;
-        repeats += one.repeats;
-        let everything = format!("{id}/0");
-        assert!(one.runs.contains(&runs[&everything]), "{one:?}");
-        expected.insert(everything, letter.title());
-        let news = format!("{id}/1");
-        let is_newest = newest[&letter.issue] == letter.number;
-        match runs.get(&news) {
-            // Whoever took it up again may have found that something newer had come in between.
-            Some(run) => {
-                assert!(one.runs.contains(run) || (one.attempts > 1 && !is_newest), "{one:?}");
-                expected.insert(news, format!("{}, the newest", letter.title()));
-            }
-            None => assert!(!is_newest, "the newest news of an issue: {one:?}"),
-        }
-    }
-    println!("{attempts} attempts, {repeats} repeats");
-    assert!(attempts as usize > kept.len(), "nobody ended with a delivery in its hands");
-    assert_eq!(expected.keys().collect::<Vec<_>>(), runs.keys().collect::<Vec<_>>());
-    for (key, id) in &runs {
-        let run = platform.runs().get(ctx, *id).await.unwrap();
-        assert_eq!(in_time(run.wait()).await.unwrap().text().unwrap(), expected[key]);
-    }
-    let started = records(platform, ctx, "runs.start").await;
-    assert_eq!(started.len(), runs.len());
-    let ids: BTreeSet<String> = runs.values().map(RunId::to_string).collect();
-    assert_eq!(started.into_iter().collect::<BTreeSet<_>>(), ids);
-}
-
-/// The resources of the audit records of an action.
-async fn records(platform: &Platform, ctx: &Context, action: &str) -> Vec<String> {
-    let (mut found, mut from) = (Vec::new(), 0);
-    loop {
-        let page = platform.audit().entries(ctx, from, 500).await.unwrap();
-        if page.is_empty() {
-            return found;
-        }
-        from += page.len() as u64;
-        let records = page.iter().map(|entry| entry.record().unwrap());
-        found.extend(
-            records.filter(|record| record.action == action).map(|record| record.resource_id.unwrap()),
-        );
-    }
 }
