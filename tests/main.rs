@@ -13,6 +13,7 @@
 mod around;
 #[cfg(unix)]
 mod crash;
+mod deliveries;
 mod enlist;
 #[cfg(unix)]
 mod fleet;

@@ -5,21 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use agentprovision::Effects;
-use agentprovision::backend::{Backend, Stores};
+use agentprovision::backend::Backend as _;
 use agentprovision::connectors::webhook::{HandledDelivery, ReceiverOptions, WebhookHandler, WorkOptions};
-use agentprovision::id::{DeliveryId, EndpointId, TenantId, WorkerId};
-use agentprovision::page::{Page, PageRequest};
 use agentprovision::prelude::*;
 use agentprovision::testing::{FaultBackend, FaultPoint};
-use agentprovision_core::webhook::{Accepted, ClaimedDelivery, Delivery, DeliveryEnd, Inbox, NewDelivery};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::platform;
 use crate::support::aftermath::connect;
-use crate::support::hooks;
+use crate::support::hooks::{self, Point};
 use crate::support::victim::{note, say};
 
 /// The environment variable that makes a process one of those that end.
@@ -73,102 +69,6 @@ impl Trap {
     }
 }
 
-/// A backend whose inbox has the trap in it.
-#[derive(Debug)]
-struct Trapped {
-    inner: Arc<dyn Backend>,
-    trap: Arc<Trap>,
-}
-
-#[async_trait]
-impl Backend for Trapped {
-    fn stores(&self) -> Stores {
-        let stores = self.inner.stores();
-        let inbox = Arc::new(TrappedInbox { inner: stores.inbox.clone(), trap: self.trap.clone() });
-        Stores { inbox, ..stores }
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
-    }
-}
-
-#[derive(Debug)]
-struct TrappedInbox {
-    inner: Arc<dyn Inbox>,
-    trap: Arc<Trap>,
-}
-
-#[async_trait]
-impl Inbox for TrappedInbox {
-    async fn accept(&self, tenant: TenantId, delivery: NewDelivery) -> Result<Accepted> {
-        self.trap.reached(Step::BeforeKept);
-        let accepted = self.inner.accept(tenant, delivery).await?;
-        self.trap.reached(Step::AfterKept);
-        Ok(accepted)
-    }
-
-    async fn claim(
-        &self,
-        worker: WorkerId,
-        term: Duration,
-        limit: u32,
-        after: Option<TenantId>,
-    ) -> Result<Vec<ClaimedDelivery>> {
-        let claimed = self.inner.claim(worker, term, limit, after).await?;
-        if !claimed.is_empty() {
-            self.trap.reached(Step::AfterClaim);
-        }
-        Ok(claimed)
-    }
-
-    async fn finish(
-        &self,
-        tenant: TenantId,
-        id: DeliveryId,
-        epoch: u64,
-        end: DeliveryEnd,
-        effects: Effects,
-    ) -> Result<()> {
-        self.trap.reached(Step::BeforeFinish);
-        let done = matches!(end, DeliveryEnd::Done(_));
-        self.inner.finish(tenant, id, epoch, end, effects).await?;
-        self.trap.reached(Step::AfterFinish);
-        if done {
-            say(format_args!("over {id}"));
-        }
-        Ok(())
-    }
-
-    async fn advance(&self, tenant: TenantId, at: EndpointId, key: &str, version: &str) -> Result<bool> {
-        self.inner.advance(tenant, at, key, version).await
-    }
-
-    async fn mark(&self, tenant: TenantId, endpoint: EndpointId, key: &str) -> Result<Option<String>> {
-        self.inner.mark(tenant, endpoint, key).await
-    }
-
-    async fn get(&self, ctx: &Context, id: DeliveryId) -> Result<Delivery> {
-        self.inner.get(ctx, id).await
-    }
-
-    async fn list(&self, ctx: &Context, endpoint: EndpointId, page: PageRequest) -> Result<Page<Delivery>> {
-        self.inner.list(ctx, endpoint, page).await
-    }
-
-    async fn replay(&self, ctx: &Context, id: DeliveryId, effects: Effects) -> Result<()> {
-        self.inner.replay(ctx, id, effects).await
-    }
-
-    async fn expire(&self, keep: Duration, limit: u32) -> Result<u32> {
-        self.inner.expire(keep, limit).await
-    }
-
-    async fn woken(&self) {
-        self.inner.woken().await;
-    }
-}
-
 /// What the host does about a delivery: it writes it down where no transaction takes it back.
 #[derive(Debug)]
 struct Host {
@@ -198,7 +98,20 @@ fn child() {
 async fn live(scenario: Scenario) {
     let Scenario { store, log, ends } = scenario;
     let trap = Arc::new(Trap { ends, passed: AtomicU64::new(0) });
-    let trapped = Trapped { inner: connect(&store).await, trap: trap.clone() };
+    let in_inbox = trap.clone();
+    let trapped = hooks::Around::new(connect(&store).await, move |point| {
+        match point {
+            Point::BeforeAccept => in_inbox.reached(Step::BeforeKept),
+            Point::AfterAccept => in_inbox.reached(Step::AfterKept),
+            Point::AfterClaim => in_inbox.reached(Step::AfterClaim),
+            Point::BeforeFinish => in_inbox.reached(Step::BeforeFinish),
+            Point::AfterFinish(id) => {
+                in_inbox.reached(Step::AfterFinish);
+                say(format_args!("over {id}"));
+            }
+        }
+        Ok(())
+    });
     let in_runs = trap.clone();
     let backend = FaultBackend::new(Arc::new(trapped), move |point| match point {
         FaultPoint::Before(_) => in_runs.reached(Step::BeforeRun),
