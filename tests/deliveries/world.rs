@@ -18,6 +18,8 @@ use async_trait::async_trait;
 use axum::http::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use serde_json::Value;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -66,7 +68,7 @@ pub(super) struct World {
     pub(super) over: watch::Receiver<usize>,
     pub(super) planned: Planned,
     closing: CancellationToken,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Drop for World {
@@ -147,7 +149,7 @@ impl World {
             over,
             planned,
             closing,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -230,6 +232,18 @@ impl World {
         let events = events.into_iter().map(|event| event.event);
         let events = events.filter(|event| event.kind == "agentprovision.webhook.received");
         events.map(|event| event.data["delivery"].as_str().unwrap().parse().unwrap()).collect()
+    }
+
+    /// Has the file of the store carry this out, behind the platform's back; nothing on a server.
+    pub(super) async fn behind(&self, sql: &'static str) -> bool {
+        if store::on_server() {
+            return false;
+        }
+        let options = SqliteConnectOptions::new().filename(self.folder.path().join("hooks.db"));
+        let mut conn = options.connect().await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
+        conn.close().await.unwrap();
+        true
     }
 
     pub(super) async fn agent(&self) -> AgentId {
