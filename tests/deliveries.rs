@@ -4,6 +4,7 @@
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agentprovision::connectors::webhook::{EventFilter, Trigger, Vendor};
@@ -341,4 +342,28 @@ async fn pitfall_33_jira_is_told_by_the_identifier_that_its_retries_keep() {
     let repeats: BTreeMap<String, u32> =
         w.acme_kept(&door).await.into_iter().map(|one| (one.new.key, one.repeats)).collect();
     assert_eq!(repeats, BTreeMap::from([("a".to_owned(), 2), ("b".to_owned(), 1)]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_that_is_being_taken_as_the_worker_closes_is_worked_on() {
+    let mut w = World::open(4).await;
+    let door = w.acme_door(Vendor::Github).await;
+    w.closes.store(true, Ordering::SeqCst);
+    assert_eq!(w.github(&door, "d-1", &json!({ "action": "opened" })).await, 200);
+    assert_eq!(w.until_over(1).await, ["d-1"]);
+    assert_eq!(w.acme_kept(&door).await[0].state, DeliveryState::Done);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_panics_is_a_failed_attempt_and_leaves_its_place() {
+    let mut w = World::open(1).await;
+    let door = w.acme_door(Vendor::Github).await;
+    for (number, id) in ["panic", "d-1"].into_iter().enumerate() {
+        assert_eq!(w.github(&door, id, &json!({ "action": "opened" })).await, 200);
+        assert_eq!(w.until_over(number + 1).await, [id]);
+    }
+    let kept = w.acme_kept(&door).await;
+    let ends: Vec<_> = kept.iter().map(|one| (one.state, one.attempts, one.error)).collect();
+    let failed = (DeliveryState::Pending, 1, Some(ErrorKind::Internal));
+    assert_eq!(ends, [failed, (DeliveryState::Done, 1, None)]);
 }

@@ -1,5 +1,6 @@
 //! A platform with an endpoint's service, its receiver and its worker, and the host and the vendors around it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use agentprovision::backend::Backend;
@@ -45,6 +46,7 @@ impl std::fmt::Debug for Heard {
 impl WebhookHandler for Heard {
     async fn handle(&self, _: &Context, delivery: &HandledDelivery<'_>) -> Result<()> {
         self.began.send(delivery.event.delivery_id.clone()).unwrap();
+        assert!(!delivery.event.delivery_id.starts_with("panic"), "the host does not like it");
         self.open.clone().wait_for(|open| *open).await.unwrap();
         Ok(())
     }
@@ -68,6 +70,8 @@ pub(super) struct World {
     pub(super) over: watch::Receiver<usize>,
     pub(super) planned: Planned,
     closing: CancellationToken,
+    /// Whether the worker closes when it looks for deliveries next.
+    pub(super) closes: Arc<AtomicBool>,
     folder: tempfile::TempDir,
 }
 
@@ -106,10 +110,15 @@ impl World {
         let url = store::new(&folder.path().join("hooks.db"));
         let inner = agentprovision::tenancy::store::connect(&url, env.clone()).await.unwrap();
         let (planned, (ended, over)) = (Planned::default(), watch::channel(0));
-        let plan = planned.clone();
+        let (plan, closing) = (planned.clone(), CancellationToken::new());
+        let (closes, ends) = (Arc::new(AtomicBool::new(false)), closing.clone());
+        let at_look = closes.clone();
         let backend = Arc::new(Around::new(inner, move |point| {
             if let Point::AfterFinish(_) = point {
                 ended.send_modify(|over| *over += 1);
+            }
+            if point == Point::BeforeClaim && at_look.load(Ordering::SeqCst) {
+                ends.cancel();
             }
             let mut plan = plan.lock().unwrap();
             match plan.take_if(|planned| *planned == point) {
@@ -126,7 +135,7 @@ impl World {
             .unwrap();
         let webhooks = hooks::webhooks(&platform, &backend.stores());
         let acme = home(&platform, "acme").await;
-        let (closing, open) = (CancellationToken::new(), watch::Sender::new(true));
+        let open = watch::Sender::new(true);
         let (sender, began) = mpsc::unbounded_channel();
         let heard: Arc<dyn WebhookHandler> = Arc::new(Heard { began: sender, open: open.subscribe() });
         let mut options = WorkOptions::default();
@@ -149,6 +158,7 @@ impl World {
             over,
             planned,
             closing,
+            closes,
             folder,
         }
     }

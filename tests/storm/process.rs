@@ -103,6 +103,7 @@ async fn live(scenario: Scenario) {
         match point {
             Point::BeforeAccept => in_inbox.reached(Step::BeforeKept),
             Point::AfterAccept => in_inbox.reached(Step::AfterKept),
+            Point::BeforeClaim => {}
             Point::AfterClaim => in_inbox.reached(Step::AfterClaim),
             Point::BeforeFinish => in_inbox.reached(Step::BeforeFinish),
             Point::AfterFinish(id) => {

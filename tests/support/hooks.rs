@@ -84,6 +84,8 @@ pub(crate) enum Point {
     BeforeAccept,
     /// When it is, and nobody was told.
     AfterAccept,
+    /// Before somebody looks for what to work on.
+    BeforeClaim,
     /// When some were taken.
     AfterClaim,
     /// Before the end of an attempt.
@@ -155,6 +157,7 @@ impl Inbox for AroundInbox {
         limit: u32,
         after: Option<TenantId>,
     ) -> Result<Vec<ClaimedDelivery>> {
+        (self.hook)(Point::BeforeClaim)?;
         let claimed = self.inner.claim(worker, term, limit, after).await?;
         if !claimed.is_empty() {
             (self.hook)(Point::AfterClaim)?;
