@@ -13,6 +13,7 @@
 mod around;
 #[cfg(unix)]
 mod crash;
+mod deliveries;
 mod enlist;
 #[cfg(unix)]
 mod fleet;
@@ -23,6 +24,8 @@ mod models;
 mod oauth;
 mod platform;
 mod quickstart;
+#[cfg(unix)]
+mod storm;
 mod support;
 mod tables;
 mod tidy;

@@ -26,12 +26,17 @@ pub(crate) type End = Option<i32>;
 
 impl Life {
     pub(crate) fn begin(scenario: &Scenario) -> Self {
+        Self::of("crash::child", SCENARIO, &serde_json::to_string(scenario).unwrap())
+    }
+
+    /// A process that is one test of this binary, which is told a scenario by this variable.
+    pub(crate) fn of(test: &str, variable: &str, scenario: &str) -> Self {
         // Where there is this name, it stays the same binary when a build replaces the file.
         let own = PathBuf::from("/proc/self/exe");
         let own = if own.exists() { own } else { std::env::current_exe().unwrap() };
         let mut child = Command::new(own)
-            .args(["crash::child", "--exact", "--nocapture", "--test-threads=1"])
-            .env(SCENARIO, serde_json::to_string(scenario).unwrap())
+            .args([test, "--exact", "--nocapture", "--test-threads=1"])
+            .env(variable, scenario)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -6,6 +6,7 @@ pub(crate) mod aftermath;
 pub(crate) mod crew;
 pub(crate) mod desk;
 pub(crate) mod heard;
+pub(crate) mod hooks;
 #[cfg(unix)]
 pub(crate) mod life;
 pub(crate) mod store;

@@ -74,7 +74,7 @@ pub(crate) enum Fault {
 }
 
 /// Tells the parent a line.
-pub(super) fn say(line: fmt::Arguments<'_>) {
+pub(crate) fn say(line: fmt::Arguments<'_>) {
     // The harness of the test may have left a line unfinished, so each begins with a newline. One write for all of it:
     // a line is told whole or not at all.
     let text = format!("\n@{line}\n");
@@ -84,7 +84,7 @@ pub(super) fn say(line: fmt::Arguments<'_>) {
 }
 
 /// How the engines of victims are set: a run that was left is taken up soon.
-fn options(fault: &Fault) -> EngineOptions {
+pub(crate) fn options(fault: &Fault) -> EngineOptions {
     let mut options = EngineOptions::default();
     options.lease = Duration::from_millis(800);
     let far = matches!(fault, Fault::Freeze(_));
@@ -98,7 +98,7 @@ struct Order {
 }
 
 /// Appends lines to a file in such a way that they are there whatever comes next.
-pub(super) fn note(file: &Path, lines: &str) {
+pub(crate) fn note(file: &Path, lines: &str) {
     let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
     file.write_all(lines.as_bytes()).unwrap();
     file.sync_data().unwrap();
@@ -182,6 +182,11 @@ fn said(request: &ChatRequest) -> String {
         _ => None,
     });
     text.unwrap()
+}
+
+/// A model that says what it was told.
+pub(crate) fn echo(request: &ChatRequest) -> Reply {
+    Reply::text(said(request))
 }
 
 /// The platform of those who provision a store, or look at what was left in it.

@@ -11,7 +11,7 @@ use crate::suites::Steps;
 use crate::{node, peers, python};
 
 /// What runs against a PostgreSQL server.
-const ON_POSTGRES: [&str; 4] = ["claim", "peers-durable", "pg_journal", "rls"];
+const ON_POSTGRES: [&str; 5] = ["claim", "peers-durable", "pg_journal", "rls", "webhook_in"];
 
 /// A benchmark is a file of its own in a package's `benches` folder; `only` names those of one name.
 pub(crate) fn bench(workspace: &Workspace, only: Option<&str>) -> Result<()> {

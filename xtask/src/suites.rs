@@ -104,7 +104,10 @@ fn suites(workspace: &Workspace) -> Vec<Suite> {
             .env("AGENTPROVISION_TEST_STORE", "postgres");
         shared
     };
-    let mut platforms = on_server("suite", &["isolation", "crash", "platform", "enlist", "models", "wire"]);
+    let mut platforms = on_server(
+        "suite",
+        &["isolation", "crash", "platform", "deliveries", "enlist", "models", "storm", "wire"],
+    );
     // A step's transaction holds up nobody there, so a worker that stands still inside one keeps its run.
     platforms.args(["--skip", "a_frozen_worker"]);
     let steps = on_server("store", &["tx::"]);

@@ -1,6 +1,7 @@
 //! Works on deliveries: reads them again, and starts the runs that their endpoint's triggers ask for.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,7 +63,8 @@ pub trait WebhookHandler: fmt::Debug + Send + Sync + 'static {
     /// process ends before it is over: tell repeats by the id of the delivery.
     ///
     /// # Errors
-    /// One whose [retry advice](Error::retry) is to try again is tried again; any other gives the delivery up.
+    /// `invalid_input`, `not_found`, `permission_denied`, `unsupported`, `too_large` and `idempotency_mismatch` give the delivery
+    /// up. Any other, and a panic, is tried again, after longer and longer pauses: seven attempts within eight hours.
     async fn handle(&self, ctx: &Context, delivery: &HandledDelivery<'_>) -> Result<()>;
 }
 
@@ -109,7 +111,9 @@ impl Work {
         let places = Arc::new(Semaphore::new(self.options.at_once));
         let (mut begun, mut last) = (JoinSet::new(), None);
         let rounds = async {
-            while closing.run_until_cancelled(self.round(&places, &mut begun, &mut last)).await.is_some() {}
+            while !closing.is_cancelled() {
+                self.round(&places, &mut begun, &mut last, &closing).await;
+            }
         };
         tokio::select! {
             () = rounds => {}
@@ -118,10 +122,18 @@ impl Work {
         while begun.join_next().await.is_some() {}
     }
 
-    /// Takes what there is room for, and waits until there may be more. Tenants have their turns behind the last one.
-    async fn round(&self, places: &Arc<Semaphore>, begun: &mut JoinSet<()>, last: &mut Option<TenantId>) {
+    /// Takes what there is room for, and waits until there may be more. Tenants have their turns behind the last one. Only
+    /// waits end when it closes: what was asked for is taken, and would be nobody's until its time is over.
+    async fn round(
+        &self,
+        places: &Arc<Semaphore>,
+        begun: &mut JoinSet<()>,
+        last: &mut Option<TenantId>,
+        closing: &CancellationToken,
+    ) {
         while begun.try_join_next().is_some() {}
-        let Ok(first) = places.clone().acquire_owned().await else { return };
+        let first = closing.run_until_cancelled(places.clone().acquire_owned()).await;
+        let Some(Ok(first)) = first else { return };
         let room = u32::try_from(places.available_permits() + 1).unwrap_or(u32::MAX);
         drop(first);
         let inbox = &self.webhooks.0.inbox;
@@ -134,7 +146,7 @@ impl Work {
                 if !error.is(ErrorKind::Closed) {
                     tracing::warn!(?error, "deliveries could not be looked for");
                 }
-                self.webhooks.env().sleep(self.options.poll).await;
+                closing.run_until_cancelled(self.webhooks.env().sleep(self.options.poll)).await;
                 return;
             }
         };
@@ -150,15 +162,18 @@ impl Work {
         }
         if all == 0 {
             // Whichever comes first.
-            self.webhooks.env().timeout(self.options.poll, woken).await;
+            closing.run_until_cancelled(self.webhooks.env().timeout(self.options.poll, woken)).await;
         }
     }
 
     async fn deliver(&self, claimed: ClaimedDelivery) {
         let attempt = claimed.delivery.attempts;
         let limit = self.options.term;
-        let worked = self.webhooks.env().timeout(limit, self.work_on(&claimed)).await;
-        let worked = worked.unwrap_or_else(|| Err(late()));
+        let worked = AssertUnwindSafe(self.work_on(&claimed)).catch_unwind();
+        let worked = match self.webhooks.env().timeout(limit, worked).await {
+            Some(worked) => worked.unwrap_or_else(|_| Err(Error::internal("the handler panicked"))),
+            None => Err(late()),
+        };
         let (tenant, id, epoch) = (claimed.tenant, claimed.delivery.new.id, claimed.epoch);
         let (end, effects) = match worked {
             Ok((runs, effects)) => (DeliveryEnd::Done(runs), effects),
@@ -238,20 +253,15 @@ impl Work {
         Ok((runs, Effects { guards: vec![Guard::TenantExists], events: vec![told], ..Effects::none() }))
     }
 
-    /// Whether an event is news. The mark says so again to another attempt at the same delivery: it carries the delivery's id.
+    /// Whether nothing newer than an event is known. What is known may be this event, by an attempt before, or another one of
+    /// the same version, and vendors with whole seconds do send those: neither is a reason to leave it out.
     async fn newest(&self, claimed: &ClaimedDelivery, key: &str, version: &str) -> Result<bool> {
-        let new = &claimed.delivery.new;
+        let (inbox, endpoint) = (&self.webhooks.0.inbox, claimed.delivery.new.endpoint);
         let key = &bounded(key);
-        if self.webhooks.0.inbox.advance(claimed.tenant, new.endpoint, key, version).await? {
+        if inbox.advance(claimed.tenant, endpoint, key, version).await? {
             return Ok(true);
         }
-        // An attempt before this one may have moved it.
-        Ok(claimed.delivery.attempts > 1 && self.is_mark(claimed, key, version).await?)
-    }
-
-    async fn is_mark(&self, claimed: &ClaimedDelivery, key: &str, version: &str) -> Result<bool> {
-        let mark = self.webhooks.0.inbox.mark(claimed.tenant, claimed.delivery.new.endpoint, key).await?;
-        Ok(mark.as_deref() == Some(version))
+        Ok(inbox.mark(claimed.tenant, endpoint, key).await?.as_deref() == Some(version))
     }
 }
 
