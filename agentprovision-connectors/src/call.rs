@@ -22,6 +22,14 @@ use crate::connector::{Compiled, Connector};
 use crate::exchange::Exchange;
 use crate::operation::{OperationSpec, PAGE};
 
+/// What the context of an error says when nothing was carried out, whatever was sent: somebody has said so.
+pub(crate) const NOT_DONE: (&str, &str) = ("carried_out", "no");
+
+/// Whether an error says that nothing was carried out.
+pub(crate) fn not_done(error: &Error) -> bool {
+    error.context().iter().any(|(name, value)| (*name, value.as_str()) == NOT_DONE)
+}
+
 /// A call. Cheap to clone.
 #[derive(Clone)]
 #[non_exhaustive]
