@@ -11,7 +11,7 @@ use agentprovision_core::access::Access;
 use agentprovision_core::backend::Stores;
 use agentprovision_core::effect::EffectWriter;
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::http::egress::{EgressPolicy, Network};
+use agentprovision_core::http::egress::{EgressPolicy, Network, SystemResolver};
 use agentprovision_core::secret::SecretStore;
 use agentprovision_core::{Env, Error, Result};
 use agentprovision_tenancy::secret::{SealedSecrets, SealingKeys};
@@ -68,6 +68,7 @@ impl ConnectorParts {
             idempotency: stores.idempotency.clone(),
             transport,
             egress: self.egress,
+            resolver: Arc::new(SystemResolver),
             access: access.clone(),
             writer: writer.clone(),
             policies: self.policies,

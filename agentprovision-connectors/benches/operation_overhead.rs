@@ -24,7 +24,7 @@ use agentprovision_core::authz::{ContextAuthorizer, PermissionSet};
 use agentprovision_core::backend::Backend as _;
 use agentprovision_core::context::{ContextIssuer, Identity, Principal, RequestInfo};
 use agentprovision_core::effect::{EffectWriter, OperatorEffects};
-use agentprovision_core::http::egress::{EgressPolicy, GuardedTransport, Network};
+use agentprovision_core::http::egress::{EgressPolicy, GuardedTransport, Network, SystemResolver};
 use agentprovision_core::tenant::{Tenant, TenantState};
 use agentprovision_core::testing::ClearSecrets;
 use agentprovision_core::{Env, MemoryDb};
@@ -98,6 +98,7 @@ async fn integrations(
         idempotency: stores.idempotency.clone(),
         transport: Arc::new(GuardedTransport::new(egress.clone(), env.clone()).unwrap()),
         egress,
+        resolver: Arc::new(SystemResolver),
         access: Access::new(issuer.clone(), Arc::new(ContextAuthorizer)),
         writer: EffectWriter::start(stores.effects.clone(), env.clone()),
         policies: Vec::new(),

@@ -262,6 +262,11 @@ impl Failure {
     /// The error it becomes. What the vendor says is part of the message, shortened: it is about the tenant's own request and
     /// account. `secrets` are taken out of it.
     pub(crate) fn into_error(self, status: StatusCode, secrets: &[&str]) -> Error {
+        self.told(secrets).with_context("status", status.as_u16())
+    }
+
+    /// The same, where there is no status.
+    pub(crate) fn told(self, secrets: &[&str]) -> Error {
         let mut message = self.category.message().to_owned();
         if let Some(mut said) = self.message {
             for secret in secrets.iter().filter(|secret| secret.len() >= 4) {
@@ -270,9 +275,7 @@ impl Failure {
             message.push_str(": ");
             message.push_str(&clip(&said));
         }
-        let error = Error::new(self.category.kind(), message)
-            .with_context("reason", self.category.code())
-            .with_context("status", status.as_u16());
+        let error = Error::new(self.category.kind(), message).with_context("reason", self.category.code());
         match (self.after, self.category.transient()) {
             (Some(after), true) => {
                 error.with_context("retry_after_ms", after.as_millis()).with_retry(Retry::After(after))

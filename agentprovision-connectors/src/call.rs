@@ -6,19 +6,29 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use agentprovision_core::context::Context;
+use agentprovision_core::http::egress::Destination;
 use agentprovision_core::id::{AgentId, RunId};
 use agentprovision_core::integration::Integration;
-use agentprovision_core::{Env, Result};
+use agentprovision_core::{Env, Error, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Request;
 use serde_json::{Map, Value};
+use tokio::net::TcpStream;
 
 use crate::answer::Response;
 use crate::auth::Credentials;
 use crate::connector::{Compiled, Connector};
 use crate::exchange::Exchange;
 use crate::operation::{OperationSpec, PAGE};
+
+/// What the context of an error says when nothing was carried out, whatever was sent: somebody has said so.
+pub(crate) const NOT_DONE: (&str, &str) = ("carried_out", "no");
+
+/// Whether an error says that nothing was carried out.
+pub(crate) fn not_done(error: &Error) -> bool {
+    error.context().iter().any(|(name, value)| (*name, value.as_str()) == NOT_DONE)
+}
 
 /// A call. Cheap to clone.
 #[derive(Clone)]
@@ -121,6 +131,26 @@ impl Call {
     /// longer. A response with an error status is a response.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response> {
         self.exchange.send(self, request).await
+    }
+
+    /// Where connections of the integration go, of a connector that speaks another protocol than HTTP.
+    ///
+    /// # Errors
+    /// `invalid_input` for settings that do not say it; `unsupported` for a connector that speaks HTTP.
+    pub fn destination(&self) -> Result<Destination> {
+        let dials = self.connector.dials.ok_or_else(|| {
+            Error::unsupported(format!("`{}` does not say where connections go", self.connector.name))
+        })?;
+        dials(&self.integration.settings)
+    }
+
+    /// A connection to there, if the policy for egress allows it. What is to be encrypted is encrypted by whoever asked for it,
+    /// and counted by [`Call::count_request`].
+    ///
+    /// # Errors
+    /// Those of [`Call::destination`]; `blocked` for what may not be reached; `unavailable` where nobody answers.
+    pub async fn connect(&self) -> Result<TcpStream> {
+        self.exchange.dialer().connect(&self.destination()?).await
     }
 
     /// Nothing, or the error that a response stands for.

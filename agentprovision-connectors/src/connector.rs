@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use agentprovision_core::http::egress::Destination;
 use agentprovision_core::{Error, Result, Timestamp};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request};
@@ -19,6 +20,9 @@ use crate::request::Body;
 
 /// Says what a response stands for where its status does not; `None` leaves it to the status.
 pub type Classify = fn(&Response, Timestamp) -> Option<Failure>;
+
+/// Says where connections of an integration go, by its settings.
+pub type Dials = fn(&Map<String, Value>) -> Result<Destination>;
 
 /// How the account that an integration is connected to is found: by an operation without input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +113,7 @@ pub struct Connector {
     pub version: Text,
     /// The URL that operations go under, with settings in braces.
     pub base_url: Text,
-    /// JSON Schema of the settings, an object of texts; `base_url` is always one of them.
+    /// JSON Schema of the settings, an object; `base_url` is one of them where HTTP is spoken.
     pub settings: Arc<Value>,
     /// Ways to prove who asks; the first one is the usual one.
     pub auth: Vec<Auth>,
@@ -123,6 +127,8 @@ pub struct Connector {
     pub whoami: Option<WhoAmI>,
     /// What failures mean.
     pub classify: Option<Classify>,
+    /// Where connections go, of a connector that speaks another protocol than HTTP.
+    pub dials: Option<Dials>,
     operations: BTreeMap<Text, Arc<Compiled>>,
 }
 
@@ -143,6 +149,7 @@ impl Connector {
                 concurrency: 16,
                 whoami: None,
                 classify: None,
+                dials: None,
                 operations: BTreeMap::new(),
             },
             Map::new(),
@@ -317,6 +324,12 @@ impl ConnectorBuilder {
         self
     }
 
+    /// Where connections go: for a connector whose handlers speak another protocol than HTTP. It then has no `base_url`.
+    pub fn dials(mut self, dials: Dials) -> Self {
+        self.0.dials = Some(dials);
+        self
+    }
+
     /// Operations.
     pub fn operations(mut self, operations: impl IntoIterator<Item = OperationSpec>) -> Self {
         self.2.extend(operations);
@@ -354,10 +367,12 @@ impl ConnectorBuilder {
         if connector.auth.is_empty() {
             connector.auth.push(Auth::none());
         }
-        let about = "The URL of the service, where it is another than the usual one.";
-        settings
-            .entry("base_url")
-            .or_insert_with(|| json!({ "type": "string", "description": about, "maxLength": 2048 }));
+        if connector.dials.is_none() {
+            let about = "The URL of the service, where it is another than the usual one.";
+            settings
+                .entry("base_url")
+                .or_insert_with(|| json!({ "type": "string", "description": about, "maxLength": 2048 }));
+        }
         let mut described =
             json!({ "type": "object", "properties": settings, "additionalProperties": false });
         if let (Some(fields), false) = (described.as_object_mut(), required.is_empty()) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use agentprovision_core::context::Context;
 use agentprovision_core::http::HttpTransport;
+use agentprovision_core::http::egress::Dialer;
 use agentprovision_core::id::{IntegrationId, TenantId, WorkerId};
 use agentprovision_core::secret::{SecretPath, SecretStore};
 use agentprovision_core::{Env, Error, ErrorKind, Result};
@@ -32,6 +33,7 @@ const SHORTEST: usize = 4;
 /// Sends requests as integrations.
 pub(crate) struct Exchange {
     transport: Arc<dyn HttpTransport>,
+    dialer: Dialer,
     secrets: Arc<dyn SecretStore>,
     env: Env,
     gates: Arc<Gates>,
@@ -66,6 +68,7 @@ pub(crate) fn secret_of(id: IntegrationId) -> Result<SecretPath> {
 impl Exchange {
     pub(crate) fn new(
         transport: Arc<dyn HttpTransport>,
+        dialer: Dialer,
         secrets: Arc<dyn SecretStore>,
         env: Env,
         gates: Arc<Gates>,
@@ -73,7 +76,7 @@ impl Exchange {
     ) -> Self {
         let worker = env.id();
         let (flights, read) = (Cache::new(10_000), Cache::new(10_000));
-        Self { transport, secrets, env, gates, apps, worker, flights, read }
+        Self { transport, dialer, secrets, env, gates, apps, worker, flights, read }
     }
 
     /// Names this process to others that renew tokens.
@@ -89,6 +92,10 @@ impl Exchange {
     /// The turn of those who renew the tokens of a call's integration.
     pub(crate) fn flight(&self, call: &Call) -> Flight {
         self.flights.get_with((call.ctx.tenant(), call.integration.id), Arc::default)
+    }
+
+    pub(crate) fn dialer(&self) -> &Dialer {
+        &self.dialer
     }
 
     pub(crate) fn env(&self) -> &Env {

@@ -28,6 +28,8 @@ pub mod param;
 pub mod quota;
 mod renew;
 pub mod request;
+#[cfg(feature = "_tls")]
+mod tls;
 mod tools;
 #[cfg(feature = "webhooks")]
 pub mod webhook;

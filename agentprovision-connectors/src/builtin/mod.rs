@@ -45,6 +45,8 @@ pub mod s3;
 pub mod sendgrid;
 #[cfg(feature = "slack")]
 pub mod slack;
+#[cfg(feature = "smtp")]
+pub mod smtp;
 #[cfg(feature = "stripe")]
 pub mod stripe;
 
@@ -127,6 +129,8 @@ pub fn all() -> Vec<Builtin> {
         Builtin::new("sendgrid", sendgrid::connector, &["sendgrid-mail"], sendgrid::NOT_IN_DESCRIPTION),
         #[cfg(feature = "slack")]
         Builtin::new("slack", slack::connector, &["slack"], slack::NOT_IN_DESCRIPTION),
+        #[cfg(feature = "smtp")]
+        Builtin::new("smtp", smtp::connector, &[], &[]),
         #[cfg(feature = "stripe")]
         Builtin::new("stripe", stripe::connector, &["stripe"], stripe::NOT_IN_DESCRIPTION),
     ]

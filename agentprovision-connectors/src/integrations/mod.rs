@@ -16,7 +16,7 @@ use agentprovision_core::context::Context;
 use agentprovision_core::effect::{EffectWriter, Effects};
 use agentprovision_core::event::PlatformEvent;
 use agentprovision_core::http::HttpTransport;
-use agentprovision_core::http::egress::EgressPolicy;
+use agentprovision_core::http::egress::{Dialer, EgressPolicy, Resolver};
 use agentprovision_core::id::{AgentId, IntegrationId, RunId, TenantId};
 use agentprovision_core::idempotency::IdempotencyStore;
 use agentprovision_core::integration::{
@@ -56,8 +56,10 @@ pub struct IntegrationsParts {
     pub idempotency: Arc<dyn IdempotencyStore>,
     /// The guarded client.
     pub transport: Arc<dyn HttpTransport>,
-    /// What URLs may be configured.
+    /// What URLs may be configured, and where connections of other protocols may go.
     pub egress: EgressPolicy,
+    /// Looks up the names that such connections go to.
+    pub resolver: Arc<dyn Resolver>,
     /// The check at the door.
     pub access: Access,
     /// Writes usage and audit records.
@@ -176,6 +178,7 @@ impl Integrations {
             idempotency,
             transport,
             egress,
+            resolver,
             access,
             writer,
             policies,
@@ -184,7 +187,9 @@ impl Integrations {
         } = parts;
         let env = access.env().clone();
         let gates = Arc::new(Gates::new(env.clone()));
-        let exchange = Arc::new(Exchange::new(transport, secrets.clone(), env, gates.clone(), apps));
+        let dialer = Dialer::new(egress.clone(), resolver, env.clone());
+        let exchange = Exchange::new(transport, dialer, secrets.clone(), env, gates.clone(), apps);
+        let exchange = Arc::new(exchange);
         let layers = ServiceBuilder::new()
             .layer(TraceLayer)
             .layer(PolicyLayer::new(access.clone(), policies))
@@ -234,6 +239,9 @@ impl Integrations {
         // A connector without a URL of its own has nothing to check.
         if !base.is_empty() {
             self.0.egress.check(&base)?;
+        }
+        if let Some(dials) = connector.dials {
+            self.0.egress.check_destination(&dials(settings)?)?;
         }
         for template in auth.grant().into_iter().flat_map(Grant::urls) {
             self.0.egress.check(&connector.fill(template, settings)?)?;

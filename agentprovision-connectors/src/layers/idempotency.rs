@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tower::Layer;
 
-use crate::call::{Answer, Call, Invoke};
+use crate::call::{Answer, Call, Invoke, not_done};
 use crate::operation::Effect;
 
 /// How long an answer is kept.
@@ -106,5 +106,6 @@ impl Invoke for Once {
 /// Whether the vendor has said that it did not do it.
 fn refused(error: &Error) -> bool {
     let status = error.context().iter().find(|(name, _)| *name == "status");
-    status.and_then(|(_, status)| status.parse::<u16>().ok()).is_some_and(|status| status < 500)
+    not_done(error)
+        || status.and_then(|(_, status)| status.parse::<u16>().ok()).is_some_and(|status| status < 500)
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use moka::sync::Cache;
 use tower::Layer;
 
-use crate::call::{Answer, Call, Invoke};
+use crate::call::{Answer, Call, Invoke, not_done};
 
 /// How often and when calls are tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl RetryLayer {
     fn pause(&self, call: &Call, error: &Error, attempt: u32) -> Option<Duration> {
         let Retry::After(hint) = error.retry() else { return None };
         // Of these nothing was carried out.
-        let untouched = error.is(ErrorKind::RateLimited) || call.requests() == 0;
+        let untouched = error.is(ErrorKind::RateLimited) || call.requests() == 0 || not_done(error);
         if attempt >= self.options.attempts || !(untouched || call.spec().repeatable()) {
             return None;
         }

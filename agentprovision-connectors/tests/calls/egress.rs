@@ -100,7 +100,7 @@ impl Tenant {
         let mut catalog = Catalog::default();
         connectors.into_iter().for_each(|connector| catalog.add(connector).unwrap());
         let transport: Arc<dyn HttpTransport> =
-            Arc::new(GuardedTransport::with_resolver(policy.clone(), Env::default(), names).unwrap());
+            Arc::new(GuardedTransport::with_resolver(policy.clone(), Env::default(), names.clone()).unwrap());
         let integrations = Integrations::new(IntegrationsParts {
             catalog,
             store: stores.integrations.clone(),
@@ -108,6 +108,7 @@ impl Tenant {
             idempotency: stores.idempotency.clone(),
             transport: transport.clone(),
             egress: policy,
+            resolver: names,
             access: Access::new(world.issuer.clone(), Arc::new(ContextAuthorizer)),
             writer: world.writer.clone(),
             policies: Vec::new(),

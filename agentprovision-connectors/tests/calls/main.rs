@@ -20,12 +20,16 @@ mod egress;
 mod github;
 #[cfg(test)]
 mod limits;
+#[cfg(all(test, feature = "smtp"))]
+mod mail_server;
 #[cfg(test)]
 mod oauth;
 #[cfg(test)]
 mod once;
 #[cfg(all(test, feature = "s3"))]
 mod s3;
+#[cfg(all(test, feature = "smtp"))]
+mod smtp;
 #[cfg(test)]
 mod tokens;
 #[cfg(all(test, feature = "slack"))]

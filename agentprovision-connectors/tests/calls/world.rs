@@ -18,7 +18,7 @@ use agentprovision_core::backend::Backend as _;
 use agentprovision_core::clock::{ManualClock, OsEntropy};
 use agentprovision_core::context::{ContextIssuer, Identity, Principal, RequestInfo};
 use agentprovision_core::effect::{EffectWriter, OperatorEffects};
-use agentprovision_core::http::egress::{EgressPolicy, GuardedTransport, Network};
+use agentprovision_core::http::egress::{EgressPolicy, GuardedTransport, Network, SystemResolver};
 use agentprovision_core::id::TenantId;
 use agentprovision_core::integration::Integration;
 use agentprovision_core::tenant::{Tenant, TenantState};
@@ -194,6 +194,7 @@ impl World {
                     idempotency: stores.idempotency.clone(),
                     transport: Arc::new(GuardedTransport::new(egress.clone(), Env::default()).unwrap()),
                     egress: egress.clone(),
+                    resolver: Arc::new(SystemResolver),
                     access: access.clone(),
                     writer: writer.clone(),
                     policies: Vec::new(),

@@ -3,7 +3,7 @@
 
 use std::error::Error as _;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,37 +14,13 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use http::header::{AUTHORIZATION, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use url::{Host, Url};
+use url::Url;
 
 use super::super::reqwest::{failed, head_of};
 use super::super::{BodyStream, HttpTransport};
-use super::{Admission, EgressPolicy, Target, blocked};
+use super::{Admission, Destination, EgressPolicy, Resolver, SystemResolver, blocked};
 use crate::clock::Env;
 use crate::error::{Error, ErrorKind, Result};
-
-/// Looks names up.
-#[async_trait]
-pub trait Resolver: fmt::Debug + Send + Sync + 'static {
-    /// The addresses of a name.
-    ///
-    /// # Errors
-    /// `unavailable` when there are none.
-    async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>>;
-}
-
-/// As the operating system looks names up.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemResolver;
-
-#[async_trait]
-impl Resolver for SystemResolver {
-    async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>> {
-        let found = tokio::net::lookup_host((name, 0)).await.map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "the name of the host cannot be looked up").with_source(error)
-        })?;
-        Ok(found.map(|address| address.ip()).collect())
-    }
-}
 
 /// What the HTTP client is told when a name may not be reached.
 #[derive(Clone, Copy, Debug)]
@@ -136,20 +112,23 @@ impl GuardedTransport {
     }
 
     /// What lets a request to this target out.
-    async fn admission(&self, target: &Target) -> Result<Admission> {
-        let addresses = match &target.host {
-            Host::Ipv4(address) => vec![IpAddr::V4(*address)],
-            Host::Ipv6(address) => vec![IpAddr::V6(*address)],
+    async fn admission(&self, to: &Destination) -> Result<Admission> {
+        let addresses = match (to.literal(), &to.host) {
+            (Some(address), _) => vec![address],
             // The connection looks it up, and checks what it finds.
-            Host::Domain(_) if self.policy.networks.is_empty() => return Ok(Admission::Internet),
-            Host::Domain(name) => self.resolver.resolve(name).await?,
+            _ if self.policy.networks.is_empty() => return Ok(Admission::Internet),
+            (None, host) => self.resolver.resolve(&host.to_string()).await?,
         };
-        self.policy.admit(target, &addresses)
+        self.policy.admit(to, &addresses)
     }
 
     /// One exchange, up to the head of the response.
-    async fn exchange(&self, target: &Target, request: &Request<Bytes>) -> Result<::reqwest::Response> {
-        let admission = self.admission(target).await?;
+    async fn exchange(
+        &self,
+        target: &super::Target,
+        request: &Request<Bytes>,
+    ) -> Result<::reqwest::Response> {
+        let admission = self.admission(&target.to).await?;
         let client = match admission {
             Admission::Internet => &self.internet,
             Admission::Network(number) => self.networks.get(number).unwrap_or(&self.internet),

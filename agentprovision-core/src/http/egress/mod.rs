@@ -1,10 +1,14 @@
 //! Where requests may go that somebody else has a say in: every URL that a tenant can name or lead to.
 
 mod address;
+mod destination;
+#[cfg(feature = "dial")]
+mod dial;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod forbidden;
 #[cfg(feature = "http-reqwest")]
 mod guarded;
+mod resolver;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,8 +17,12 @@ use ipnet::IpNet;
 use url::{Host, Url};
 
 pub use self::address::is_global;
+pub use self::destination::Destination;
+#[cfg(feature = "dial")]
+pub use self::dial::Dialer;
 #[cfg(feature = "http-reqwest")]
-pub use self::guarded::{GuardedTransport, Resolver, SystemResolver};
+pub use self::guarded::GuardedTransport;
+pub use self::resolver::{Resolver, SystemResolver};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Ends of names that mean something inside of a network only (RFC 6761, RFC 6762, RFC 8375, and what is in use).
@@ -35,8 +43,9 @@ const INNER_NAMES: &[&str] = &[
 
 /// Which destinations may be reached, and how much may come back.
 ///
-/// By default: `https` on port 443, names that resolve to addresses of the internet and to nothing else, and such
-/// addresses themselves. What lies in the host's own networks is reached only where the host names a [`Network`].
+/// By default: `https` on port 443, other protocols encrypted and on ports of their own ([`Destination`]), names that resolve to
+/// addresses of the internet and to nothing else, and such addresses themselves. What lies in the host's own networks is reached
+/// only where the host names a [`Network`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EgressPolicy {
@@ -89,7 +98,7 @@ impl Network {
         Ok(Self { name, ranges, plain_http: false, any_port: false })
     }
 
-    /// Lets requests without encryption into it.
+    /// Lets requests without encryption into it, of HTTP and of other protocols.
     #[must_use]
     pub fn plain_http(mut self) -> Self {
         self.plain_http = true;
@@ -114,8 +123,8 @@ impl Network {
         self.ranges.iter().any(|range| range.contains(&address))
     }
 
-    fn takes(&self, target: &Target) -> bool {
-        (self.plain_http || target.encrypted) && (self.any_port || target.usual_port)
+    fn takes(&self, to: &Destination) -> bool {
+        (self.plain_http || to.encrypted) && (self.any_port || to.usual_port)
     }
 }
 
@@ -124,9 +133,7 @@ impl Network {
 struct Target {
     #[cfg_attr(not(feature = "http-reqwest"), expect(dead_code, reason = "what is sent"))]
     url: Url,
-    host: Host<String>,
-    encrypted: bool,
-    usual_port: bool,
+    to: Destination,
 }
 
 /// What lets a request out.
@@ -156,13 +163,21 @@ impl EgressPolicy {
     /// # Errors
     /// `invalid_input` for what is no URL; `blocked` for one that is never reached.
     pub fn check(&self, url: &str) -> Result<()> {
-        let target = self.target(url)?;
-        let literal = match &target.host {
-            Host::Ipv4(address) => IpAddr::V4(*address),
-            Host::Ipv6(address) => IpAddr::V6(*address),
-            Host::Domain(_) => return Ok(()),
-        };
-        self.admit(&target, &[literal]).map(drop)
+        self.check_literal(&self.target(url)?.to)
+    }
+
+    /// The same of a destination of another protocol than HTTP.
+    ///
+    /// # Errors
+    /// `blocked` for one that is never reached.
+    pub fn check_destination(&self, to: &Destination) -> Result<()> {
+        self.known(to)?;
+        self.check_literal(to)
+    }
+
+    /// Whether an address in the place of a name may be reached.
+    fn check_literal(&self, to: &Destination) -> Result<()> {
+        to.literal().map_or(Ok(()), |address| self.admit(to, &[address]).map(drop))
     }
 
     /// Reads a URL. Numbers in the place of a host are addresses in any notation, as clients take them
@@ -179,16 +194,31 @@ impl EgressPolicy {
         }
         let host = url.host().ok_or_else(|| Error::invalid("a URL names a host"))?.to_owned();
         let usual_port = url.port().is_none();
-        let target = Target { host, encrypted, usual_port, url };
-        let taken = (encrypted && usual_port) || self.networks.iter().any(|network| network.takes(&target));
-        if !taken {
-            return Err(blocked(if encrypted {
-                "a URL with a port other than 443 is not reached"
+        let port = url.port_or_known_default().unwrap_or_default();
+        let to = Destination { host, port, encrypted, usual_port };
+        self.known(&to).map_err(|error| match (encrypted, usual_port) {
+            _ if self.taken(&to) => error,
+            (true, _) => blocked("a URL with a port other than 443 is not reached"),
+            (false, _) => blocked("a URL without encryption is not reached; it begins with `https`"),
+        })?;
+        Ok(Target { url, to })
+    }
+
+    /// Whether something may be reached in this way at all.
+    fn taken(&self, to: &Destination) -> bool {
+        (to.encrypted && to.usual_port) || self.networks.iter().any(|network| network.takes(to))
+    }
+
+    /// Refuses what is not reached whatever it resolves to.
+    fn known(&self, to: &Destination) -> Result<()> {
+        if !self.taken(to) {
+            return Err(blocked(if to.encrypted {
+                format!("the port {} is not one that may be reached", to.port)
             } else {
-                "a URL without encryption is not reached; it begins with `https`"
+                "a connection without encryption is not made".to_owned()
             }));
         }
-        if let Host::Domain(name) = &target.host {
+        if let Host::Domain(name) = &to.host {
             let name = name.trim_end_matches('.');
             let inner =
                 |end: &&str| name == *end || name.strip_suffix(end).is_some_and(|rest| rest.ends_with('.'));
@@ -196,23 +226,23 @@ impl EgressPolicy {
                 return Err(blocked(format!("the name `{name}` means something inside of a network only")));
             }
         }
-        Ok(target)
+        Ok(())
     }
 
     /// What lets a request to all of these addresses out. One that may not be reached closes the door to the others: which of
     /// them a connection goes to is chance.
-    fn admit(&self, target: &Target, addresses: &[IpAddr]) -> Result<Admission> {
+    fn admit(&self, to: &Destination, addresses: &[IpAddr]) -> Result<Admission> {
         let all = |of: &dyn Fn(IpAddr) -> bool| {
             !addresses.is_empty() && addresses.iter().all(|address| of(*address))
         };
-        if target.encrypted && target.usual_port && all(&is_global) {
+        if to.encrypted && to.usual_port && all(&is_global) {
             return Ok(Admission::Internet);
         }
-        let into = |network: &Network| network.takes(target) && all(&|address| network.contains(address));
+        let into = |network: &Network| network.takes(to) && all(&|address| network.contains(address));
         match self.networks.iter().position(into) {
             Some(number) => Ok(Admission::Network(number)),
             // Not which addresses: that is nobody's business who asks from outside.
-            None => Err(blocked(format!("the host `{}` is not one that may be reached", target.host))),
+            None => Err(blocked(format!("the host `{}` is not one that may be reached", to.host))),
         }
     }
 
