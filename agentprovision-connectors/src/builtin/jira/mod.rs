@@ -47,7 +47,8 @@ const READ_USERS: &str = "read:jira-user";
 const WEBHOOKS: &str = "manage:jira-webhook";
 
 /// Operations that write to one issue.
-const WRITES: [&str; 12] = [
+const WRITES: [&str; 13] = [
+    "attachments.add",
     "comments.add",
     "comments.delete",
     "comments.update",
