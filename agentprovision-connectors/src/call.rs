@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use tokio::net::TcpStream;
 
 use crate::answer::Response;
-use crate::auth::Credentials;
+use crate::auth::{Credentials, not_granted};
 use crate::connector::{Compiled, Connector};
 use crate::exchange::Exchange;
 use crate::operation::{OperationSpec, PAGE};
@@ -118,9 +118,14 @@ impl Call {
     /// The URL that requests of the integration go under.
     ///
     /// # Errors
-    /// `invalid_input` for settings that do not say it.
+    /// `invalid_input` for settings that do not say it; `provider_error` with the reason `grant` where granting access says it.
     pub fn base_url(&self) -> Result<String> {
-        self.connector.base_of(&self.integration.settings)
+        let (auth, settings) =
+            (self.connector.auth(Some(&self.integration.auth))?, &self.integration.settings);
+        if auth.awaits(settings) {
+            return Err(not_granted());
+        }
+        self.connector.base_by(auth, settings)
     }
 
     /// Sends a request as the integration: with its credentials, which are renewed where they have to be, through the

@@ -189,13 +189,25 @@ impl Connector {
         })
     }
 
-    /// The URL that the operations of an integration go under.
+    /// The URL that the operations of an integration go under, proved in a way that has none of its own.
     ///
     /// # Errors
     /// `invalid_input` for settings that do not say it.
     pub fn base_of(&self, settings: &Map<String, Value>) -> Result<String> {
+        self.base(&self.base_url, settings)
+    }
+
+    /// The URL that the operations of an integration go under, proved in this way.
+    ///
+    /// # Errors
+    /// `invalid_input` for settings that do not say it.
+    pub fn base_by(&self, auth: &Auth, settings: &Map<String, Value>) -> Result<String> {
+        self.base(auth.base_url.as_ref().unwrap_or(&self.base_url), settings)
+    }
+
+    fn base(&self, usual: &str, settings: &Map<String, Value>) -> Result<String> {
         let mut url =
-            self.fill(settings.get("base_url").and_then(Value::as_str).unwrap_or(&self.base_url), settings)?;
+            self.fill(settings.get("base_url").and_then(Value::as_str).unwrap_or(usual), settings)?;
         url.truncate(url.trim_end_matches('/').len());
         Ok(url)
     }

@@ -17,7 +17,7 @@ use futures_util::TryStreamExt as _;
 use http::{HeaderName, HeaderValue, Request, StatusCode};
 use moka::sync::Cache;
 
-use crate::answer::{Response, failure};
+use crate::answer::{Category, Response, failure};
 use crate::auth::{Auth, Credentials, OAuthApp, not_granted};
 use crate::call::{Answer, Call, Invoke};
 use crate::layers::Gates;
@@ -170,7 +170,12 @@ impl Exchange {
         }
         let held = self.held(call).await?;
         let response = self.send_with(call, auth, &held, request.clone()).await?;
-        if response.status != StatusCode::UNAUTHORIZED || call.candidate.is_some() {
+        // Not every vendor says so by the status.
+        let is_nobodys = || {
+            let failure = failure(&call.connector, &response, self.env.now());
+            failure.is_some_and(|failure| failure.category == Category::Credentials)
+        };
+        if call.candidate.is_some() || (response.status != StatusCode::UNAUTHORIZED && !is_nobodys()) {
             return Ok(response);
         }
         let newer = match auth.grant() {

@@ -20,6 +20,7 @@ pub mod handler;
 mod integrations;
 pub mod layers;
 pub mod mapping;
+mod multipart;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 pub mod operation;

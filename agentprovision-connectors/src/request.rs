@@ -12,6 +12,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
 use crate::answer::Form;
+pub use crate::multipart::File;
+use crate::multipart::multipart;
 use crate::operation::{Effect, Idempotency, Text};
 use crate::paging::Paging;
 use crate::param::{In, Param};
@@ -36,6 +38,8 @@ pub enum Body {
     Form,
     /// A form whose objects and lists are texts in JSON, as `blocks=[{"type":"divider"}]`.
     FlatForm,
+    /// A form in parts (`multipart/form-data`, RFC 7578): fields that are a [`File`] are files, of lists each item is a part.
+    Multipart,
     /// What one field has, in JSON.
     Field(Text),
     /// The text of one field as it is, with this content type.
@@ -309,6 +313,10 @@ impl HttpTemplate {
                     form.chain(written).map(|(name, value)| format!("{name}={value}")).collect();
                 Ok((Bytes::from(pairs.join("&")), Some("application/x-www-form-urlencoded".to_owned())))
             }
+            Body::Multipart => {
+                let (bytes, boundary) = multipart(&rest)?;
+                Ok((bytes, Some(format!("multipart/form-data; boundary={boundary}"))))
+            }
             Body::Field(field) => json(&rest.remove(&**field).unwrap_or(Value::Null)),
             Body::Text(field, kind) => {
                 Ok((Bytes::from(text(rest.remove(&**field), field)?), Some(kind.to_string())))
@@ -374,7 +382,7 @@ fn header_name(name: &str) -> Result<HeaderName> {
     name.parse().map_err(|_| Error::invalid(format!("`{name}` is no name of a header")))
 }
 
-fn header_value(field: &str, value: &str) -> Result<HeaderValue> {
+pub(crate) fn header_value(field: &str, value: &str) -> Result<HeaderValue> {
     HeaderValue::from_str(value)
         .map_err(|_| Error::invalid(format!("`{field}` has characters that no header can have")))
 }

@@ -7,6 +7,7 @@ mod debian;
 mod fresh;
 mod guard;
 mod node;
+mod oauth;
 mod packages;
 mod peers;
 mod postgres;
@@ -24,8 +25,9 @@ use crate::run::{Result, Workspace};
 const USAGE: &str = "\
 usage: cargo xtask <command>
 
-  test           format, lints, documentation, tests, examples, the Python and Node packages, and the
-                 libraries of providers against the gateway; the last line is `N passed, N failed`
+  test           format, lints, documentation, tests, examples, OAuth against npm's `oidc-provider`, the Python
+                 and Node packages, and the libraries of providers against the gateway; the last line is
+                 `N passed, N failed`
   test SUITE     one of its suites; a name that is none lists them
   test --fresh   everything, from a fresh clone in a minimal Debian root (root user, Debian host)
   services       start a throw-away PostgreSQL, print its URL, stop it on Enter; the lines `restart` and

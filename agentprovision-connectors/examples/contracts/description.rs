@@ -177,6 +177,12 @@ impl<'a> Described<'a> {
         body.get("content")?.get(kind)?.get("schema")
     }
 
+    /// Whether the body is described as a list and in parts, which no form is.
+    pub(crate) fn is_list_in_parts(&self, kind: &str) -> bool {
+        let kind_of = |schema: &Value| schema.get("type").and_then(Value::as_str) == Some("array");
+        kind.starts_with("multipart/") && self.body(kind).is_some_and(kind_of)
+    }
+
     /// Whether a request has to prove who asks.
     pub(crate) fn secured(&self) -> bool {
         let here = self.operation.get("security");

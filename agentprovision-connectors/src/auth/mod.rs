@@ -11,6 +11,8 @@ pub use grant::{Assertion, Grant, Session, SessionToken};
 pub(crate) use grant::{not_granted, random_text};
 pub use oauth::{ClientAuth, OAuth2, OAuthApp};
 
+use std::collections::BTreeMap;
+
 use agentprovision_core::{Error, Result, Timestamp};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -98,30 +100,104 @@ pub struct Auth {
     pub scheme: Scheme,
     /// What whoever connects an integration is asked for.
     pub fields: Vec<Field>,
+    /// The URL that operations go under so, with settings in braces; the connector's where absent.
+    pub base_url: Option<Text>,
+    /// What is learned once access has been granted.
+    pub learns: Option<Learned>,
+}
+
+/// A setting that the vendor tells once access has been granted, such as the id of the site that somebody has chosen there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Learned {
+    /// The setting.
+    pub setting: Text,
+    /// Where the vendor lists what access was granted to.
+    pub url: Text,
+    /// Where an item of the list has the setting, as a JSON pointer.
+    pub value: Text,
+    /// Where an item has its URL, as a JSON pointer.
+    pub place: Text,
+    /// That URL of the item that is meant, with settings in braces. Without these settings there has to be one item alone.
+    pub meant: Text,
+}
+
+impl Learned {
+    /// A setting that is in the list at a URL.
+    pub fn new(
+        setting: impl Into<Text>,
+        url: impl Into<Text>,
+        value: impl Into<Text>,
+        place: impl Into<Text>,
+        meant: impl Into<Text>,
+    ) -> Self {
+        Self {
+            setting: setting.into(),
+            url: url.into(),
+            value: value.into(),
+            place: place.into(),
+            meant: meant.into(),
+        }
+    }
+
+    /// The setting, from the vendor's list; of several items it is that at the URL that is meant.
+    ///
+    /// # Errors
+    /// `invalid_input`, with the URLs there are, where none of them is meant, or which one is not said.
+    pub(crate) fn of(&self, list: &Value, meant: Option<String>) -> Result<String> {
+        let text = |item: &Value, at: &str| item.pointer(at).and_then(Value::as_str).map(str::to_owned);
+        // The same one is there once for each of the vendor's services.
+        let found: BTreeMap<String, String> = list
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|item| Some((text(item, &self.value)?, text(item, &self.place).unwrap_or_default())))
+            .collect();
+        let mut those = found.iter().filter(|(_, url)| meant.as_ref().is_none_or(|meant| meant == *url));
+        match (those.next(), those.next()) {
+            (Some((value, _)), None) => Ok(value.clone()),
+            _ => {
+                let places: Vec<&str> = found.values().map(String::as_str).collect();
+                let places = if places.is_empty() { "nothing".to_owned() } else { places.join(", ") };
+                Err(Error::invalid(format!(
+                    "access was granted to {places}, and the settings of the integration name none of these, or not which one"
+                )))
+            }
+        }
+    }
 }
 
 impl Auth {
+    fn new(
+        name: impl Into<Text>,
+        title: impl Into<Text>,
+        scheme: Scheme,
+        fields: impl Into<Vec<Field>>,
+    ) -> Self {
+        let (name, title, fields) = (name.into(), title.into(), fields.into());
+        Self { name, title, scheme, fields, base_url: None, learns: None }
+    }
+
     /// Nobody proves anything.
     pub fn none() -> Self {
-        Self { name: "none".into(), title: "No credentials".into(), scheme: Scheme::None, fields: Vec::new() }
+        Self::new("none", "No credentials", Scheme::None, [])
     }
 
     /// By a bearer token.
     pub fn bearer(title: impl Into<Text>) -> Self {
-        let fields = vec![Field::new("token", "The token.")];
-        Self { name: "token".into(), title: title.into(), scheme: Scheme::Bearer, fields }
+        Self::new("token", title, Scheme::Bearer, [Field::new("token", "The token.")])
     }
 
     /// By user name and password.
     pub fn basic(title: impl Into<Text>) -> Self {
-        let fields = vec![Field::new("username", "The user name."), Field::new("password", "The password.")];
-        Self { name: "basic".into(), title: title.into(), scheme: Scheme::Basic, fields }
+        let fields = [Field::new("username", "The user name."), Field::new("password", "The password.")];
+        Self::new("basic", title, Scheme::Basic, fields)
     }
 
     /// By tokens that expire, under a name.
     pub fn tokens(name: impl Into<Text>, title: impl Into<Text>, grant: Grant) -> Self {
         let fields = grant.fields();
-        Self { name: name.into(), title: title.into(), scheme: Scheme::Tokens(Box::new(grant)), fields }
+        Self::new(name, title, Scheme::Tokens(Box::new(grant)), fields)
     }
 
     /// How tokens are got, where they are.
@@ -132,49 +208,34 @@ impl Auth {
         }
     }
 
+    fn key(scheme: Scheme) -> Self {
+        Self::new("key", "API key", scheme, [Field::new("key", "The key.")])
+    }
+
     /// By a key in a header.
     pub fn key_header(header: impl Into<Text>, prefix: impl Into<Text>) -> Self {
-        let scheme = Scheme::KeyHeader { header: header.into(), prefix: prefix.into() };
-        Self {
-            name: "key".into(),
-            title: "API key".into(),
-            scheme,
-            fields: vec![Field::new("key", "The key.")],
-        }
+        Self::key(Scheme::KeyHeader { header: header.into(), prefix: prefix.into() })
     }
 
     /// By a key in the query.
     pub fn key_query(name: impl Into<Text>) -> Self {
-        let scheme = Scheme::KeyQuery { name: name.into() };
-        Self {
-            name: "key".into(),
-            title: "API key".into(),
-            scheme,
-            fields: vec![Field::new("key", "The key.")],
-        }
+        Self::key(Scheme::KeyQuery { name: name.into() })
     }
 
     /// By a key in bodies, which are objects in JSON.
     pub fn key_body(field: impl Into<Text>) -> Self {
-        let scheme = Scheme::KeyBody { field: field.into() };
-        Self {
-            name: "key".into(),
-            title: "API key".into(),
-            scheme,
-            fields: vec![Field::new("key", "The key.")],
-        }
+        Self::key(Scheme::KeyBody { field: field.into() })
     }
 
     /// By a signature with keys of AWS, for a service.
     #[cfg(feature = "sigv4")]
     pub fn sigv4(service: impl Into<Text>) -> Self {
-        let fields = vec![
+        let fields = [
             Field::new("access_key_id", "The id of the access key."),
             Field::new("secret_access_key", "The secret of the access key."),
             Field::new("session_token", "The session token, of temporary keys.").optional(),
         ];
-        let scheme = Scheme::SigV4 { service: service.into() };
-        Self { name: "keys".into(), title: "Access keys".into(), scheme, fields }
+        Self::new("keys", "Access keys", Scheme::SigV4 { service: service.into() }, fields)
     }
 
     /// Called otherwise among people.
@@ -186,7 +247,21 @@ impl Auth {
 
     /// In a way of the operations' own handlers.
     pub fn handler(name: impl Into<Text>, title: impl Into<Text>, fields: Vec<Field>) -> Self {
-        Self { name: name.into(), title: title.into(), scheme: Scheme::Handler, fields }
+        Self::new(name, title, Scheme::Handler, fields)
+    }
+
+    /// With operations under another URL than that of the connector.
+    #[must_use]
+    pub fn base_url(mut self, url: impl Into<Text>) -> Self {
+        self.base_url = Some(url.into());
+        self
+    }
+
+    /// Learning a setting once access has been granted.
+    #[must_use]
+    pub fn learns(mut self, learned: Learned) -> Self {
+        self.learns = Some(learned);
+        self
     }
 
     /// Under another name.
@@ -201,6 +276,12 @@ impl Auth {
     pub fn fields(mut self, fields: Vec<Field>) -> Self {
         self.fields = fields;
         self
+    }
+
+    /// Whether these settings lack one that is learned when access is granted.
+    pub(crate) fn awaits(&self, settings: &Map<String, Value>) -> bool {
+        let learned = self.learns.as_ref().is_some_and(|learned| !settings.contains_key(&*learned.setting));
+        learned && !settings.contains_key("base_url")
     }
 
     /// Puts the proof into a request of an integration with these settings, as of a time.

@@ -38,6 +38,8 @@ pub struct OAuth2 {
     pub scopes: Vec<Text>,
     /// What stands between scopes; default a space.
     pub scope_separator: Text,
+    /// What takes the scopes in the query of the authorization URL; default `scope`.
+    pub scope_param: Text,
     /// Whether codes are bound to whoever asked for them (RFC 7636, S256); default yes.
     pub pkce: bool,
     /// How the client proves itself; default in the body.
@@ -50,8 +52,9 @@ pub struct OAuth2 {
     pub token_params: Vec<(Text, Text)>,
     /// More for requests that renew tokens.
     pub refresh_params: Vec<(Text, Text)>,
-    /// Where the answer has the access token, as a JSON pointer; default `/access_token`.
-    pub access_token: Text,
+    /// Where the answer to a code has the tokens, as a JSON pointer to an object; default the answer itself, which always has
+    /// those that were renewed.
+    pub tokens_at: Text,
     /// How long a token lives where the answer does not say.
     pub lifetime: Option<Duration>,
     /// How long before its end a token is renewed; default 2 minutes, and never more than half of its life.
@@ -66,13 +69,14 @@ impl OAuth2 {
             token_url: token_url.into(),
             scopes: Vec::new(),
             scope_separator: Text::Borrowed(" "),
+            scope_param: Text::Borrowed("scope"),
             pkce: true,
             client_auth: ClientAuth::default(),
             json: false,
             authorize_params: Vec::new(),
             token_params: Vec::new(),
             refresh_params: Vec::new(),
-            access_token: Text::Borrowed("/access_token"),
+            tokens_at: Text::Borrowed(""),
             lifetime: None,
             renew_before: Duration::from_secs(120),
         }
@@ -134,10 +138,17 @@ impl OAuth2 {
         self
     }
 
-    /// With the access token elsewhere in the answer.
+    /// With scopes in another parameter of the authorization URL.
     #[must_use]
-    pub fn access_token(mut self, pointer: impl Into<Text>) -> Self {
-        self.access_token = pointer.into();
+    pub fn scope_param(mut self, name: impl Into<Text>) -> Self {
+        self.scope_param = name.into();
+        self
+    }
+
+    /// With the tokens elsewhere in the answer to a code.
+    #[must_use]
+    pub fn tokens_at(mut self, pointer: impl Into<Text>) -> Self {
+        self.tokens_at = pointer.into();
         self
     }
 
@@ -169,7 +180,7 @@ impl OAuth2 {
             .append_pair("redirect_uri", redirect_uri)
             .append_pair("state", state);
         if !scopes.is_empty() {
-            query.append_pair("scope", scopes);
+            query.append_pair(&self.scope_param, scopes);
         }
         if self.pkce {
             let challenge = agentprovision_core::canonical::sha256(&[verifier.expose_secret().as_bytes()]);
@@ -241,12 +252,12 @@ impl OAuth2 {
         before: Option<&Tokens>,
     ) -> Result<Tokens> {
         let body = response.json().unwrap_or(Value::Null);
-        let code = body.get("error").and_then(Value::as_str).unwrap_or_default();
-        if let Some(error) = refusal(response, code, now) {
+        if let Some(error) = refusal(response, &body, now) {
             return Err(error);
         }
-        let access =
-            body.pointer(&self.access_token).and_then(Value::as_str).filter(|token| !token.is_empty());
+        let place = if before.is_some() { "" } else { &*self.tokens_at };
+        let body = body.pointer(place).unwrap_or(&Value::Null);
+        let access = body.get("access_token").and_then(Value::as_str).filter(|token| !token.is_empty());
         let Some(access) = access else {
             return Err(Error::new(ErrorKind::ProviderError, "the token endpoint answered without a token")
                 .with_context("reason", "token_answer"));
@@ -284,12 +295,18 @@ impl OAuth2 {
 }
 
 /// What an answer of a token endpoint says is wrong (RFC 6749, section 5.2), if anything.
-fn refusal(response: &Response, code: &str, now: Timestamp) -> Option<Error> {
-    let status = response.status.as_u16();
+fn refusal(response: &Response, body: &Value, now: Timestamp) -> Option<Error> {
+    let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (status, code) = (response.status.as_u16(), text("error"));
     if response.status.is_success() && code.is_empty() {
         return None;
     }
-    let error = match (status, code) {
+    let meaning = match code {
+        // Atlassian's other words for it.
+        "unauthorized_client" if text("error_description").contains("refresh_token") => "invalid_grant",
+        code => code,
+    };
+    let error = match (status, meaning) {
         (_, "invalid_grant" | "bad_refresh_token" | "token_revoked" | "invalid_refresh_token") => {
             Error::new(ErrorKind::ProviderError, "the vendor has taken back the access that was granted")
                 .with_context("reason", "grant")
@@ -303,10 +320,15 @@ fn refusal(response: &Response, code: &str, now: Timestamp) -> Option<Error> {
             Error::new(ErrorKind::Unavailable, "the token endpoint cannot answer for now")
                 .with_retry(Retry::After(retry_after(&response.headers, now).unwrap_or_default()))
         }
-        (_, "invalid_client" | "unauthorized_client") => {
-            Error::new(ErrorKind::ProviderError, "the vendor does not know the client that asks for tokens")
-                .with_context("reason", "client")
-        }
+        (
+            _,
+            "invalid_client"
+            | "unauthorized_client"
+            | "bad_client_secret"
+            | "invalid_client_id"
+            | "incorrect_client_credentials",
+        ) => Error::new(ErrorKind::ProviderError, "the vendor does not know the client that asks for tokens")
+            .with_context("reason", "client"),
         _ => Error::new(ErrorKind::ProviderError, "the token endpoint refused the request")
             .with_context("reason", "token_answer"),
     };

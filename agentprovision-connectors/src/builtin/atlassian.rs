@@ -1,10 +1,15 @@
 //! What Jira and Confluence have in common: how requests prove who asks, and how refusals are worded.
+//!
+//! Access that is granted in a browser (<https://developer.atlassian.com/cloud/jira/platform/oauth-2-3lo-apps/>) is to a site that
+//! is called by its id and through a gateway. The token endpoint takes JSON and knows no PKCE; without the scope
+//! `offline_access` there is nothing to renew tokens with, and each refresh token is good for one use.
 
 use agentprovision_core::Timestamp;
 use serde_json::Value;
 
 use crate::answer::{Category, Failure, Response, usual};
-use crate::auth::{Auth, Field};
+use crate::auth::{Auth, Field, Grant, Learned, OAuth2};
+use crate::connector::ConnectorBuilder;
 
 /// By e-mail address and API token (<https://developer.atlassian.com/cloud/jira/platform/basic-auth-for-rest-apis/>).
 pub(super) fn api_token() -> Auth {
@@ -12,6 +17,32 @@ pub(super) fn api_token() -> Auth {
         "An API token of the account, from https://id.atlassian.com/manage-profile/security/api-tokens.";
     Auth::basic("E-mail address and API token")
         .fields(vec![Field::new("username", "The account's e-mail address."), Field::new("password", token)])
+}
+
+/// Granted in a browser, to operations below a path of the gateway.
+pub(super) fn account<const N: usize>(gateway: &'static str, scopes: [&'static str; N]) -> Auth {
+    let oauth = OAuth2::new("https://auth.atlassian.com/authorize", "https://auth.atlassian.com/oauth/token")
+        .scopes(scopes)
+        .authorize_param("audience", "api.atlassian.com")
+        .authorize_param("prompt", "consent")
+        .without_pkce()
+        .json();
+    Auth::tokens("oauth", "Atlassian account", Grant::Code(oauth)).base_url(gateway).learns(Learned::new(
+        "cloud_id",
+        "https://api.atlassian.com/oauth/token/accessible-resources",
+        "/id",
+        "/url",
+        "https://{site}.atlassian.net",
+    ))
+}
+
+/// The settings that say which site it is.
+pub(super) fn site(connector: ConnectorBuilder) -> ConnectorBuilder {
+    let id = "The site's id, of access that is granted in a browser; learned then. Where access is granted to several sites, \
+        `site` says which one is meant.";
+    connector
+        .setting("site", "The first part of the site's address: `example` of `example.atlassian.net`.")
+        .setting("cloud_id", id)
 }
 
 /// What a refusal means, with all its words.

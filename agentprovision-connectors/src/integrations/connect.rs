@@ -9,12 +9,16 @@ use agentprovision_core::id::IntegrationId;
 use agentprovision_core::integration::{Health, Integration, IntegrationState};
 use agentprovision_core::secret::SecretPath;
 use agentprovision_core::{Error, ErrorKind, Result, Timestamp};
+use bytes::Bytes;
+use http::Request;
+use http::header::ACCEPT;
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{CallOptions, Integrations, same_account};
+use crate::answer::failure;
 use crate::auth::{Credentials, Grant, OAuth2, random_text};
 use crate::connector::Connector;
 
@@ -108,8 +112,8 @@ impl Integrations {
     ///
     /// # Errors
     /// `permission_denied` without `integrations:update`, `not_found` without `integrations:read` too; `invalid_input` for a
-    /// state that is not the one that was given out, or no longer; `conflict` for another account; `provider_error` when the
-    /// vendor refuses the code.
+    /// state that is not the one that was given out, or no longer, and where access was granted to several places of which the
+    /// settings name none; `conflict` for another account; `provider_error` when the vendor refuses the code.
     pub async fn connect(
         &self,
         ctx: &Context,
@@ -140,7 +144,37 @@ impl Integrations {
         let response = self.0.exchange.exchange(request).await?;
         let tokens = oauth.tokens(&response, now, None)?;
         let credentials = Credentials { tokens: Some(tokens), ..Credentials::clone(&held.credentials) };
+        let integration = self.learn(&connector, integration, &credentials).await?;
         self.adopt(ctx, &connector, integration, credentials).await
+    }
+
+    /// Asks the vendor for the setting that it tells now that access has been granted.
+    async fn learn(
+        &self,
+        connector: &Connector,
+        mut integration: Integration,
+        credentials: &Credentials,
+    ) -> Result<Integration> {
+        let auth = connector.auth(Some(&integration.auth))?;
+        let Some(learned) = auth.learns.as_ref().filter(|_| auth.awaits(&integration.settings)) else {
+            return Ok(integration);
+        };
+        let (settings, now) = (&integration.settings, self.env().now());
+        let request =
+            Request::get(connector.fill(&learned.url, settings)?).header(ACCEPT, "application/json");
+        let mut request = request
+            .body(Bytes::new())
+            .map_err(|error| Error::invalid("the URL of what is learned is none").with_source(error))?;
+        auth.apply(credentials, settings, now, &mut request)?;
+        let response = self.0.exchange.exchange(request).await?;
+        if let Some(failure) = failure(connector, &response, now) {
+            return Err(failure.into_error(response.status, &credentials.secrets().collect::<Vec<_>>()));
+        }
+        let value = learned
+            .of(&response.json().unwrap_or_default(), connector.fill(&learned.meant, settings).ok())?;
+        integration.settings.insert(learned.setting.to_string(), Value::from(value));
+        self.settings(connector, auth, &integration.settings)?;
+        Ok(integration)
     }
 
     /// Keeps credentials that were just got, once it is clear whose they are.

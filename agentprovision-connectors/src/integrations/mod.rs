@@ -232,7 +232,11 @@ impl Integrations {
         if let Some(problems) = violations(&schema, &Value::Object(settings.clone())) {
             return Err(Error::invalid(format!("the settings of `{}`: {problems}", connector.name)));
         }
-        let base = connector.base_of(settings)?;
+        // What granting access has yet to say is checked then.
+        let base = match auth.awaits(settings) {
+            true => String::new(),
+            false => connector.base_by(auth, settings)?,
+        };
         if base.contains(['?', '#']) {
             return Err(Error::invalid("a URL that operations go under has no query and no fragment"));
         }
@@ -348,7 +352,15 @@ impl Integrations {
         if let Some(name) = update.name {
             integration.name = text::name("name", &name)?;
         }
-        if let Some(settings) = update.settings {
+        if let Some(mut settings) = update.settings {
+            // What was learned holds for as long as the same thing is meant.
+            if let Some(learned) = &auth.learns
+                && connector.fill(&learned.meant, &settings).ok()
+                    == connector.fill(&learned.meant, &integration.settings).ok()
+                && let Some(kept) = integration.settings.get(&*learned.setting)
+            {
+                settings.entry(&*learned.setting).or_insert_with(|| kept.clone());
+            }
             self.settings(connector, auth, &settings)?;
             integration.settings = settings;
         }
@@ -485,7 +497,9 @@ impl Integrations {
         let outcome =
             tried.and_then(|account| same_account(&integration, account.as_ref()).map(|()| account));
         let error = outcome.as_ref().err();
-        let base_url = connector.base_of(&integration.settings).ok().filter(|url| !url.is_empty());
+        let auth = connector.auth(Some(&integration.auth));
+        let base_url = auth.and_then(|auth| connector.base_by(auth, &integration.settings)).ok();
+        let base_url = base_url.filter(|url| !url.is_empty());
         let result = TestResult {
             healthy: error.is_none(),
             operation: whoami.map(|whoami| whoami.operation.to_string()),

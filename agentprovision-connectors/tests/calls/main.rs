@@ -18,6 +18,8 @@ mod answers;
 mod egress;
 #[cfg(all(test, feature = "github"))]
 mod github;
+#[cfg(all(test, feature = "confluence", feature = "emulator", feature = "jira", feature = "slack"))]
+mod granted;
 #[cfg(test)]
 mod limits;
 #[cfg(all(test, feature = "smtp"))]

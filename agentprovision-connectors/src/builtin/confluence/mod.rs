@@ -26,10 +26,10 @@ use crate::quota::{Quota, Shared};
 /// # Errors
 /// `invalid_input` if its description does not hold together, which tests rule out.
 pub fn connector() -> Result<Connector> {
-    Connector::builder("confluence", "https://{site}.atlassian.net/wiki")
+    atlassian::site(Connector::builder("confluence", "https://{site}.atlassian.net/wiki"))
         .about("Confluence", "Find, read, write and discuss pages.")
-        .setting("site", "The first part of the site's address: `example` of `example.atlassian.net`.")
         .auth(atlassian::api_token())
+        .auth(atlassian::account("https://api.atlassian.com/ex/confluence/{cloud_id}/wiki", SCOPES))
         .quota(Quota::new("endpoint").shared(Shared::Operation))
         .whoami("users.me", "/accountId", "/displayName")
         .classify(atlassian::classify)
@@ -39,6 +39,23 @@ pub fn connector() -> Result<Connector> {
         .operations(spaces::operations())
         .build()
 }
+
+/// What is asked for where access is granted in a browser: all that the operations need.
+const SCOPES: [&str; 13] = [
+    "read:space:confluence",
+    "read:page:confluence",
+    "write:page:confluence",
+    "delete:page:confluence",
+    "read:comment:confluence",
+    "write:comment:confluence",
+    "delete:comment:confluence",
+    "read:label:confluence",
+    "write:label:confluence",
+    "read:attachment:confluence",
+    "read:confluence-user",
+    "search:confluence",
+    "offline_access",
+];
 
 /// Lists go on by a URL.
 fn next() -> Paging {

@@ -1,13 +1,13 @@
 //! What people add to issues: comments, work, files, and watching.
 
 use super::adf::{PlainText, RichText, documents};
-use super::types::{Person, Time};
+use super::types::{Attachment, Person, Time};
 use super::{READ, WRITE, offset};
 use crate::answer::{Blob, Form};
 use crate::mapping::Mapping;
 use crate::operation::Page;
 use crate::operations;
-use crate::request::Body;
+use crate::request::{Body, File};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -250,6 +250,15 @@ operations! {
         /// The account's id.
         #[serde(rename = "accountId")]
         account_id: String,
+    }
+    /// Attaches a file to an issue. What is attached twice is there twice.
+    Attach "attachments.add" post("/rest/api/3/issue/{issueIdOrKey}/attachments") => Vec<Attachment>
+    [.body(Body::Multipart).fixed_header("x-atlassian-token", "no-check").scopes([WRITE])] {
+        /// The issue's key or id.
+        #[serde(rename = "issueIdOrKey")]
+        issue_id_or_key: String,
+        /// The file.
+        file: File,
     }
     /// Reads the bytes of a file at an issue. `issues.get` tells which files there are.
     Download "attachments.download" get("/rest/api/3/attachment/content/{id}") => Blob

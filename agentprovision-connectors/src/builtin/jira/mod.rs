@@ -47,7 +47,8 @@ const READ_USERS: &str = "read:jira-user";
 const WEBHOOKS: &str = "manage:jira-webhook";
 
 /// Operations that write to one issue.
-const WRITES: [&str; 12] = [
+const WRITES: [&str; 13] = [
+    "attachments.add",
     "comments.add",
     "comments.delete",
     "comments.update",
@@ -73,10 +74,11 @@ pub fn connector() -> Result<Connector> {
             .operations(WRITES)
             .rate(requests, Duration::from_secs(seconds))
     };
-    Connector::builder("jira", "https://{site}.atlassian.net")
+    let scopes = [READ, WRITE, READ_USERS, WEBHOOKS, "offline_access"];
+    atlassian::site(Connector::builder("jira", "https://{site}.atlassian.net"))
         .about("Jira", "Find, make, change and discuss issues, and follow them through their workflow.")
-        .setting("site", "The first part of the site's address: `example` of `example.atlassian.net`.")
         .auth(atlassian::api_token())
+        .auth(atlassian::account("https://api.atlassian.com/ex/jira/{cloud_id}", scopes))
         .quota(writes("writes to an issue", 20, 2))
         .quota(writes("writes to an issue, longer", 100, 30))
         .quota(Quota::new("endpoint").shared(Shared::Operation))

@@ -39,6 +39,30 @@ fn requests_are_signed_by_address_and_token() {
 }
 
 #[test]
+fn files_go_in_parts_past_the_check_for_browsers() {
+    let jira = jira();
+    let operation = jira.operation("attachments.add").unwrap();
+    let input =
+        json!({ "issueIdOrKey": "PROJ-7", "file": { "filename": "plan.txt", "content_base64": "AP8=" } });
+    let (request, place) = operation.request("https://jira.example", input.as_object().unwrap()).unwrap();
+    assert_eq!(request.uri(), "https://jira.example/rest/api/3/issue/PROJ-7/attachments");
+    assert_eq!(header(&request, "x-atlassian-token"), "no-check");
+    assert!(header(&request, "content-type").starts_with("multipart/form-data; boundary="));
+    let body = String::from_utf8_lossy(request.body());
+    assert!(body.contains("name=\"file\"; filename=\"plan.txt\"\r\n"), "{body}");
+    assert!(!body.contains("issueIdOrKey"), "{body}");
+    let author = json!({ "accountId": "5b10", "displayName": "Mia", "active": true });
+    let answer = json!([{
+        "self": "https://jira.example/rest/api/3/attachments/10000", "id": "10001", "filename": "plan.txt",
+        "author": author, "created": "2022-04-30T10:35:14.000+0000", "size": 2, "mimeType": "text/plain",
+        "content": "https://jira.example/rest/api/3/attachment/content/10000",
+    }]);
+    let attached = operation.answer(&response(200, &[], answer), &place).unwrap();
+    assert_eq!((&attached[0]["id"], &attached[0]["size"]), (&json!("10001"), &json!(2)));
+    assert_eq!(attached[0]["created"], "2022-04-30T10:35:14.000+00:00");
+}
+
+#[test]
 fn texts_of_inputs_go_as_documents() {
     let (line, body) = sent(
         "issues.create",

@@ -2,9 +2,6 @@
 
 use agentprovision_core::{Error, ErrorKind, Result};
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use http::Request;
 use http::header::CONTENT_TYPE;
 use schemars::JsonSchema;
@@ -16,6 +13,7 @@ use url::Url;
 use super::types::File;
 use crate::answer::Form;
 use crate::call::{Answer, Call};
+use crate::multipart::content;
 use crate::operation::{Effect, Handler, Operation, Page, read};
 use crate::operations;
 use crate::paging::Paging;
@@ -148,14 +146,7 @@ struct InThreeSteps;
 impl Handler for InThreeSteps {
     async fn handle(&self, call: &Call) -> Result<Answer> {
         let input: Upload = read(Value::Object(Map::clone(&call.input))).map_err(Error::invalid)?;
-        let content = match (input.content, input.content_base64) {
-            (Some(text), None) => Bytes::from(text),
-            (None, Some(base64)) => {
-                let bytes = STANDARD.decode(base64);
-                Bytes::from(bytes.map_err(|_| Error::invalid("`content_base64` is not base64"))?)
-            }
-            _ => return Err(Error::invalid("it takes exactly one of `content` and `content_base64`")),
-        };
+        let content = content(input.content, input.content_base64)?;
         let length = content.len() as u64;
         let begin = GetUploadUrl {
             filename: input.filename,

@@ -5,6 +5,11 @@
 //! per method and workspace, in tiers (<https://docs.slack.dev/apis/web-api/rate-limits>), and posting has its own per
 //! channel. Commercial applications outside Slack's marketplace get one request a minute, and 15 messages, of
 //! `conversations.history` and `conversations.replies`; Slack says so by 429 when the time comes.
+//!
+//! Access is granted in a browser (<https://docs.slack.dev/authentication/installing-with-oauth>) to a bot, or to somebody's
+//! application that acts as they do: the same way, with scopes in another parameter and tokens in another place. Tokens end only
+//! where the application rotates them (<https://docs.slack.dev/authentication/using-token-rotation>). PKCE is for applications that
+//! keep no secret, which cannot ask for bots.
 
 pub mod chat;
 pub mod conversations;
@@ -24,7 +29,7 @@ use serde::Deserialize;
 
 use super::Lacking;
 use crate::answer::{Category, Failure, Response};
-use crate::auth::{Auth, Field};
+use crate::auth::{Auth, Field, Grant, OAuth2};
 use crate::connector::Connector;
 use crate::paging::Paging;
 use crate::quota::{Quota, Shared};
@@ -53,9 +58,12 @@ pub const NOT_IN_DESCRIPTION: Lacking = &[
 pub fn connector() -> Result<Connector> {
     let about =
         "A bot token (`xoxb-…`), or a user token (`xoxp-…`) for what bots may not do, such as searching.";
+    let as_user = oauth().scopes(USER).scope_param("user_scope").tokens_at("/authed_user");
     Connector::builder("slack", "https://slack.com/api")
         .about("Slack", "Messages, channels, people, files and reactions in a Slack workspace.")
         .auth(Auth::bearer("Bot or user token").fields(vec![Field::new("token", about)]))
+        .auth(Auth::tokens("oauth", "Bot in a workspace", Grant::Code(oauth().scopes(BOT))))
+        .auth(Auth::tokens("user", "Somebody in a workspace", Grant::Code(as_user)))
         .operations(chat::operations())
         .operations(conversations::operations())
         .operations(files::operations())
@@ -77,6 +85,59 @@ pub fn connector() -> Result<Connector> {
         .whoami("auth.test", "/user_id", "/user")
         .classify(classify)
         .build()
+}
+
+/// What a bot asks for: all that operations need which bots may do.
+const BOT: [&str; 26] = [
+    "bookmarks:read",
+    "bookmarks:write",
+    "channels:history",
+    "channels:join",
+    "channels:manage",
+    "channels:read",
+    "chat:write",
+    "files:read",
+    "files:write",
+    "groups:history",
+    "groups:read",
+    "groups:write",
+    "im:history",
+    "im:read",
+    "im:write",
+    "mpim:history",
+    "mpim:read",
+    "mpim:write",
+    "pins:read",
+    "pins:write",
+    "reactions:read",
+    "reactions:write",
+    "team:read",
+    "users.profile:read",
+    "users:read",
+    "users:read.email",
+];
+
+/// What is asked for to act as somebody: to search, which bots may not, and to read what is found.
+const USER: [&str; 11] = [
+    "channels:history",
+    "channels:read",
+    "groups:history",
+    "groups:read",
+    "im:history",
+    "im:read",
+    "mpim:history",
+    "mpim:read",
+    "search:read",
+    "team:read",
+    "users:read",
+];
+
+/// How Slack grants access: <https://docs.slack.dev/reference/methods/oauth.v2.access>.
+fn oauth() -> OAuth2 {
+    OAuth2::new("https://slack.com/oauth/v2/authorize", "https://slack.com/api/oauth.v2.access")
+        .scope_separator(",")
+        .client_in_header()
+        .without_pkce()
 }
 
 /// Lists go on by a cursor in one place.
