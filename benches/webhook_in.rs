@@ -21,21 +21,16 @@ mod server;
 #[path = "../agentprovision-tenancy/benches/world/mod.rs"]
 mod world;
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use agentprovision::access::{Access, Principals};
-use agentprovision::authz::ContextAuthorizer;
 use agentprovision::connectors::webhook::{
-    MadeEndpoint, NewEndpoint, Receiver, ReceiverOptions, Scheme, Secrets, Vendor, Verifier, Webhooks,
-    WebhooksParts,
+    MadeEndpoint, NewEndpoint, Receiver, ReceiverOptions, Scheme, Secrets, Vendor, Verifier, WorkOptions,
 };
-use agentprovision::id::{TenantId, UserId};
+use agentprovision::id::TenantId;
 use agentprovision::prelude::*;
-use agentprovision::tenancy::secret::{SealedSecrets, SealingKeys};
+use agentprovision::tenancy::secret::SealingKeys;
 use agentprovision::tenancy::store;
 use agentprovision::{Env, Timestamp};
-use async_trait::async_trait;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
@@ -53,16 +48,6 @@ use world::{Folder, median, number, probe};
 const AT_ONCE: [usize; 2] = [1, 64];
 /// Connections to PostgreSQL, here and there; the default of a store URL.
 const CONNECTIONS: usize = 10;
-
-#[derive(Debug)]
-struct Owners(Platform);
-
-#[async_trait]
-impl Principals for Owners {
-    async fn context(&self, tenant: TenantId, user: UserId) -> Result<Context> {
-        self.0.context(tenant, user).await
-    }
-}
 
 /// An event of an issue as GitHub sends it, about as large.
 fn body(number: usize) -> Bytes {
@@ -170,22 +155,21 @@ impl Ours {
     async fn open(url: &str) -> Self {
         let env = Env::default();
         let backend = store::connect(url, env.clone()).await.unwrap();
-        let stores = backend.stores();
-        let platform = Platform::builder().backend(backend).env(env.clone()).build().await.unwrap();
+        let mut nobody = WorkOptions::default();
+        nobody.at_once = 0;
+        let platform = Platform::builder()
+            .backend(backend)
+            .env(env)
+            .sealing_keys(SealingKeys::new(&[[7; 32]]).unwrap())
+            .webhook_work(nobody)
+            .build()
+            .await
+            .unwrap();
         let op = platform.operator("bench", "a benchmark").unwrap();
         let tenant = platform.tenants().create(&op, NewTenant::without_domain("acme")).await.unwrap();
         let root = NewUser::new("root@acme.example");
         let root = platform.tenants().bootstrap_admin(&op, tenant.id, root).await.unwrap();
         let ctx = platform.context(tenant.id, root.id).await.unwrap();
-        let keys = SealingKeys::new(&[[7; 32]]).unwrap();
-        let webhooks = Webhooks::new(WebhooksParts {
-            store: stores.endpoints.clone(),
-            inbox: stores.inbox.clone(),
-            secrets: Arc::new(SealedSecrets::new(stores.secrets.clone(), keys, env)),
-            access: Access::new(platform.issuer().clone(), Arc::new(ContextAuthorizer)),
-            principals: Arc::new(Owners(platform.clone())),
-            runs: platform.runs().clone(),
-        });
         let new = NewEndpoint {
             name: "code".into(),
             vendor: Vendor::Github,
@@ -195,13 +179,13 @@ impl Ours {
             triggers: Vec::new(),
             secret: None,
         };
-        let MadeEndpoint { address, secret, .. } = webhooks.create(&ctx, new).await.unwrap();
+        let MadeEndpoint { endpoint, secret, .. } = platform.webhooks().create(&ctx, new).await.unwrap();
         let vendors = Vendors {
             verifier: Verifier::new(Scheme::Github, Secrets::new(secret)).unwrap(),
-            url: format!("/hooks/{address}"),
+            url: format!("/hooks/{}", endpoint.address),
             sent: 0,
         };
-        Self { receiver: webhooks.receiver(ReceiverOptions::default()), vendors, platform }
+        Self { receiver: platform.webhooks().receiver(ReceiverOptions::default()), vendors, platform }
     }
 
     /// Deliveries per second of `at_once` tasks that send `turns` each, one after the other.

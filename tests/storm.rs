@@ -33,7 +33,7 @@ use crate::support::aftermath::connect;
 use crate::support::hooks::{self, Sender};
 use crate::support::life::{Life, SIGABRT, SIGKILL};
 use crate::support::victim::{Fault, echo, options};
-use crate::support::{Draw, Home, home, in_time, store};
+use crate::support::{Draw, Home, desk, home, in_time, store};
 use process::{SCENARIO, Scenario, Step};
 
 const SECRET: &str = "a secret of the storm";
@@ -89,6 +89,8 @@ const WAYS: [&[Way]; 2] = [
 async fn platform(backend: Arc<dyn Backend>) -> Platform {
     Platform::builder()
         .backend(backend)
+        .sealing_keys(desk::keys())
+        .webhook_work(hooks::by_nobody())
         .engine(options(&Fault::Never))
         .model("m", Arc::new(ScriptedModel::from_fn("m", echo)))
         .build()
@@ -316,10 +318,9 @@ impl Scene {
             ],
             secret: Some(SECRET.into()),
         };
-        let MadeEndpoint { endpoint, address, .. } =
-            hooks::webhooks(&platform, &backend.stores()).create(&home.admin, new).await.unwrap();
+        let MadeEndpoint { endpoint, .. } = platform.webhooks().create(&home.admin, new).await.unwrap();
         platform.close().await.unwrap();
-        Self { store, home, agent: agent.id, endpoint: endpoint.id, address }
+        Self { store, home, agent: agent.id, endpoint: endpoint.id, address: endpoint.address }
     }
 }
 

@@ -4,6 +4,7 @@ mod connector;
 mod host;
 mod scenario;
 mod watch;
+mod webhooks;
 
 use std::sync::Arc;
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use agentprovision::backend::Backend;
 use agentprovision::clock::{ManualClock, OsEntropy};
 use agentprovision::connectors::webhook::{
-    EndpointAddress, HandledDelivery, MadeEndpoint, NewEndpoint, ReceiverOptions, Scheme, Secrets, Trigger,
-    Vendor, Verifier, WebhookHandler, Webhooks, WorkOptions,
+    EndpointAddress, HandledDelivery, MadeEndpoint, NewEndpoint, ReceiverOptions, Secrets, Trigger, Vendor,
+    Verifier, WebhookHandler, Webhooks, WorkOptions,
 };
 use agentprovision::id::{AgentId, DeliveryId};
 use agentprovision::page::PageRequest;
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::aftermath::all_events;
 use crate::support::hooks::{self, Around, Point, Sender};
 use crate::support::victim::echo;
-use crate::support::{Home, home, in_time, store};
+use crate::support::{Home, desk, home, in_time, store};
 
 /// What the host heard of: the vendor's ids of deliveries, as their handling began.
 struct Heard {
@@ -89,13 +89,13 @@ pub(super) struct Door {
 
 impl Door {
     pub(super) fn of(made: MadeEndpoint) -> Self {
-        let scheme: Scheme = serde_json::from_value(made.endpoint.scheme["scheme"].clone()).unwrap();
+        let scheme = made.endpoint.scheme.clone();
         let verifier = Verifier::new(scheme, Secrets::new(made.secret.clone())).unwrap();
         Self { made, verifier }
     }
 
     pub(super) fn address(&self) -> EndpointAddress {
-        self.made.address
+        self.made.endpoint.address
     }
 }
 
@@ -128,12 +128,14 @@ impl World {
         }));
         let platform = Platform::builder()
             .backend(backend.clone())
+            .sealing_keys(desk::keys())
+            .webhook_work(hooks::by_nobody())
             .env(env)
             .model("m", Arc::new(ScriptedModel::from_fn("m", echo)))
             .build()
             .await
             .unwrap();
-        let webhooks = hooks::webhooks(&platform, &backend.stores());
+        let webhooks = platform.webhooks().clone();
         let acme = home(&platform, "acme").await;
         let open = watch::Sender::new(true);
         let (sender, began) = mpsc::unbounded_channel();

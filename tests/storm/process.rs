@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use agentprovision::backend::Backend as _;
 use agentprovision::connectors::webhook::{HandledDelivery, ReceiverOptions, WebhookHandler, WorkOptions};
 use agentprovision::prelude::*;
 use agentprovision::testing::{FaultBackend, FaultPoint};
@@ -120,7 +119,7 @@ async fn live(scenario: Scenario) {
     });
     let backend = Arc::new(backend);
     let platform = platform(backend.clone()).await;
-    let webhooks = hooks::webhooks(&platform, &backend.stores());
+    let webhooks = platform.webhooks().clone();
     let closing = CancellationToken::new();
     let mut options = WorkOptions::default();
     // What a process that ended has held is taken up soon.

@@ -5,15 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentprovision::Effects;
-use agentprovision::access::{Access, Principals};
-use agentprovision::authz::ContextAuthorizer;
 use agentprovision::backend::{Backend, Stores};
-use agentprovision::connectors::webhook::{Receiver, Webhooks, WebhooksParts};
+use agentprovision::connectors::webhook::{Receiver, WorkOptions};
 use agentprovision::http::{HttpTransport, ReqwestOptions, ReqwestTransport};
-use agentprovision::id::{DeliveryId, EndpointId, TenantId, UserId, WorkerId};
+use agentprovision::id::{DeliveryId, EndpointId, TenantId, WorkerId};
 use agentprovision::page::{Page, PageRequest};
 use agentprovision::prelude::*;
-use agentprovision::tenancy::secret::SealedSecrets;
 use agentprovision_core::webhook::{Accepted, ClaimedDelivery, Delivery, DeliveryEnd, Inbox, NewDelivery};
 use async_trait::async_trait;
 use axum::Router;
@@ -21,30 +18,11 @@ use axum::http::{HeaderMap, Request};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 
-use super::desk;
-
-/// Contexts as the platform makes them.
-#[derive(Debug)]
-struct Owners(Platform);
-
-#[async_trait]
-impl Principals for Owners {
-    async fn context(&self, tenant: TenantId, user: UserId) -> Result<Context> {
-        self.0.context(tenant, user).await
-    }
-}
-
-/// Webhooks of a platform, over its stores.
-pub(crate) fn webhooks(platform: &Platform, stores: &Stores) -> Webhooks {
-    let env = platform.env().clone();
-    Webhooks::new(WebhooksParts {
-        store: stores.endpoints.clone(),
-        inbox: stores.inbox.clone(),
-        secrets: Arc::new(SealedSecrets::new(stores.secrets.clone(), desk::keys(), env)),
-        access: Access::new(platform.issuer().clone(), Arc::new(ContextAuthorizer)),
-        principals: Arc::new(Owners(platform.clone())),
-        runs: platform.runs().clone(),
-    })
+/// For a platform whose deliveries the test works on itself.
+pub(crate) fn by_nobody() -> WorkOptions {
+    let mut options = WorkOptions::default();
+    options.at_once = 0;
+    options
 }
 
 /// Serves a receiver; the URL is that under which endpoints are by their addresses.
