@@ -14,6 +14,8 @@
 mod accounts;
 #[cfg(test)]
 mod answers;
+#[cfg(all(test, feature = "http", feature = "openapi", feature = "smtp", feature = "postgres"))]
+mod dials;
 #[cfg(all(test, feature = "http", feature = "openapi"))]
 mod egress;
 #[cfg(all(test, feature = "github"))]

@@ -63,7 +63,7 @@ pub(super) fn told(error: tokio_postgres::Error) -> Error {
 /// A connection. Dropping it closes it, and with it ends what was not committed.
 pub(super) struct Session {
     pub(super) client: Client,
-    _driver: AbortOnDropHandle<()>,
+    driver: AbortOnDropHandle<()>,
 }
 
 impl Session {
@@ -99,7 +99,7 @@ impl Session {
             // What breaks it is told to whoever waits for an answer.
             let _ = connection.await;
         }));
-        let session = Self { client, _driver: driver };
+        let session = Self { client, driver };
         let left = call.deadline.saturating_sub(call.env().monotonic());
         let millis = left.saturating_sub(MARGIN).max(Duration::from_millis(1)).as_millis();
         session.client.batch_execute(&sql::begin(writes, millis)).await.map_err(told)?;
@@ -112,6 +112,12 @@ impl Session {
         Ok(session)
     }
 
+    /// Takes leave in order; what was not committed is gone.
+    pub(super) async fn close(self) {
+        drop(self.client);
+        let _ = self.driver.await;
+    }
+
     /// Keeps what was changed. If the answer is lost, whether it was kept is not known.
     pub(super) async fn commit(self, call: &Call, bytes: u64) -> Result<()> {
         call.count_request(bytes);
@@ -122,6 +128,8 @@ impl Session {
                 "the connection broke before the server answered, and the change may have been kept",
             )
             .with_source(error),
-        })
+        })?;
+        self.close().await;
+        Ok(())
     }
 }

@@ -153,6 +153,9 @@ impl Prepared {
         most: usize,
     ) -> Result<(Vec<Vec<Value>>, u64, bool)> {
         let columns = self.statement.columns();
+        if columns.is_empty() {
+            return Err(Error::invalid("the statement has no columns"));
+        }
         let texts: Vec<_> = columns.iter().map(|column| text_of(column.type_())).collect();
         let around = sql::as_json(within, sql, &texts, most.saturating_add(1), BYTES);
         // Of the types that were found: around it they may be less clear.
@@ -239,6 +242,7 @@ impl Run for Query {
         } else {
             prepared.texts(&session, most).await?
         };
+        session.close().await;
         Ok(Answer { columns: prepared.columns(), rows, truncated })
     }
 }
@@ -280,12 +284,13 @@ impl Run for CheckServer {
         let session = Session::open(call, false).await?;
         let who = session.client.query_one(sql::WHO, &[]).await.map_err(told)?;
         let text = |number: usize| who.try_get::<_, String>(number).map_err(told);
-        let (user, database) = (text(0)?, text(1)?);
+        let (user, database, version) = (text(0)?, text(1)?, text(2)?);
+        session.close().await;
         Ok(ServerInfo {
             account: format!("{user} at {database} on {}:{}", place.to.host(), place.to.port()),
             user,
             database,
-            version: text(2)?,
+            version,
             encrypted: place.to.is_encrypted(),
             writable: place.writable,
         })

@@ -106,6 +106,7 @@ impl Run for ListTables {
                 estimated_rows: row.try_get(4).map_err(told)?,
             });
         }
+        session.close().await;
         let most = usize::try_from(MOST).unwrap_or(usize::MAX);
         let truncated = tables.len() > most;
         tables.truncate(most);
@@ -144,6 +145,7 @@ impl Run for GetTable {
                 definition: row.try_get(3).map_err(told)?,
             });
         }
+        session.close().await;
         Ok(Table { schema, name: self.name, columns, keys })
     }
 }
