@@ -53,7 +53,7 @@ pub(crate) async fn secure(stream: TcpStream, name: &str, ca: Option<&str>) -> R
         .map_err(|_| Error::invalid(format!("no certificate can be for `{name}`")))?;
     TlsConnector::from(config).connect(host, stream).await.map_err(|error| {
         let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
-        let error = match cause {
+        match cause {
             Some(rustls::Error::InvalidCertificate(_)) => Error::new(
                 ErrorKind::ProviderError,
                 format!("the certificate of the server does not hold for `{name}`"),
@@ -63,8 +63,7 @@ pub(crate) async fn secure(stream: TcpStream, name: &str, ca: Option<&str>) -> R
             _ => Error::new(ErrorKind::Unavailable, "the server does not encrypt the connection")
                 .with_retry(Retry::After(Duration::ZERO))
                 .with_source(error),
-        };
-        error
+        }
     })
 }
 

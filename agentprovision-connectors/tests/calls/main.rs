@@ -12,6 +12,8 @@
 
 #[cfg(test)]
 mod accounts;
+#[cfg(all(test, feature = "smtp"))]
+mod aiosmtpd;
 #[cfg(test)]
 mod answers;
 #[cfg(all(test, feature = "http", feature = "openapi", feature = "smtp", feature = "postgres"))]

@@ -3,6 +3,18 @@
 
 use std::fmt::Write as _;
 
+/// How statements that look begin, and can be a part of another one.
+pub(super) const LOOK: [&str; 4] = ["SELECT", "WITH", "VALUES", "TABLE"];
+/// How statements that tell something begin.
+pub(super) const TELL: [&str; 2] = ["EXPLAIN", "SHOW"];
+/// How statements that change something begin, and whose rows can be read.
+pub(super) const CHANGE: [&str; 6] = ["SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE"];
+/// How statements begin that change something and have no rows.
+pub(super) const DEFINE: [&str; 12] = [
+    "CREATE", "ALTER", "DROP", "TRUNCATE", "COMMENT", "GRANT", "REVOKE", "REFRESH", "ANALYZE", "CALL", "DO",
+    "REINDEX",
+];
+
 /// What begins a transaction: how long a statement may take, and that the server looks whether somebody still waits, where it can.
 pub(super) fn begin(writes: bool, millis: u128) -> String {
     let mode = if writes { "READ WRITE" } else { "READ ONLY" };

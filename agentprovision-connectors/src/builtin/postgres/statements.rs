@@ -20,18 +20,6 @@ const ROWS: usize = 100;
 /// The most bytes of rows in one answer, and of one row.
 const BYTES: usize = 2 * 1024 * 1024;
 
-/// How statements that look begin, and can be a part of another one.
-const LOOK: [&str; 4] = ["SELECT", "WITH", "VALUES", "TABLE"];
-/// How statements that tell something begin.
-const TELL: [&str; 2] = ["EXPLAIN", "SHOW"];
-/// How statements that change something begin, and whose rows can be read.
-const CHANGE: [&str; 6] = ["SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE"];
-/// How statements begin that change something and have no rows.
-const DEFINE: [&str; 12] = [
-    "CREATE", "ALTER", "DROP", "TRUNCATE", "COMMENT", "GRANT", "REVOKE", "REFRESH", "ANALYZE", "CALL", "DO",
-    "REINDEX",
-];
-
 records! {
     /// A column of an answer.
     AnswerColumn {
@@ -228,9 +216,9 @@ fn refused(word: &str, taken: impl Iterator<Item = &'static str>) -> Error {
 impl Run for Query {
     async fn run(self, call: &Call) -> Result<Answer> {
         let word = first_word(&self.sql);
-        let (looks, tells) = (LOOK.contains(&&*word), TELL.contains(&&*word));
+        let (looks, tells) = (sql::LOOK.contains(&&*word), sql::TELL.contains(&&*word));
         if !looks && !tells {
-            return Err(refused(&word, LOOK.into_iter().chain(TELL)));
+            return Err(refused(&word, sql::LOOK.into_iter().chain(sql::TELL)));
         }
         call.count_request(self.sql.len() as u64);
         let session = Session::open(call, false).await?;
@@ -256,9 +244,9 @@ impl Run for Execute {
             ));
         }
         let word = first_word(&self.sql);
-        let changes = CHANGE.contains(&&*word);
-        if !changes && !DEFINE.contains(&&*word) {
-            return Err(refused(&word, CHANGE.into_iter().chain(DEFINE)));
+        let changes = sql::CHANGE.contains(&&*word);
+        if !changes && !sql::DEFINE.contains(&&*word) {
+            return Err(refused(&word, sql::CHANGE.into_iter().chain(sql::DEFINE)));
         }
         let session = Session::open(call, true).await?;
         let sql = trimmed(&self.sql);
