@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agentprovision_core::{Error, ErrorKind, Result, Retry};
 use rustls_platform_verifier::BuilderVerifierExt as _;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -12,6 +13,10 @@ use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+
+/// A connection in both directions, encrypted or not.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Wire for T {}
 
 /// What a setting with certificates is called.
 pub(crate) const CA: &str = "ca_certificates";
@@ -48,7 +53,7 @@ pub(crate) async fn secure(stream: TcpStream, name: &str, ca: Option<&str>) -> R
         .map_err(|_| Error::invalid(format!("no certificate can be for `{name}`")))?;
     TlsConnector::from(config).connect(host, stream).await.map_err(|error| {
         let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
-        let error = match cause {
+        match cause {
             Some(rustls::Error::InvalidCertificate(_)) => Error::new(
                 ErrorKind::ProviderError,
                 format!("the certificate of the server does not hold for `{name}`"),
@@ -58,8 +63,7 @@ pub(crate) async fn secure(stream: TcpStream, name: &str, ca: Option<&str>) -> R
             _ => Error::new(ErrorKind::Unavailable, "the server does not encrypt the connection")
                 .with_retry(Retry::After(Duration::ZERO))
                 .with_source(error),
-        };
-        error
+        }
     })
 }
 

@@ -6,6 +6,7 @@ mod contracts;
 mod debian;
 mod fresh;
 mod guard;
+mod mail;
 mod node;
 mod oauth;
 mod packages;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::postgres::{Postgres, URL_VARIABLE};
 use crate::report::Counts;
 use crate::run::{Result, Workspace, heading, shown, tee, timed, works};
-use crate::{contracts, node, oauth, packages, python, sdks};
+use crate::{contracts, mail, node, oauth, packages, python, sdks};
 
 /// Names this program to tests that start and restart a server of their own.
 const XTASK_VARIABLE: &str = "AGENTPROVISION_XTASK";
@@ -128,6 +128,7 @@ fn suites(workspace: &Workspace) -> Vec<Suite> {
         suite("webhooks", webhooks(workspace)),
         suite("contracts", contracts::plan(workspace)),
         suite("oauth", oauth::plan(workspace)),
+        suite("mail", mail::plan(workspace)),
         Suite { needs_postgres: true, ..suite("python", python::plan(workspace)) },
         Suite { needs_postgres: true, ..suite("node", node::plan(workspace)) },
         suite("packages", packages::plan(workspace)),

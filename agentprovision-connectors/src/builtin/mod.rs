@@ -39,6 +39,8 @@ pub mod http;
 pub mod jira;
 #[cfg(feature = "pagerduty")]
 pub mod pagerduty;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "s3")]
 pub mod s3;
 #[cfg(feature = "sendgrid")]
@@ -123,6 +125,8 @@ pub fn all() -> Vec<Builtin> {
         Builtin::new("pagerduty", pagerduty::connector, &["pagerduty"], pagerduty::NOT_IN_DESCRIPTION),
         #[cfg(feature = "pagerduty")]
         Builtin::new("pagerduty-events", pagerduty::events::connector, &["pagerduty-events-v2"], &[]),
+        #[cfg(feature = "postgres")]
+        Builtin::new("postgres", postgres::connector, &[], &[]),
         #[cfg(feature = "s3")]
         Builtin::new("s3", s3::connector, &[], &[]),
         #[cfg(feature = "sendgrid")]

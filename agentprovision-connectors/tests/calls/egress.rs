@@ -30,14 +30,14 @@ use serde_json::{Map, Value, json};
 use super::world::{World, connector};
 
 /// An address of this machine that a policy lets requests to; all others of it stay closed.
-const OPEN: &str = "127.77.0.1";
+pub(crate) const OPEN: &str = "127.77.0.1";
 
 /// What names lead to: the next answer of a list, the last one for ever.
 #[derive(Debug)]
-struct Names(Mutex<VecDeque<Vec<IpAddr>>>);
+pub(crate) struct Names(Mutex<VecDeque<Vec<IpAddr>>>);
 
 impl Names {
-    fn new(answers: &[&[&str]]) -> Arc<Self> {
+    pub(crate) fn new(answers: &[&[&str]]) -> Arc<Self> {
         let of = |answer: &&[&str]| answer.iter().map(|address| address.parse().unwrap()).collect();
         Arc::new(Self(Mutex::new(answers.iter().map(of).collect())))
     }
@@ -87,14 +87,18 @@ impl Server {
 }
 
 /// A tenant under a policy.
-struct Tenant {
-    world: World,
-    integrations: Integrations,
+pub(crate) struct Tenant {
+    pub(crate) world: World,
+    pub(crate) integrations: Integrations,
     transport: Arc<dyn HttpTransport>,
 }
 
 impl Tenant {
-    async fn new(policy: EgressPolicy, names: Arc<dyn Resolver>, connectors: Vec<Connector>) -> Self {
+    pub(crate) async fn new(
+        policy: EgressPolicy,
+        names: Arc<dyn Resolver>,
+        connectors: Vec<Connector>,
+    ) -> Self {
         let world = World::new().await;
         let stores = world.db.stores();
         let mut catalog = Catalog::default();
@@ -119,12 +123,12 @@ impl Tenant {
     }
 
     /// As by default: the internet, and nothing else.
-    async fn outside(connectors: Vec<Connector>) -> Self {
+    pub(crate) async fn outside(connectors: Vec<Connector>) -> Self {
         Self::new(EgressPolicy::default(), Names::new(&[&["127.0.0.1"]]), connectors).await
     }
 
     /// With one address of this machine open.
-    async fn beside(names: Arc<dyn Resolver>, connectors: Vec<Connector>) -> Self {
+    pub(crate) async fn beside(names: Arc<dyn Resolver>, connectors: Vec<Connector>) -> Self {
         let open = Network::new("open", &[OPEN]).unwrap().plain_http().any_port();
         Self::new(EgressPolicy::default().network(open), names, connectors).await
     }
@@ -145,7 +149,7 @@ impl Tenant {
         self.integrations.create(&self.world.ctx, new).await
     }
 
-    async fn invoke(&self, of: &Integration, operation: &str, input: Value) -> Result<Value> {
+    pub(crate) async fn invoke(&self, of: &Integration, operation: &str, input: Value) -> Result<Value> {
         let call = self.integrations.invoke(
             &self.world.ctx,
             of.id,
@@ -156,13 +160,13 @@ impl Tenant {
         self.world.run(call).await
     }
 
-    async fn nothing_is_left(&self) {
+    pub(crate) async fn nothing_is_left(&self) {
         let left = self.integrations.list(&self.world.ctx, IntegrationQuery::default()).await.unwrap();
         assert!(left.items.is_empty(), "{:?}", left.items);
     }
 }
 
-fn object(value: Value) -> Map<String, Value> {
+pub(crate) fn object(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
@@ -191,7 +195,7 @@ fn document(server: &str, token_url: &str) -> String {
 }
 
 /// The part of a URL that says the host, as it is written.
-fn host(url: &str) -> &str {
+pub(crate) fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.trim_start_matches('/').split(['/', '\\']).next().unwrap_or_default()
 }

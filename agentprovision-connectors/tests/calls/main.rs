@@ -12,8 +12,12 @@
 
 #[cfg(test)]
 mod accounts;
+#[cfg(all(test, feature = "smtp"))]
+mod aiosmtpd;
 #[cfg(test)]
 mod answers;
+#[cfg(all(test, feature = "http", feature = "openapi", feature = "smtp", feature = "postgres"))]
+mod dials;
 #[cfg(all(test, feature = "http", feature = "openapi"))]
 mod egress;
 #[cfg(all(test, feature = "github"))]

@@ -6,25 +6,18 @@ use agentprovision_core::{Error, ErrorKind, Result, Retry};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::ExposeSecret as _;
-use tokio::io::{
-    AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
-    BufReader,
-};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
 use super::{Place, Security};
 use crate::answer::{Category, Failure};
 use crate::auth::{Credentials, Scheme};
 use crate::call::{Call, NOT_DONE};
-use crate::tls::secure;
+use crate::tls::{Wire, secure};
 
 /// The longest line of an answer that is read; RFC 5321 has 512 bytes, and servers say more.
 const LONGEST_LINE: u64 = 4096;
 /// The most lines of one answer.
 const MOST_LINES: usize = 128;
-
-/// A connection in both directions.
-trait Wire: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Wire for T {}
 
 /// What is being said when a server refuses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
