@@ -445,6 +445,12 @@ fn compile(connector: &Connector, mut spec: OperationSpec) -> Result<Compiled> {
                 .to_owned(),
         ));
     }
+    if let Some(by) = &spec.incremental
+        && (spec.paging.items().is_none()
+            || spec.input.pointer(&format!("/properties/{}", by.since)).is_none())
+    {
+        return Err(bad(format!("is read incrementally, and is no list or has no field `{}`", by.since)));
+    }
     if spec.paging.items().is_some() && spec.input.pointer(&format!("/properties/{PAGE}")).is_none() {
         return Err(bad("has pages, and no field `page`".to_owned()));
     }

@@ -14,6 +14,8 @@
 mod accounts;
 #[cfg(test)]
 mod answers;
+#[cfg(all(test, feature = "emulator", feature = "github", feature = "jira"))]
+mod changes;
 #[cfg(all(test, feature = "http", feature = "openapi"))]
 mod egress;
 #[cfg(all(test, feature = "github"))]
