@@ -218,6 +218,16 @@ impl Connector {
         settings.get(name).or_else(default)?.as_str()
     }
 
+    /// Whether settings lead a URL elsewhere than where the connector has it.
+    pub(crate) fn is_moved(&self, template: &str, settings: &Map<String, Value>) -> bool {
+        let name = match template.strip_prefix("{+").and_then(|rest| rest.split_once('}')) {
+            Some((name, _)) => name,
+            None if template.starts_with("{base_url}") => "base_url",
+            None => return false,
+        };
+        self.setting(settings, name) != self.setting(&Map::new(), name)
+    }
+
     /// A URL with settings in the place of their names in braces; at its beginning `{base_url}` is the URL that operations go
     /// under, and `{+name}` a setting that is a URL itself.
     ///
@@ -459,6 +469,12 @@ fn compile(connector: &Connector, mut spec: OperationSpec) -> Result<Compiled> {
             "is read incrementally and goes on by counting: rows that change meanwhile would be lost"
                 .to_owned(),
         ));
+    }
+    if let Some(by) = &spec.incremental
+        && (spec.paging.items().is_none()
+            || spec.input.pointer(&format!("/properties/{}", by.since)).is_none())
+    {
+        return Err(bad(format!("is read incrementally, and is no list or has no field `{}`", by.since)));
     }
     if spec.paging.items().is_some() && spec.input.pointer(&format!("/properties/{PAGE}")).is_none() {
         return Err(bad("has pages, and no field `page`".to_owned()));

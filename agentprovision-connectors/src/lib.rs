@@ -38,8 +38,8 @@ pub mod webhook;
 pub use catalog::{AuthInfo, ConnectorDetails, ConnectorInfo, Connectors, FieldInfo, OperationInfo};
 pub use connector::{Catalog, Connector};
 pub use integrations::{
-    Authorization, CallOptions, IntegrationUpdate, Integrations, IntegrationsParts, NewIntegration,
-    TestResult,
+    Authorization, CallOptions, Changes, IntegrationUpdate, Integrations, IntegrationsParts, NewIntegration,
+    TestResult, Watermark,
 };
 pub use operation::{Operation, OperationSpec};
 pub use tools::OperationTool;

@@ -144,7 +144,8 @@ pub struct Incremental {
     pub id: Text,
     /// The input that takes the point in time to begin at.
     pub since: Text,
-    /// What is read again before that point, because clocks and commits are late: items that were seen are left out.
+    /// What is read again before that point, because clocks and commits are late: items that were seen are left out. Longer than
+    /// what the vendor rounds times to.
     pub overlap: Duration,
 }
 

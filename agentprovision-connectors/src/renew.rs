@@ -159,7 +159,8 @@ impl Exchange {
         }
     }
 
-    /// The application that asks for tokens: the integration's own, or the one the host has registered.
+    /// The application that asks for tokens: the integration's own, or the one the host has registered. That one's secret goes
+    /// nowhere else than where the connector has it: a tenant whose settings lead elsewhere brings an application.
     pub(crate) fn client(&self, call: &Call, credentials: &Credentials) -> Option<OAuthApp> {
         use secrecy::ExposeSecret as _;
         match credentials.optional("client_id") {
@@ -167,7 +168,15 @@ impl Exchange {
                 client_id: id.expose_secret().to_owned(),
                 client_secret: credentials.optional("client_secret").cloned(),
             }),
-            None => self.app(&call.connector.name).cloned(),
+            None => {
+                let settings = &call.integration.settings;
+                let auth = call.connector.auth(Some(&call.integration.auth)).ok()?;
+                let mut urls = auth.grant().into_iter().flat_map(Grant::urls);
+                if urls.any(|url| call.connector.is_moved(url, settings)) {
+                    return None;
+                }
+                self.app(&call.connector.name).cloned()
+            }
         }
     }
 }

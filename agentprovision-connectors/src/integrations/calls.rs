@@ -241,16 +241,16 @@ impl Integrations {
 }
 
 /// Pages without items in a row that are followed.
-const EMPTY_PAGES: u32 = 10;
+pub(super) const EMPTY_PAGES: u32 = 10;
 
-fn endless() -> Error {
+pub(super) fn endless() -> Error {
     let message =
         format!("the vendor's list does not end: more than {EMPTY_PAGES} pages in a row have no items");
     Error::new(ErrorKind::ProviderError, message).with_context("reason", "paging")
 }
 
 /// The fields of a typed input; those that are absent are left out.
-fn fields<O: Operation>(input: &O) -> Result<Map<String, Value>> {
+pub(super) fn fields<O: Operation>(input: &O) -> Result<Map<String, Value>> {
     let value = serde_json::to_value(input)
         .map_err(|error| Error::invalid("the input has no JSON form").with_source(error))?;
     match value {

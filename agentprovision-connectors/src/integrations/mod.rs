@@ -1,8 +1,10 @@
 //! The service for integrations: a tenant's configured instances of connectors, and calls of their operations.
 
 mod calls;
+mod changes;
 mod connect;
 
+pub use changes::{Changes, Watermark};
 pub use connect::Authorization;
 
 use std::collections::BTreeMap;

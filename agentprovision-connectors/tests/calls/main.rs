@@ -16,6 +16,8 @@ mod accounts;
 mod aiosmtpd;
 #[cfg(test)]
 mod answers;
+#[cfg(all(test, feature = "emulator", feature = "github", feature = "jira"))]
+mod changes;
 #[cfg(all(test, feature = "http", feature = "openapi", feature = "smtp", feature = "postgres"))]
 mod dials;
 #[cfg(all(test, feature = "http", feature = "openapi"))]

@@ -176,6 +176,37 @@ async fn access_is_granted_once_and_the_account_is_held_to() {
 }
 
 #[tokio::test]
+async fn the_hosts_application_goes_nowhere_but_where_the_connector_has_it() {
+    let place = json!({ "type": "string", "default": "https://desk.example/oauth" });
+    let grant = OAuth2::new("{+oauth_url}/authorize", "{+oauth_url}/token");
+    let auth = Auth::tokens("oauth", "Desk account", Grant::Code(grant));
+    let world =
+        World::with(|connector| connector.setting_schema("oauth_url", place.clone()).auth(auth)).await;
+    let begin = async |name: &str, settings: Value, credentials: Value| {
+        let new = NewIntegration {
+            name: name.into(),
+            connector: "desk".into(),
+            auth: Some("oauth".into()),
+            settings: settings.as_object().unwrap().clone(),
+            credentials: credentials.as_object().unwrap().clone(),
+        };
+        let desk = world.integrations.create(&world.ctx, new).await.unwrap();
+        world.integrations.authorize(&world.ctx, desk.id, "https://host.example/back", None).await
+    };
+    for own in [json!({}), json!({ "oauth_url": "https://desk.example/oauth" })] {
+        let begun = begin(&own.to_string(), own, json!({})).await.unwrap();
+        assert!(begun.url.starts_with("https://desk.example/oauth/authorize?"), "{}", begun.url);
+        assert!(begun.url.contains("client_id=client-1"), "{}", begun.url);
+    }
+    let elsewhere = json!({ "oauth_url": "https://evil.example/oauth" });
+    let refused = begin("theirs", elsewhere.clone(), json!({})).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+    let theirs = json!({ "client_id": "theirs-1", "client_secret": "s" });
+    let begun = begin("own", elsewhere, theirs).await.unwrap();
+    assert!(begun.url.contains("client_id=theirs-1"), "{}", begun.url);
+}
+
+#[tokio::test]
 async fn a_code_that_somebody_else_asked_for_is_refused() {
     let (world, vendor, url) = world_with(code_grant).await;
     let desk = integration(&world, &url, "oauth", json!({})).await;

@@ -408,6 +408,10 @@ fn in_time(issue: &Issue, field: &str, operator: &str, value: &str, now: Timesta
     if value.eq_ignore_ascii_case("empty") || value.eq_ignore_ascii_case("null") {
         return Ok(time.is_none());
     }
+    // A number of milliseconds is a point in time.
+    if let (Ok(millis), Some(time)) = (value.parse::<i64>(), time) {
+        return Ok(ordered(time.micros().div_euclid(1000).cmp(&millis), operator));
+    }
     let wrong = || {
         format!(
             "Date value '{value}' for field '{field}' is invalid. Valid formats include: 'yyyy/MM/dd HH:mm', \
