@@ -27,7 +27,8 @@ fn test(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     venv.install(workspace, &wheel, steps)?;
     // By its own program: `python -m` would make the working directory importable.
     let tests = workspace.root.join(FOLDER).join("tests");
-    steps.run(venv.command(workspace, "pytest").arg(&tests))?;
+    let mut own = venv.command(workspace, "pytest");
+    steps.run(stores::with_emulator(workspace, own.arg(&tests), steps)?)?;
     let mut shared = venv.command(workspace, "pytest");
     shared.args(stores::files(&tests, "store_in(")?);
     stores::run_on_server(workspace, &mut shared, steps)

@@ -24,12 +24,25 @@ pub(crate) fn files(folder: &Path, call: &str) -> Result<Vec<PathBuf>> {
     }
 }
 
+/// Names the program that emulates vendors to a command of tests.
+pub(crate) fn with_emulator<'a>(
+    workspace: &Workspace,
+    command: &'a mut Command,
+    steps: &mut Steps,
+) -> Result<&'a mut Command> {
+    let program = built(workspace, "emulator", steps)?;
+    Ok(command.env("AGENTPROVISION_TEST_EMULATOR", program))
+}
+
+/// An example, with the features of the tests, which have built it.
+fn built(workspace: &Workspace, name: &str, steps: &mut Steps) -> Result<PathBuf> {
+    steps.run(&mut workspace.cargo(["build", "--workspace", "--all-features", "--example", name]))?;
+    Ok(workspace.examples.join(name))
+}
+
 /// Runs a command of tests whose stores are databases on the server.
 pub(crate) fn run_on_server(workspace: &Workspace, command: &mut Command, steps: &mut Steps) -> Result<()> {
-    const PROGRAM: &str = "test_database";
-    // With the features of the tests, which have built it.
-    steps.run(&mut workspace.cargo(["build", "--workspace", "--all-features", "--example", PROGRAM]))?;
-    let program = workspace.examples.join(PROGRAM);
+    let program = built(workspace, "test_database", steps)?;
     command.env("AGENTPROVISION_TEST_STORE", "postgres").env("AGENTPROVISION_TEST_DATABASE", program);
     // What very many runs leave behind was looked at with files.
     steps.run(command.env("AGENTPROVISION_RUNS", "1000"))

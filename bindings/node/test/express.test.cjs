@@ -166,3 +166,7 @@ test('the quickstart does what it says', LIMIT, async (t) => {
 test('the custom tools are called as they say', LIMIT, () => {
   assert.match(run('custom_tool.mjs'), /\[refund waits for approval\]\n\[approved\]\n\[tool refund\]\n.*deposit is paid back\.\n\[completed\]/)
 })
+
+test('three connectors work on services that fail', { ...LIMIT, skip: !process.env.AGENTPROVISION_TEST_EMULATOR }, () => {
+  assert.match(run('connectors.mjs', process.env.AGENTPROVISION_TEST_EMULATOR), /made OPS-1, one comment and one message, by \d+ requests/)
+})

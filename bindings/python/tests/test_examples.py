@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import signal
 import subprocess
@@ -80,6 +81,13 @@ def test_one_tool_of_each_kind() -> None:
     assert done.returncode == 0, done.stderr
     for line in ["[tool price]", "[tool reserve]", "[tool book]", "[refund waits for approval]", "[approved]", "9 steps"]:
         assert line in done.stdout, done.stdout
+
+
+@pytest.mark.skipif("AGENTPROVISION_TEST_EMULATOR" not in os.environ, reason="`cargo xtask test python` builds the emulator")
+def test_three_connectors_on_services_that_fail() -> None:
+    done = example("connectors.py", os.environ["AGENTPROVISION_TEST_EMULATOR"])
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"made OPS-1, one comment and one message, by \d+ requests", done.stdout), done.stdout
 
 
 @dataclass
