@@ -65,7 +65,7 @@ impl World {
 
     /// A delivery of GitHub, signed with a secret, sent to an address.
     async fn send(&self, address: &str, secret: &str, id: &str, body: &str) -> Value {
-        let verifier = Verifier::new(Scheme::Github, Secrets::new(secret.to_owned().into())).unwrap();
+        let verifier = Verifier::new(Scheme::Github, Secrets::new(secret)).unwrap();
         let signed = verifier.sign(Timestamp::from_micros(0), id, body.as_bytes()).unwrap();
         let mut headers = vec![("X-GitHub-Event", "issues".to_owned()), ("X-GitHub-Delivery", id.to_owned())];
         headers
