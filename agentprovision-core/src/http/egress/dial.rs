@@ -50,24 +50,25 @@ impl Dialer {
     /// whoever asked for it.
     ///
     /// # Errors
-    /// As [`Dialer::addresses`]; `unavailable` when none of the addresses answers within the policy's time for it.
+    /// As [`Dialer::addresses`]; `unavailable` when none of the addresses answers within the policy's time for it, of which each
+    /// has its share.
     pub async fn connect(&self, to: &Destination) -> Result<TcpStream> {
         let unreached = || {
             Error::new(ErrorKind::Unavailable, "the server could not be reached")
                 .with_retry(Retry::After(Duration::ZERO))
         };
-        let connecting = async {
-            let mut last = unreached();
-            for address in self.addresses(to).await? {
-                match TcpStream::connect(address).await {
-                    Ok(stream) => return Ok(stream),
-                    Err(error) => last = unreached().with_source(error),
-                }
+        let limit = self.policy.connect_timeout;
+        let addresses = self.env.timeout(limit, self.addresses(to)).await.ok_or_else(unreached)??;
+        let share = limit / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+        let mut last = unreached();
+        for address in addresses {
+            match self.env.timeout(share, TcpStream::connect(address)).await {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(error)) => last = unreached().with_source(error),
+                None => {}
             }
-            Err(last)
-        };
-        let connected = self.env.timeout(self.policy.connect_timeout, connecting).await;
-        connected.unwrap_or_else(|| Err(unreached()))
+        }
+        Err(last)
     }
 }
 
