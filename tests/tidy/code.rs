@@ -106,6 +106,7 @@ const SERVICES: [(&str, &str, &[&str]); 16] = [
         "Integrations",
         &[
             "agentprovision-connectors/src/integrations/calls.rs",
+            "agentprovision-connectors/src/integrations/changes.rs",
             "agentprovision-connectors/src/integrations/connect.rs",
             "agentprovision-connectors/src/integrations/mod.rs",
             "agentprovision-connectors/src/tools.rs",
@@ -122,6 +123,7 @@ const NO_OPERATIONS: &[&str] = &[
     "builder",
     "call",
     "call_with",
+    "changes",
     "env",
     "issuer",
     "router",
