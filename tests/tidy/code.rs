@@ -110,6 +110,7 @@ const SERVICES: [(&str, &str, &[&str]); 17] = [
         "Integrations",
         &[
             "agentprovision-connectors/src/integrations/calls.rs",
+            "agentprovision-connectors/src/integrations/changes.rs",
             "agentprovision-connectors/src/integrations/connect.rs",
             "agentprovision-connectors/src/integrations/mod.rs",
             "agentprovision-connectors/src/tools.rs",
@@ -135,6 +136,7 @@ const NO_OPERATIONS: &[&str] = &[
     "builder",
     "call",
     "call_with",
+    "changes",
     "env",
     "issuer",
     "router",
