@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentprovision_core::context::Context;
-use agentprovision_core::effect::{Effects, Guard};
+use agentprovision_core::effect::Effects;
 use agentprovision_core::id::{DeliveryId, EndpointId, TenantId, WorkerId};
 use agentprovision_core::page::{Cursor, Page, PageRequest};
 use agentprovision_core::webhook::{
@@ -17,7 +17,7 @@ use super::conn::{SystemTx, TenantTx};
 use super::value::{
     Dialect, Row, SystemSql, TenantSql, system_sql, tenant_sql, timed, timed_sql, to_json, values,
 };
-use super::{SqlBackend, SqlStore, claims, endpoints, residence, start};
+use super::{SqlBackend, SqlStore, claims, effects, endpoints, residence, start, tenants};
 
 /// Of a delivery `d` and its work `w`, all but the body.
 macro_rules! columns {
@@ -101,7 +101,7 @@ fn read(row: &mut Row, body: bool) -> Result<Delivery> {
 }
 
 macro_rules! kept {
-    ($id:literal, $key:literal, $digest:literal, $kind:literal, $headers:literal, $at:literal, $body:literal) => {
+    ($id:literal, $key:literal, $digest:literal, $kind:literal, $headers:literal, $at:literal, $body:literal, $takes:literal) => {
         concat!(
             "INSERT INTO deliveries (tenant_id, id, endpoint_id, key, digest, kind, headers, received_at, repeats, \
              conflicts, body) SELECT e.tenant_id, ",
@@ -118,8 +118,9 @@ macro_rules! kept {
             $at,
             ", 0, 0, ",
             $body,
-            " FROM webhook_endpoints e WHERE e.tenant_id = $1 AND e.id = $2 AND e.state = 'active' \
-             ON CONFLICT (tenant_id, endpoint_id, key) DO UPDATE SET \
+            " FROM webhook_endpoints e WHERE e.tenant_id = $1 AND e.id = $2 AND e.state = 'active'",
+            $takes,
+            " ON CONFLICT (tenant_id, endpoint_id, key) DO UPDATE SET \
              repeats = deliveries.repeats + CASE WHEN deliveries.digest = excluded.digest THEN 1 ELSE 0 END, \
              conflicts = deliveries.conflicts + CASE WHEN deliveries.digest = excluded.digest THEN 0 ELSE 1 END \
              RETURNING repeats, conflicts, digest = $5"
@@ -127,12 +128,23 @@ macro_rules! kept {
     };
 }
 
-/// Keeps a delivery, or counts that it was there: where the database can, with its work in one statement.
+/// Keeps a delivery, or counts that it was there: where the database can, with its work in one statement. Elsewhere it is asked
+/// in the same statement whether the tenant takes any; see [`takes`].
 const KEEP: TenantSql = TenantSql::new(
-    kept!("$3", "$4", "$5", "$6", "$7", "$8", "$9"),
+    kept!(
+        "$3",
+        "$4",
+        "$5",
+        "$6",
+        "$7",
+        "$8",
+        "$9",
+        " AND EXISTS (SELECT 1 FROM tenants t WHERE t.tenant_id = $1 AND t.state = 'active') \
+         AND NOT EXISTS (SELECT 1 FROM residences r WHERE r.tenant_id = $1 AND r.state <> 'home')"
+    ),
     concat!(
         "WITH kept (repeats, conflicts, same) AS (",
-        kept!("$3::uuid", "$4::text", "$5::bytea", "$6::text", "$7::text", "$8::bigint", "$9::bytea"),
+        kept!("$3::uuid", "$4::text", "$5::bytea", "$6::text", "$7::text", "$8::bigint", "$9::bytea", ""),
         "), waits AS (INSERT INTO delivery_work (tenant_id, delivery_id, state, ready_at, epoch, attempts, runs) \
          SELECT $1::uuid, $3::uuid, 'pending', ",
         timed!(postgres "$8" now),
@@ -140,10 +152,23 @@ const KEEP: TenantSql = TenantSql::new(
     ),
 );
 
+/// Whether the tenant takes deliveries, and here.
+async fn takes(tx: &mut TenantTx<'_>) -> Result<()> {
+    residence::at_home(tx).await?;
+    effects::active(tenants::state_beside(tx).await?)
+}
+
 async fn accept(tx: &mut TenantTx<'_>, new: NewDelivery) -> Result<Accepted> {
+    // The message that begins a transaction says it there, so that asking costs nothing.
+    if tx.dialect() == Dialect::Postgres {
+        takes(tx).await?;
+    }
     let NewDelivery { id, endpoint, key, digest, kind, headers, body, received_at } = new;
     let row = values![endpoint, id, key, digest, kind, headers, received_at, body];
-    let mut found = tx.row(KEEP, row).await?.ok_or_else(endpoints::missing)?;
+    let Some(mut found) = tx.row(KEEP, row).await? else {
+        takes(tx).await?;
+        return Err(endpoints::missing());
+    };
     let accepted = NewDelivery::accepted(found.next()?, found.next()?, found.next()?);
     if accepted == Accepted::New && tx.dialect() == Dialect::Sqlite {
         let sql = tenant_sql!(
@@ -366,8 +391,11 @@ impl SqlStore {
 impl Inbox for SqlStore {
     async fn accept(&self, tenant: TenantId, delivery: NewDelivery) -> Result<Accepted> {
         delivery.check()?;
-        let guards = Effects { guards: vec![Guard::TenantActive], ..Effects::none() };
-        let accepted = self.change(tenant, guards, |tx| Box::pin(accept(tx, delivery))).await?;
+        let accepted = self
+            .write_system(move |tx| {
+                Box::pin(async move { accept(&mut tx.into_tenant(tenant), delivery).await })
+            })
+            .await?;
         if accepted == Accepted::New {
             self.delivered.notify_waiters();
         }
