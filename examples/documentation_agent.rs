@@ -84,8 +84,9 @@ async fn main() -> Outcome<()> {
         ],
         filter: json!({ "kind": "pull_request.closed", "attributes": { "merged": "true" } }),
         input: format!(
-            "Pull request {{{{ body.number }}}} of {{{{ body.repository.full_name }}}} was merged. The channel in Slack is {}.",
-            services.places.channel
+            "Pull request {{{{ body.number }}}} of {{{{ body.repository.full_name }}}} was merged. The project in Jira is {}, the channel in \
+             Slack is {}.",
+            services.places.project, services.places.channel
         ),
         script,
     };

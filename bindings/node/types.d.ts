@@ -225,6 +225,9 @@ export interface AgentVersionArguments {
   version: VersionHash
 }
 
+/** A hash. SHA-1 is not among them. */
+export type Algorithm = 'sha256' | 'sha512'
+
 /** A person's answer to an approval. */
 export type Answer = 'approve' | 'deny'
 
@@ -1090,6 +1093,28 @@ export type Conversation = string | Message[]
 /** A place in a list. */
 export type Cursor = string
 
+/** A page of an endpoint's deliveries. */
+export interface DeliveriesListedArguments {
+  /** Where the page begins: `next` of the one before. */
+  after?: Cursor | null
+  /** The endpoint. */
+  endpoint: EndpointId
+  /** At most this many items, 1 to 100; default 20. */
+  limit?: number | null
+}
+
+/** A delivery by id. */
+export interface DeliveryByIdArguments {
+  /** The delivery. */
+  delivery: DeliveryId
+}
+
+/** An id of the form `dlv_<uuid>`. */
+export type DeliveryId = string
+
+/** What became of a delivery. */
+export type DeliveryState = 'pending' | 'done' | 'failed'
+
 /** Why a target was left out. */
 export type DropReason = 'unknown' | 'not_allowed' | 'region' | {
   capability: string
@@ -1119,6 +1144,43 @@ export interface EmbedResponse {
   vectors: number[][]
 }
 
+/** How a signature is written. It is compared as text, so one signature has one form. */
+export type Encoding = 'hex' | 'base64'
+
+/** An endpoint by id. */
+export interface EndpointByIdArguments {
+  /** The endpoint. */
+  endpoint: EndpointId
+}
+
+/** A change of an endpoint: what is given is replaced, the rest stays. */
+export interface EndpointChangeArguments {
+  /** Whether it takes deliveries. */
+  enabled?: boolean | null
+  /** The endpoint. */
+  endpoint: EndpointId
+  /** The new name. */
+  name?: string | null
+  /** The new triggers, instead of all the old ones. */
+  triggers?: WebhookTriggerInput[] | null
+}
+
+/** An id of the form `hok_<uuid>`. */
+export type EndpointId = string
+
+/** Another secret of an endpoint. */
+export interface EndpointRotationArguments {
+  /** The endpoint. */
+  endpoint: EndpointId
+  /** Seconds for which the secret before it counts too; default a day. */
+  overlapS?: number | null
+  /** The new secret, where the vendor gives one out; else one is made. */
+  secret?: string | null
+}
+
+/** Whether an endpoint takes deliveries. */
+export type EndpointState = 'active' | 'disabled'
+
 /** A part of a log. */
 export interface EntriesArguments {
   /** The first place; default 0. */
@@ -1131,6 +1193,30 @@ export type ErrorKind = 'invalid_input' | 'unauthenticated' | 'budget_exceeded' 
 
 /** A place in a run's events. */
 export type EventCursor = string
+
+/**
+ * Which events somebody wants. All that is given has to match; a filter with nothing given wants everything.
+ *
+ * # Examples
+ * ```
+ * use agentprovision_connectors::webhook::EventFilter;
+ *
+ * let text = r#"{ "prefix": "issues.", "attributes": { "repository": "octo/repo" } }"#;
+ * let filter: EventFilter = serde_json::from_str(text).unwrap();
+ * filter.check()?;
+ * # Ok::<(), agentprovision_core::Error>(())
+ * ```
+ */
+export interface EventFilter {
+  /** Attributes of the event and their values, each as a whole. An event without the attribute does not match. */
+  attributes?: Record<string, string>
+  /** The kind, as a whole. */
+  kind?: string | null
+  /** What the kind begins with. */
+  prefix?: string | null
+  /** What the kind ends with. */
+  suffix?: string | null
+}
 
 /** An id of the form `evt_<uuid>`. */
 export type EventId = string
@@ -1345,6 +1431,9 @@ export interface KeyCreateArguments {
   user?: UserId | null
 }
 
+/** How a secret is written. */
+export type KeyForm = 'text' | 'base64'
+
 /** Limits that are no budget. */
 export interface Limits {
   /** Tool calls of one answer that run at the same time; default 8. */
@@ -1361,6 +1450,14 @@ export interface ListedArguments {
   after?: Cursor | null
   /** At most this many items, 1 to 100; default 20. */
   limit?: number | null
+}
+
+/** An endpoint that was made, or whose secret was changed. The secret is shown this once. */
+export interface MadeWebhookEndpoint {
+  /** The endpoint. */
+  endpoint: WebhookEndpoint
+  /** The secret, to be entered at the vendor. */
+  secret: string
 }
 
 /** A user whom the host has authenticated itself. */
@@ -1721,6 +1818,24 @@ export interface NewIntegrationArguments {
   settings?: Record<string, Json>
 }
 
+/** An endpoint to be made. */
+export interface NewWebhookEndpointArguments {
+  /** The integration it belongs to. */
+  integration?: IntegrationId | null
+  /** The name, 1 to 255 characters, unique within the tenant. */
+  name: string
+  /** How deliveries prove whose they are; the vendor's usual way where absent. */
+  scheme?: WebhookSchemeInput | null
+  /** The secret, where the vendor gives one out; else one is made. */
+  secret?: string | null
+  /** How a generic sender's deliveries are read. */
+  source?: WebhookSourceInput | null
+  /** What comes of deliveries. */
+  triggers?: WebhookTriggerInput[]
+  /** Who sends. */
+  vendor: WebhookVendor
+}
+
 /** An event with its number within its tenant. */
 export interface NumberedEvent {
   /** The event. */
@@ -1981,6 +2096,24 @@ export interface Rebalance {
   tenantId: TenantId
   /** Where it would be. */
   to: string
+}
+
+/** How to answer a delivery. */
+export interface ReceivedAnswer {
+  /** The status of HTTP: 200 for what is kept. */
+  status: number
+  /** The body, as `text/plain`. */
+  text: string
+}
+
+/** A delivery as an HTTP server got it. */
+export interface ReceivedArguments {
+  /** The last part of the path, `hok_<tenant>_<endpoint>`. */
+  address: string
+  /** Its body as it came, byte by byte. */
+  body: string
+  /** Its headers, name and value; one name may come more than once. */
+  headers: Json[][]
 }
 
 /**
@@ -2507,6 +2640,13 @@ export type TimeOfDay = string
 /** An RFC 3339 time with microseconds. */
 export type Timestamp = string
 
+/** Where the time of a delivery is. */
+export type TimestampPlace = {
+  header: string
+} | {
+  entry: string
+}
+
 /** Which tools a model may call. */
 export type ToolChoice = 'auto' | 'none' | 'required' | {
   tool: string
@@ -2754,5 +2894,271 @@ export interface Validation {
 /** 64 hexadecimal digits. */
 export type VersionHash = string
 
+/** A delivery, without its body. */
+export interface WebhookDelivery {
+  /** How often work on it was begun, over all replays. */
+  attempts: number
+  /** How often its key came with another body; none of these was kept. */
+  conflicts: number
+  /** The endpoint. */
+  endpoint: EndpointId
+  /** How the last attempt that ended has failed, as a code of errors; absent where it went well. */
+  error: string | null
+  /** When it was over. */
+  finishedAt: Timestamp | null
+  /** The id. */
+  id: DeliveryId
+  /** By which repeats are told, within the endpoint. */
+  key: string
+  /** What happened, in the vendor's words. */
+  kind: string
+  /** When it came. */
+  receivedAt: Timestamp
+  /** How often it came again with the same body. */
+  repeats: number
+  /** Runs that it has started. */
+  runs: RunId[]
+  /** What became of it. */
+  state: DeliveryState
+}
+
+/** An endpoint. Its secret is nowhere in it. */
+export interface WebhookEndpoint {
+  /** The last part of its URL, `hok_<tenant>_<endpoint>`. */
+  address: string
+  /** When it was made. */
+  createdAt: Timestamp
+  /** The id. */
+  id: EndpointId
+  /** The integration it belongs to. */
+  integration: IntegrationId | null
+  /** The name, unique within the tenant. */
+  name: string
+  /** On whose behalf deliveries are worked on. */
+  owner: UserId
+  /** Counts the changes. */
+  revision: number
+  /** How deliveries prove whose they are. */
+  scheme: WebhookScheme
+  /** How a generic sender's deliveries are read. */
+  source: WebhookSource | null
+  /** Whether it takes deliveries. */
+  state: EndpointState
+  /** What comes of deliveries. */
+  triggers: WebhookTrigger[]
+  /** When it was last changed. */
+  updatedAt: Timestamp
+  /** Who sends. */
+  vendor: WebhookVendor
+}
+
+/** How a delivery proves whose it is. Secrets are not part of it, so it can be stored and shown. */
+export type WebhookScheme =
+  | GithubWebhookScheme
+  | SlackWebhookScheme
+  | GitlabTokenWebhookScheme
+  | GitlabSignedWebhookScheme
+  | JiraWebhookScheme
+  | PagerdutyWebhookScheme
+  | StripeWebhookScheme
+  | StandardWebhooksWebhookScheme
+  | BearerWebhookScheme
+  | BasicWebhookScheme
+  | HmacWebhookScheme
+
+/** `x-hub-signature-256: sha256=<hex>`, over the body. The SHA-1 signature of `x-hub-signature` is not looked at. */
+export interface GithubWebhookScheme {
+  scheme: 'github'
+}
+
+/** `x-slack-signature: v0=<hex>`, over `v0:<timestamp>:<body>`. */
+export interface SlackWebhookScheme {
+  scheme: 'slack'
+}
+
+/** `x-gitlab-token` is the secret token itself. */
+export interface GitlabTokenWebhookScheme {
+  scheme: 'gitlab_token'
+}
+
+/** The signing token of GitLab, `whsec_…`, which is `Scheme::StandardWebhooks`. */
+export interface GitlabSignedWebhookScheme {
+  scheme: 'gitlab_signed'
+}
+
+/** `x-hub-signature: sha256=<hex>`, over the body (Jira Cloud, WebSub). */
+export interface JiraWebhookScheme {
+  scheme: 'jira'
+}
+
+/** `x-pagerduty-signature: v1=<hex>,v1=<hex>`, over the body (webhooks v3). */
+export interface PagerdutyWebhookScheme {
+  scheme: 'pagerduty'
+}
+
+/** `stripe-signature: t=<timestamp>,v1=<hex>`, over `<timestamp>.<body>`. */
+export interface StripeWebhookScheme {
+  scheme: 'stripe'
+}
+
+/**
+ * `webhook-signature: v1,<base64> v1,<base64>`, over `<id>.<timestamp>.<body>`, also by the names `svix-…`. Secrets
+ * are `whsec_<base64>`.
+ */
+export interface StandardWebhooksWebhookScheme {
+  scheme: 'standard_webhooks'
+}
+
+/** `authorization: Bearer <secret>` (Alertmanager). */
+export interface BearerWebhookScheme {
+  scheme: 'bearer'
+}
+
+/** `authorization: Basic <user:secret>` (Azure DevOps, Alertmanager). */
+export interface BasicWebhookScheme {
+  scheme: 'basic'
+  /** The user; may be empty. */
+  user: string
+}
+
+/** Anything else that is an HMAC. */
+export interface HmacWebhookScheme {
+  /** The hash; without it, SHA-256. */
+  algorithm: Algorithm
+  /** How signatures are written; without it, hex. */
+  encoding: Encoding
+  /** The header with the signature. */
+  header: string
+  /** The header with the id of the delivery, where it is signed. */
+  idHeader?: string | null
+  /** How secrets are written; without it, the text is the key. */
+  key: KeyForm
+  /** What stands before each signature, as `sha256=`; without it, nothing. */
+  prefix: string
+  scheme: 'hmac'
+  /** What stands between several signatures; without it there is one. */
+  separator?: string | null
+  /** What is signed, with `{body}` once, and `{timestamp}` and `{id}` where they are; without it, the body. */
+  signed: string
+  /**
+   * Where the time of the delivery is, in seconds since 1970; without it, deliveries do not age, and only their ids tell
+   * replays.
+   */
+  timestamp?: TimestampPlace | null
+  /** How far the time may be from now, in seconds; without it, `TOLERANCE_S`. */
+  toleranceS: number
+}
+
+/** How a delivery proves whose it is. Secrets are not part of it, so it can be stored and shown. */
+export type WebhookSchemeInput =
+  | GithubWebhookScheme
+  | SlackWebhookScheme
+  | GitlabTokenWebhookScheme
+  | GitlabSignedWebhookScheme
+  | JiraWebhookScheme
+  | PagerdutyWebhookScheme
+  | StripeWebhookScheme
+  | StandardWebhooksWebhookScheme
+  | BearerWebhookScheme
+  | BasicWebhookScheme
+  | HmacWebhookSchemeInput
+
+/** Anything else that is an HMAC. */
+export interface HmacWebhookSchemeInput {
+  /** The hash; without it, SHA-256. */
+  algorithm?: Algorithm
+  /** How signatures are written; without it, hex. */
+  encoding?: Encoding
+  /** The header with the signature. */
+  header: string
+  /** The header with the id of the delivery, where it is signed. */
+  idHeader?: string | null
+  /** How secrets are written; without it, the text is the key. */
+  key?: KeyForm
+  /** What stands before each signature, as `sha256=`; without it, nothing. */
+  prefix?: string
+  scheme: 'hmac'
+  /** What stands between several signatures; without it there is one. */
+  separator?: string | null
+  /** What is signed, with `{body}` once, and `{timestamp}` and `{id}` where they are; without it, the body. */
+  signed?: string
+  /**
+   * Where the time of the delivery is, in seconds since 1970; without it, deliveries do not age, and only their ids tell
+   * replays.
+   */
+  timestamp?: TimestampPlace | null
+  /** How far the time may be from now, in seconds; without it, `TOLERANCE_S`. */
+  toleranceS?: number
+}
+
+/** Where a sender that is no `Vendor` of its own puts what an event is made of. What is not named is not read. */
+export interface WebhookSource {
+  /** Attributes by name, each as a JSON pointer into the body. */
+  attributes: Record<string, string>
+  /** The header with the id of the delivery; without it, the digest of the body is the id. */
+  idHeader: string | null
+  /** Where the body has the kind, as a JSON pointer; without either, the kind is `delivery`. */
+  kind: string | null
+  /** The header with the kind. */
+  kindHeader: string | null
+  /** Where the body has the id of what the event is about, as a JSON pointer. */
+  subject: string | null
+  /** Where the body has the time of the change, as a JSON pointer; with `subject` it orders events. */
+  time: string | null
+}
+
+/** Where a sender that is no `Vendor` of its own puts what an event is made of. What is not named is not read. */
+export interface WebhookSourceInput {
+  /** Attributes by name, each as a JSON pointer into the body. */
+  attributes?: Record<string, string>
+  /** The header with the id of the delivery; without it, the digest of the body is the id. */
+  idHeader?: string | null
+  /** Where the body has the kind, as a JSON pointer; without either, the kind is `delivery`. */
+  kind?: string | null
+  /** The header with the kind. */
+  kindHeader?: string | null
+  /** Where the body has the id of what the event is about, as a JSON pointer. */
+  subject?: string | null
+  /** Where the body has the time of the change, as a JSON pointer; with `subject` it orders events. */
+  time?: string | null
+}
+
+/** What comes of a delivery: a run of an agent. */
+export interface WebhookTrigger {
+  /** The agent whose run is started. */
+  agent: AgentId
+  /** Which events are meant; all where absent. */
+  filter: EventFilter
+  /** The run's input: a template over `event` and `body`, as `Look into {{ body.issue.title }}.`. */
+  input: string
+  /** Whether an event is left out that is older than what is known of its thing; default no. */
+  newestOnly: boolean
+}
+
+/** What comes of a delivery: a run of an agent. */
+export interface WebhookTriggerInput {
+  /** The agent whose run is started. */
+  agent: AgentId
+  /** Which events are meant; all where absent. */
+  filter?: EventFilter
+  /** The run's input: a template over `event` and `body`, as `Look into {{ body.issue.title }}.`. */
+  input: string
+  /** Whether an event is left out that is older than what is known of its thing; default no. */
+  newestOnly?: boolean
+}
+
+/** Who sends a webhook, and so how it is read. */
+export type WebhookVendor = 'github' | 'slack' | 'gitlab' | 'jira' | 'pagerduty' | 'alertmanager' | 'azure_devops' | 'stripe' | 'standard' | 'generic'
+
 /** A day of the week. */
 export type Weekday = 'mon' | 'tue' | 'wed' | 'thu' | 'fri' | 'sat' | 'sun'
+
+/** A delivery as it came. */
+export interface WholeWebhookDelivery {
+  /** The body, byte by byte. */
+  body: string
+  /** The delivery. */
+  delivery: WebhookDelivery
+  /** The headers that are kept: none of those that prove who sent it. */
+  headers: Record<string, Json>
+}

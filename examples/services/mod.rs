@@ -24,34 +24,34 @@ use agentprovision::{Env, ErrorKind};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-pub type Outcome<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+pub(crate) type Outcome<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// What an agent is about.
-pub struct Task {
-    pub name: &'static str,
-    pub instructions: &'static str,
-    pub tools: &'static [&'static str],
+pub(crate) struct Task {
+    pub(crate) name: &'static str,
+    pub(crate) instructions: &'static str,
+    pub(crate) tools: &'static [&'static str],
     /// The events that start a run, and what the run is told of them.
-    pub filter: Value,
-    pub input: String,
+    pub(crate) filter: Value,
+    pub(crate) input: String,
     /// What the model does, where it is a script: by what its calls gave so far.
-    pub script: fn(&Places, &[Value]) -> Reply,
+    pub(crate) script: fn(&Places, &[Value]) -> Reply,
 }
 
 /// Where the agent works.
 #[derive(Clone, Debug)]
-pub struct Places {
-    pub owner: String,
-    pub repo: String,
-    pub project: String,
-    pub channel: String,
+pub(crate) struct Places {
+    pub(crate) owner: String,
+    pub(crate) repo: String,
+    pub(crate) project: String,
+    pub(crate) channel: String,
 }
 
 /// The services of a run of an example.
-pub struct Services {
-    pub places: Places,
+pub(crate) struct Services {
+    pub(crate) places: Places,
     /// Absent with the vendors.
-    pub emulator: Option<Emulator>,
+    pub(crate) emulator: Option<Emulator>,
     integrations: [Value; 3],
     listen: String,
 }
@@ -62,7 +62,7 @@ fn variable(name: &str) -> Outcome<String> {
 
 impl Services {
     /// The vendors, where the environment has a token of GitHub; emulated ones else.
-    pub async fn open() -> Outcome<Self> {
+    pub(crate) async fn open() -> Outcome<Self> {
         if std::env::var_os("GITHUB_TOKEN").is_none() {
             return Self::emulated().await;
         }
@@ -152,7 +152,7 @@ fn results(request: &ChatRequest) -> Vec<Value> {
 }
 
 /// A text of what a tool gave.
-pub fn text(value: &Value, pointer: &str) -> String {
+pub(crate) fn text(value: &Value, pointer: &str) -> String {
     match value.pointer(pointer) {
         Some(Value::String(text)) => text.clone(),
         Some(value) => value.to_string(),
@@ -162,7 +162,7 @@ pub fn text(value: &Value, pointer: &str) -> String {
 
 /// Provisions the agent, takes deliveries, and gives what the first run said. `happens` makes something happen at the emulated
 /// services; at the vendors' it is waited for.
-pub async fn run(
+pub(crate) async fn run(
     services: &Services,
     task: Task,
     happens: impl FnOnce(&Emulator) -> Result<()>,
@@ -176,7 +176,7 @@ pub async fn run(
         builder = builder.egress(EgressPolicy::default().network(loopback));
     }
     let model = if std::env::var_os("OPENAI_API_KEY").is_some() {
-        builder = builder.provider(Arc::new(OpenAi::from_env()?));
+        builder = builder.provider(OpenAi::from_env()?);
         "gpt-4o-mini"
     } else {
         let (places, script) = (services.places.clone(), task.script);
@@ -232,7 +232,7 @@ pub async fn run(
     let mut events = platform.events().subscribe(&ctx, 0).await?;
     let run = loop {
         let Some(event) = events.try_next().await? else { return Err("the platform was closed".into()) };
-        if event.event.kind == "webhook.received"
+        if event.event.kind == "agentprovision.webhook.received"
             && let Some(run) = event.event.data.pointer("/runs/0").and_then(Value::as_str)
         {
             break platform.runs().get(&ctx, run.parse()?).await?;
@@ -242,8 +242,8 @@ pub async fn run(
     let mut events = run.events();
     while let Some(event) = events.try_next().await? {
         match event.kind {
-            RunEventKind::ToolStarted { call, .. } => println!("  {}", call.name),
-            RunEventKind::ToolFailed { error, .. } => println!("  failed: {error:?}"),
+            RunEventKind::StepStarted { name, .. } => println!("  {name}"),
+            RunEventKind::StepFinished { error: Some(error), .. } => println!("  failed: {error:?}"),
             _ => {}
         }
     }
@@ -270,7 +270,7 @@ pub async fn run(
 }
 
 /// Fails an example whose effects are not what they should be.
-pub fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, wanted: &T) -> Result<()> {
+pub(crate) fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, wanted: &T) -> Result<()> {
     if found == wanted {
         return Ok(());
     }

@@ -67,7 +67,8 @@ async fn the_first_program_of_the_readme_runs_in_a_crate_of_its_own() {
 /// The folder everything is built in.
 fn target() -> PathBuf {
     let binary = std::env::current_exe().unwrap();
-    binary.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).unwrap_or(root()).to_owned()
+    let marked = binary.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    marked.map_or_else(|| root().join("target"), Path::to_owned)
 }
 
 /// The configuration the README shows is one: known fields, known models, layers that can be made.

@@ -26,7 +26,7 @@ fn test(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     // As a newcomer does it. `npm ci` wants the platforms' packages, which are published with a release only.
     steps.run(npm(workspace, &["install"]).env("AGENTPROVISION_PROFILE", "dev"))?;
     let mut own = npm(workspace, &["test"]);
-    steps.run(stores::with_emulator(workspace, &mut own, steps)?)?;
+    stores::run_with_emulator(workspace, &mut own, steps)?;
     let mut shared = workspace.command("node", ["--expose-gc", "--test"]);
     shared.args(stores::files(&workspace.root.join(FOLDER).join("test"), "storeIn(")?);
     stores::run_on_server(workspace, &mut shared, steps)?;

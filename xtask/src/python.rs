@@ -28,7 +28,7 @@ fn test(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     // By its own program: `python -m` would make the working directory importable.
     let tests = workspace.root.join(FOLDER).join("tests");
     let mut own = venv.command(workspace, "pytest");
-    steps.run(stores::with_emulator(workspace, own.arg(&tests), steps)?)?;
+    stores::run_with_emulator(workspace, own.arg(&tests), steps)?;
     let mut shared = venv.command(workspace, "pytest");
     shared.args(stores::files(&tests, "store_in(")?);
     stores::run_on_server(workspace, &mut shared, steps)

@@ -24,14 +24,14 @@ pub(crate) fn files(folder: &Path, call: &str) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// Names the program that emulates vendors to a command of tests.
-pub(crate) fn with_emulator<'a>(
+/// Runs a command of tests that emulate vendors by a program.
+pub(crate) fn run_with_emulator(
     workspace: &Workspace,
-    command: &'a mut Command,
+    command: &mut Command,
     steps: &mut Steps,
-) -> Result<&'a mut Command> {
+) -> Result<()> {
     let program = built(workspace, "emulator", steps)?;
-    Ok(command.env("AGENTPROVISION_TEST_EMULATOR", program))
+    steps.run(command.env("AGENTPROVISION_TEST_EMULATOR", program))
 }
 
 /// An example, with the features of the tests, which have built it.

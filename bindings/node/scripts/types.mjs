@@ -97,21 +97,28 @@ function fields(given, side, indent) {
   }).join('')
 }
 
+const kinds = new Map()
+
 /** The kinds of a record that says in one field which it is: an interface each, and their union. */
 function variants(name, given, side) {
   const [tag] = Object.entries(given.oneOf[0].properties).find(([, field]) => field.const !== undefined)
   const base = name.replace(/^Run(?=Event)/, '').replace(/Input$/, '')
   const made = given.oneOf.map((variant) => {
     const kind = variant.properties[tag].const
-    const own = camel(`_${kind}`) + base
     const whole = {
       properties: { ...variant.properties, ...given.properties },
       required: [...(variant.required ?? []), ...(given.required ?? [])],
     }
-    return { own, text: `${comment(variant.description)}export interface ${own} {\n${fields(whole, side, '  ')}}\n` }
+    const body = `{\n${fields(whole, side, '  ')}}\n`
+    const short = camel(`_${kind}`) + base
+    // What is the same on both sides is one interface.
+    const own = (kinds.get(short) ?? body) === body ? short : `${short}Input`
+    if (kinds.get(own) === body) return { own, text: '' }
+    kinds.set(own, body)
+    return { own, text: `${comment(variant.description)}export interface ${own} ${body}` }
   })
   const all = `${comment(given.description)}export type ${name} =\n${made.map(({ own }) => `  | ${own}`).join('\n')}\n`
-  return [all, ...made.map(({ text }) => text)].join('\n')
+  return [all, ...made.map(({ text }) => text).filter(Boolean)].join('\n')
 }
 
 function definition(name, given, side) {

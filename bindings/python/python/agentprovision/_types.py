@@ -181,6 +181,10 @@ class SecuritySpec(Record):
     """How sensitive its data is."""
 
 
+Algorithm = Literal["sha256", "sha512"]
+"""A hash. SHA-1 is not among them."""
+
+
 @dataclass(frozen=True, slots=True)
 class AnsweredChatResponse(Record):
     """An answer and what was spent on it."""
@@ -1123,6 +1127,10 @@ class ContextRecord(Record):
     """The user."""
 
 
+DeliveryState = Literal["pending", "done", "failed"]
+"""What became of a delivery."""
+
+
 DropReason = Union[Literal["unknown"], Literal["not_allowed"], Literal["region"], dict[str, str], Literal["context_window"], Literal["price"], Literal["selector"]]
 """Why a target was left out."""
 
@@ -1135,6 +1143,39 @@ class Dropped(Record):
     """Why."""
     target: str
     """Its name."""
+
+
+Encoding = Literal["hex", "base64"]
+"""How a signature is written. It is compared as text, so one signature has one form."""
+
+
+EndpointState = Literal["active", "disabled"]
+"""Whether an endpoint takes deliveries."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter(Record):
+    """Which events somebody wants. All that is given has to match; a filter with nothing given wants everything.
+
+    # Examples
+    ```
+    use agentprovision_connectors::webhook::EventFilter;
+
+    let text = r#"{ "prefix": "issues.", "attributes": { "repository": "octo/repo" } }"#;
+    let filter: EventFilter = serde_json::from_str(text).unwrap();
+    filter.check()?;
+    # Ok::<(), agentprovision_core::Error>(())
+    ```
+    """
+
+    attributes: dict[str, str] | None = None
+    """Attributes of the event and their values, each as a whole. An event without the attribute does not match."""
+    kind: str | None = None
+    """The kind, as a whole."""
+    prefix: str | None = None
+    """What the kind begins with."""
+    suffix: str | None = None
+    """What the kind ends with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1281,6 +1322,226 @@ class JournalRow(Record):
     """The hash of the chain up to this row."""
     seq: int
     """Its number, from 1."""
+
+
+KeyForm = Literal["text", "base64"]
+"""How a secret is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class MadeWebhookEndpoint(Record):
+    """An endpoint that was made, or whose secret was changed. The secret is shown this once."""
+
+    endpoint: WebhookEndpoint
+    """The endpoint."""
+    secret: str = field(repr=False)
+    """The secret, to be entered at the vendor."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookEndpoint(Record):
+    """An endpoint. Its secret is nowhere in it."""
+
+    address: str
+    """The last part of its URL, `hok_<tenant>_<endpoint>`."""
+    created_at: datetime
+    """When it was made."""
+    id: str
+    """The id."""
+    integration: str | None
+    """The integration it belongs to."""
+    name: str
+    """The name, unique within the tenant."""
+    owner: str
+    """On whose behalf deliveries are worked on."""
+    revision: int
+    """Counts the changes."""
+    scheme: WebhookScheme
+    """How deliveries prove whose they are."""
+    source: WebhookSource | None
+    """How a generic sender's deliveries are read."""
+    state: EndpointState
+    """Whether it takes deliveries."""
+    triggers: list[WebhookTrigger]
+    """What comes of deliveries."""
+    updated_at: datetime
+    """When it was last changed."""
+    vendor: WebhookVendor
+    """Who sends."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSchemeGithub(Record):
+    """`x-hub-signature-256: sha256=<hex>`, over the body. The SHA-1 signature of `x-hub-signature` is not looked at."""
+
+    scheme: Literal["github"]
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSchemeSlack(Record):
+    """`x-slack-signature: v0=<hex>`, over `v0:<timestamp>:<body>`."""
+
+    scheme: Literal["slack"]
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSchemeGitlabToken(Record):
+    """`x-gitlab-token` is the secret token itself."""
+
+    scheme: Literal["gitlab_token"]
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSchemeGitlabSigned(Record):
+    """The signing token of GitLab, `whsec_…`, which is `Scheme.StandardWebhooks`."""
+
+    scheme: Literal["gitlab_signed"]
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSchemeJira(Record):
+    """`x-hub-signature: sha256=<hex>`, over the body (Jira Cloud, WebSub)."""
+
+    scheme: Literal["jira"]
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSchemePagerduty(Record):
+    """`x-pagerduty-signature: v1=<hex>,v1=<hex>`, over the body (webhooks v3)."""
+
+    scheme: Literal["pagerduty"]
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSchemeStripe(Record):
+    """`stripe-signature: t=<timestamp>,v1=<hex>`, over `<timestamp>.<body>`."""
+
+    scheme: Literal["stripe"]
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSchemeStandardWebhooks(Record):
+    """`webhook-signature: v1,<base64> v1,<base64>`, over `<id>.<timestamp>.<body>`, also by the names `svix-…`. Secrets
+    are `whsec_<base64>`.
+    """
+
+    scheme: Literal["standard_webhooks"]
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSchemeBearer(Record):
+    """`authorization: Bearer <secret>` (Alertmanager)."""
+
+    scheme: Literal["bearer"]
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSchemeBasic(Record):
+    """`authorization: Basic <user:secret>` (Azure DevOps, Alertmanager)."""
+
+    scheme: Literal["basic"]
+    user: str
+    """The user; may be empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSchemeHmac(Record):
+    """Anything else that is an HMAC."""
+
+    algorithm: Algorithm
+    """The hash; without it, SHA-256."""
+    encoding: Encoding
+    """How signatures are written; without it, hex."""
+    header: str
+    """The header with the signature."""
+    key: KeyForm
+    """How secrets are written; without it, the text is the key."""
+    prefix: str
+    """What stands before each signature, as `sha256=`; without it, nothing."""
+    scheme: Literal["hmac"]
+    signed: str
+    """What is signed, with `{body}` once, and `{timestamp}` and `{id}` where they are; without it, the body."""
+    tolerance_s: int
+    """How far the time may be from now, in seconds; without it, `TOLERANCE_S`."""
+    id_header: str | None = None
+    """The header with the id of the delivery, where it is signed."""
+    separator: str | None = None
+    """What stands between several signatures; without it there is one."""
+    timestamp: TimestampPlace | None = None
+    """Where the time of the delivery is, in seconds since 1970; without it, deliveries do not age, and only their ids
+    tell
+    replays.
+    """
+
+
+WebhookScheme = Union[
+    WebhookSchemeGithub,
+    WebhookSchemeSlack,
+    WebhookSchemeGitlabToken,
+    WebhookSchemeGitlabSigned,
+    WebhookSchemeJira,
+    WebhookSchemePagerduty,
+    WebhookSchemeStripe,
+    WebhookSchemeStandardWebhooks,
+    WebhookSchemeBearer,
+    WebhookSchemeBasic,
+    WebhookSchemeHmac,
+]
+"""How a delivery proves whose it is. Secrets are not part of it, so it can be stored and shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimestampPlaceHeader(Record):
+    """In a header of its own."""
+
+    header: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimestampPlaceEntry(Record):
+    """Among the signatures, after this prefix."""
+
+    entry: str
+
+
+TimestampPlace = Union[TimestampPlaceHeader, TimestampPlaceEntry]
+"""Where the time of a delivery is."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSource(Record):
+    """Where a sender that is no `Vendor` of its own puts what an event is made of. What is not named is not read."""
+
+    attributes: dict[str, str]
+    """Attributes by name, each as a JSON pointer into the body."""
+    id_header: str | None
+    """The header with the id of the delivery; without it, the digest of the body is the id."""
+    kind: str | None
+    """Where the body has the kind, as a JSON pointer; without either, the kind is `delivery`."""
+    kind_header: str | None
+    """The header with the kind."""
+    subject: str | None
+    """Where the body has the id of what the event is about, as a JSON pointer."""
+    time: str | None
+    """Where the body has the time of the change, as a JSON pointer; with `subject` it orders events."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookTrigger(Record):
+    """What comes of a delivery: a run of an agent."""
+
+    agent: str
+    """The agent whose run is started."""
+    filter: EventFilter
+    """Which events are meant; all where absent."""
+    input: str
+    """The run's input: a template over `event` and `body`, as `Look into {{ body.issue.title }}.`."""
+    newest_only: bool
+    """Whether an event is left out that is older than what is known of its thing; default no."""
+
+
+WebhookVendor = Literal["github", "slack", "gitlab", "jira", "pagerduty", "alertmanager", "azure_devops", "stripe", "standard", "generic"]
+"""Who sends a webhook, and so how it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1638,6 +1899,16 @@ class Rebalance(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class ReceivedAnswer(Record):
+    """How to answer a delivery."""
+
+    status: int
+    """The status of HTTP: 200 for what is kept."""
+    text: str
+    """The body, as `text/plain`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Restored(Record):
     """A tenant that came from an archive."""
 
@@ -1944,6 +2215,48 @@ class Validation(Record):
     """Problems that stop a deployment."""
     warnings: list[Problem]
     """Problems that do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookDelivery(Record):
+    """A delivery, without its body."""
+
+    attempts: int
+    """How often work on it was begun, over all replays."""
+    conflicts: int
+    """How often its key came with another body; none of these was kept."""
+    endpoint: str
+    """The endpoint."""
+    error: str | None
+    """How the last attempt that ended has failed, as a code of errors; absent where it went well."""
+    finished_at: datetime | None
+    """When it was over."""
+    id: str
+    """The id."""
+    key: str
+    """By which repeats are told, within the endpoint."""
+    kind: str
+    """What happened, in the vendor's words."""
+    received_at: datetime
+    """When it came."""
+    repeats: int
+    """How often it came again with the same body."""
+    runs: list[str]
+    """Runs that it has started."""
+    state: DeliveryState
+    """What became of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeWebhookDelivery(Record):
+    """A delivery as it came."""
+
+    body: str
+    """The body, byte by byte."""
+    delivery: WebhookDelivery
+    """The delivery."""
+    headers: dict[str, Any]
+    """The headers that are kept: none of those that prove who sent it."""
 
 
 class AdminCreateArgs(TypedDict, total=False):
@@ -2568,12 +2881,98 @@ Conversation = Union[str, Sequence[MessageDict]]
 """A conversation; a text alone is what the user says."""
 
 
+class DeliveriesListedArgs(TypedDict, total=False):
+    """A page of an endpoint's deliveries."""
+
+    after: str | None
+    """Where the page begins: `next` of the one before."""
+    endpoint: Required[str]
+    """The endpoint."""
+    limit: int | None
+    """At most this many items, 1 to 100; default 20."""
+
+
+class DeliveryByIdArgs(TypedDict, total=False):
+    """A delivery by id."""
+
+    delivery: Required[str]
+    """The delivery."""
+
+
 Effect = Literal["pure", "idempotent", "transactional", "unsafe"]
 """What calling a tool does to the world, which decides what may be repeated after a crash."""
 
 
 EmbedPurpose = Literal["query", "document", "similarity", "classification", "clustering"]
 """What vectors are for; models that were trained for it make others for a question than for what answers it."""
+
+
+class EndpointByIdArgs(TypedDict, total=False):
+    """An endpoint by id."""
+
+    endpoint: Required[str]
+    """The endpoint."""
+
+
+class EndpointChangeArgs(TypedDict, total=False):
+    """A change of an endpoint: what is given is replaced, the rest stays."""
+
+    enabled: bool | None
+    """Whether it takes deliveries."""
+    endpoint: Required[str]
+    """The endpoint."""
+    name: str | None
+    """The new name."""
+    triggers: Sequence[WebhookTriggerDict] | None
+    """The new triggers, instead of all the old ones."""
+
+
+class WebhookTriggerDict(TypedDict, total=False):
+    """What comes of a delivery: a run of an agent."""
+
+    agent: Required[str]
+    """The agent whose run is started."""
+    filter: EventFilterDict
+    """Which events are meant; all where absent."""
+    input: Required[str]
+    """The run's input: a template over `event` and `body`, as `Look into {{ body.issue.title }}.`."""
+    newest_only: bool
+    """Whether an event is left out that is older than what is known of its thing; default no."""
+
+
+class EventFilterDict(TypedDict, total=False):
+    """Which events somebody wants. All that is given has to match; a filter with nothing given wants everything.
+
+    # Examples
+    ```
+    use agentprovision_connectors::webhook::EventFilter;
+
+    let text = r#"{ "prefix": "issues.", "attributes": { "repository": "octo/repo" } }"#;
+    let filter: EventFilter = serde_json::from_str(text).unwrap();
+    filter.check()?;
+    # Ok::<(), agentprovision_core::Error>(())
+    ```
+    """
+
+    attributes: Mapping[str, str]
+    """Attributes of the event and their values, each as a whole. An event without the attribute does not match."""
+    kind: str | None
+    """The kind, as a whole."""
+    prefix: str | None
+    """What the kind begins with."""
+    suffix: str | None
+    """What the kind ends with."""
+
+
+class EndpointRotationArgs(TypedDict, total=False):
+    """Another secret of an endpoint."""
+
+    endpoint: Required[str]
+    """The endpoint."""
+    overlap_s: int | None
+    """Seconds for which the secret before it counts too; default a day."""
+    secret: str | None
+    """The new secret, where the vendor gives one out; else one is made."""
 
 
 EntriesArgs = TypedDict(
@@ -2974,6 +3373,167 @@ class NewIntegrationArgs(TypedDict, total=False):
     """Its settings."""
 
 
+class NewWebhookEndpointArgs(TypedDict, total=False):
+    """An endpoint to be made."""
+
+    integration: str | None
+    """The integration it belongs to."""
+    name: Required[str]
+    """The name, 1 to 255 characters, unique within the tenant."""
+    scheme: WebhookSchemeDict | None
+    """How deliveries prove whose they are; the vendor's usual way where absent."""
+    secret: str | None
+    """The secret, where the vendor gives one out; else one is made."""
+    source: WebhookSourceDict | None
+    """How a generic sender's deliveries are read."""
+    triggers: Sequence[WebhookTriggerDict]
+    """What comes of deliveries."""
+    vendor: Required[WebhookVendor]
+    """Who sends."""
+
+
+class WebhookSchemeGithubDict(TypedDict, total=False):
+    """`x-hub-signature-256: sha256=<hex>`, over the body. The SHA-1 signature of `x-hub-signature` is not looked at."""
+
+    scheme: Required[Literal["github"]]
+
+
+class WebhookSchemeSlackDict(TypedDict, total=False):
+    """`x-slack-signature: v0=<hex>`, over `v0:<timestamp>:<body>`."""
+
+    scheme: Required[Literal["slack"]]
+
+
+class WebhookSchemeGitlabTokenDict(TypedDict, total=False):
+    """`x-gitlab-token` is the secret token itself."""
+
+    scheme: Required[Literal["gitlab_token"]]
+
+
+class WebhookSchemeGitlabSignedDict(TypedDict, total=False):
+    """The signing token of GitLab, `whsec_…`, which is `Scheme.StandardWebhooks`."""
+
+    scheme: Required[Literal["gitlab_signed"]]
+
+
+class WebhookSchemeJiraDict(TypedDict, total=False):
+    """`x-hub-signature: sha256=<hex>`, over the body (Jira Cloud, WebSub)."""
+
+    scheme: Required[Literal["jira"]]
+
+
+class WebhookSchemePagerdutyDict(TypedDict, total=False):
+    """`x-pagerduty-signature: v1=<hex>,v1=<hex>`, over the body (webhooks v3)."""
+
+    scheme: Required[Literal["pagerduty"]]
+
+
+class WebhookSchemeStripeDict(TypedDict, total=False):
+    """`stripe-signature: t=<timestamp>,v1=<hex>`, over `<timestamp>.<body>`."""
+
+    scheme: Required[Literal["stripe"]]
+
+
+class WebhookSchemeStandardWebhooksDict(TypedDict, total=False):
+    """`webhook-signature: v1,<base64> v1,<base64>`, over `<id>.<timestamp>.<body>`, also by the names `svix-…`. Secrets
+    are `whsec_<base64>`.
+    """
+
+    scheme: Required[Literal["standard_webhooks"]]
+
+
+class WebhookSchemeBearerDict(TypedDict, total=False):
+    """`authorization: Bearer <secret>` (Alertmanager)."""
+
+    scheme: Required[Literal["bearer"]]
+
+
+class WebhookSchemeBasicDict(TypedDict, total=False):
+    """`authorization: Basic <user:secret>` (Azure DevOps, Alertmanager)."""
+
+    scheme: Required[Literal["basic"]]
+    user: Required[str]
+    """The user; may be empty."""
+
+
+class WebhookSchemeHmacDict(TypedDict, total=False):
+    """Anything else that is an HMAC."""
+
+    algorithm: Algorithm
+    """The hash; without it, SHA-256."""
+    encoding: Encoding
+    """How signatures are written; without it, hex."""
+    header: Required[str]
+    """The header with the signature."""
+    id_header: str | None
+    """The header with the id of the delivery, where it is signed."""
+    key: KeyForm
+    """How secrets are written; without it, the text is the key."""
+    prefix: str
+    """What stands before each signature, as `sha256=`; without it, nothing."""
+    scheme: Required[Literal["hmac"]]
+    separator: str | None
+    """What stands between several signatures; without it there is one."""
+    signed: str
+    """What is signed, with `{body}` once, and `{timestamp}` and `{id}` where they are; without it, the body."""
+    timestamp: TimestampPlaceDict | None
+    """Where the time of the delivery is, in seconds since 1970; without it, deliveries do not age, and only their ids
+    tell
+    replays.
+    """
+    tolerance_s: int
+    """How far the time may be from now, in seconds; without it, `TOLERANCE_S`."""
+
+
+WebhookSchemeDict = Union[
+    WebhookSchemeGithubDict,
+    WebhookSchemeSlackDict,
+    WebhookSchemeGitlabTokenDict,
+    WebhookSchemeGitlabSignedDict,
+    WebhookSchemeJiraDict,
+    WebhookSchemePagerdutyDict,
+    WebhookSchemeStripeDict,
+    WebhookSchemeStandardWebhooksDict,
+    WebhookSchemeBearerDict,
+    WebhookSchemeBasicDict,
+    WebhookSchemeHmacDict,
+]
+"""How a delivery proves whose it is. Secrets are not part of it, so it can be stored and shown."""
+
+
+class TimestampPlaceHeaderDict(TypedDict, total=False):
+    """In a header of its own."""
+
+    header: Required[str]
+
+
+class TimestampPlaceEntryDict(TypedDict, total=False):
+    """Among the signatures, after this prefix."""
+
+    entry: Required[str]
+
+
+TimestampPlaceDict = Union[TimestampPlaceHeaderDict, TimestampPlaceEntryDict]
+"""Where the time of a delivery is."""
+
+
+class WebhookSourceDict(TypedDict, total=False):
+    """Where a sender that is no `Vendor` of its own puts what an event is made of. What is not named is not read."""
+
+    attributes: Mapping[str, str]
+    """Attributes by name, each as a JSON pointer into the body."""
+    id_header: str | None
+    """The header with the id of the delivery; without it, the digest of the body is the id."""
+    kind: str | None
+    """Where the body has the kind, as a JSON pointer; without either, the kind is `delivery`."""
+    kind_header: str | None
+    """The header with the kind."""
+    subject: str | None
+    """Where the body has the id of what the event is about, as a JSON pointer."""
+    time: str | None
+    """Where the body has the time of the change, as a JSON pointer; with `subject` it orders events."""
+
+
 OnDisconnect = Literal["continue", "cancel"]
 """What becomes of a run that nobody watches any more."""
 
@@ -3012,6 +3572,17 @@ class ProveArgs(TypedDict, total=False):
     """Its place."""
     size: Required[int]
     """The size of the log the proof leads to."""
+
+
+class ReceivedArgs(TypedDict, total=False):
+    """A delivery as an HTTP server got it."""
+
+    address: Required[str]
+    """The last part of the path, `hok_<tenant>_<endpoint>`."""
+    body: Required[str]
+    """Its body as it came, byte by byte."""
+    headers: Required[Sequence[Sequence[Any]]]
+    """Its headers, name and value; one name may come more than once."""
 
 
 class RunApproveArgs(TypedDict, total=False):
@@ -3236,6 +3807,7 @@ __all__ = [
     "AgentSpecifiedArgs",
     "AgentState",
     "AgentVersionArgs",
+    "Algorithm",
     "Answer",
     "AnsweredChatResponse",
     "AnsweredEmbedResponse",
@@ -3312,12 +3884,22 @@ __all__ = [
     "Continuation",
     "ContinuationDict",
     "Conversation",
+    "DeliveriesListedArgs",
+    "DeliveryByIdArgs",
+    "DeliveryState",
     "DropReason",
     "Dropped",
     "Effect",
     "EmbedPurpose",
     "EmbedResponse",
+    "Encoding",
+    "EndpointByIdArgs",
+    "EndpointChangeArgs",
+    "EndpointRotationArgs",
+    "EndpointState",
     "EntriesArgs",
+    "EventFilter",
+    "EventFilterDict",
     "EventReadArgs",
     "Failure",
     "FieldInfo",
@@ -3339,9 +3921,11 @@ __all__ = [
     "JournalRow",
     "KeyByIdArgs",
     "KeyCreateArgs",
+    "KeyForm",
     "Limits",
     "LimitsDict",
     "ListedArgs",
+    "MadeWebhookEndpoint",
     "MemberContextArgs",
     "Message",
     "MessageAssistant",
@@ -3377,6 +3961,7 @@ __all__ = [
     "ModelToolCallArgs",
     "NewApiKey",
     "NewIntegrationArgs",
+    "NewWebhookEndpointArgs",
     "NumberedEvent",
     "OnDisconnect",
     "OperationEffect",
@@ -3397,6 +3982,8 @@ __all__ = [
     "ProveArgs",
     "Ranked",
     "Rebalance",
+    "ReceivedAnswer",
+    "ReceivedArgs",
     "Recommendation",
     "RerankResponse",
     "RestoreInto",
@@ -3449,6 +4036,12 @@ __all__ = [
     "TenantDeleteArgs",
     "TenantState",
     "TestResult",
+    "TimestampPlace",
+    "TimestampPlaceDict",
+    "TimestampPlaceEntry",
+    "TimestampPlaceEntryDict",
+    "TimestampPlaceHeader",
+    "TimestampPlaceHeaderDict",
     "ToolChoice",
     "ToolChoiceDict",
     "ToolDefinition",
@@ -3468,5 +4061,37 @@ __all__ = [
     "UserChangeArgs",
     "UserCreateArgs",
     "Validation",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "WebhookScheme",
+    "WebhookSchemeBasic",
+    "WebhookSchemeBasicDict",
+    "WebhookSchemeBearer",
+    "WebhookSchemeBearerDict",
+    "WebhookSchemeDict",
+    "WebhookSchemeGithub",
+    "WebhookSchemeGithubDict",
+    "WebhookSchemeGitlabSigned",
+    "WebhookSchemeGitlabSignedDict",
+    "WebhookSchemeGitlabToken",
+    "WebhookSchemeGitlabTokenDict",
+    "WebhookSchemeHmac",
+    "WebhookSchemeHmacDict",
+    "WebhookSchemeJira",
+    "WebhookSchemeJiraDict",
+    "WebhookSchemePagerduty",
+    "WebhookSchemePagerdutyDict",
+    "WebhookSchemeSlack",
+    "WebhookSchemeSlackDict",
+    "WebhookSchemeStandardWebhooks",
+    "WebhookSchemeStandardWebhooksDict",
+    "WebhookSchemeStripe",
+    "WebhookSchemeStripeDict",
+    "WebhookSource",
+    "WebhookSourceDict",
+    "WebhookTrigger",
+    "WebhookTriggerDict",
+    "WebhookVendor",
     "Weekday",
+    "WholeWebhookDelivery",
 ]

@@ -30,6 +30,7 @@ from .run import Runs, Sessions
 from .tenancy import ApiKeys, Archives, Backups, Placements, Tenants, Users
 from ..testing import ManualClock
 from .usage import UsageReport
+from .webhooks import Webhooks
 
 __all__ = ["Platform"]
 
@@ -59,6 +60,7 @@ class Platform:
     tenants: Tenants
     usage: UsageReport
     users: Users
+    webhooks: Webhooks
 
     def __init__(self, native: _native.Platform, bridge: Bridge) -> None:
         """Not for use; see `Platform.open`."""
@@ -79,6 +81,7 @@ class Platform:
         self.tenants = Tenants(self)
         self.usage = UsageReport(self)
         self.users = Users(self)
+        self.webhooks = Webhooks(self)
         # Also after a close, and at the end of the process: no thread may enter an interpreter that is gone.
         self._end = weakref.finalize(self, native.abandon)
         self._pid = os.getpid()
