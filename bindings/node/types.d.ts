@@ -1194,19 +1194,7 @@ export type ErrorKind = 'invalid_input' | 'unauthenticated' | 'budget_exceeded' 
 /** A place in a run's events. */
 export type EventCursor = string
 
-/**
- * Which events somebody wants. All that is given has to match; a filter with nothing given wants everything.
- *
- * # Examples
- * ```
- * use agentprovision_connectors::webhook::EventFilter;
- *
- * let text = r#"{ "prefix": "issues.", "attributes": { "repository": "octo/repo" } }"#;
- * let filter: EventFilter = serde_json::from_str(text).unwrap();
- * filter.check()?;
- * # Ok::<(), agentprovision_core::Error>(())
- * ```
- */
+/** Which events somebody wants. All that is given has to match; a filter with nothing given wants everything. */
 export interface EventFilter {
   /** Attributes of the event and their values, each as a whole. An event without the attribute does not match. */
   attributes?: Record<string, string>

@@ -13,16 +13,6 @@ const LONGEST: usize = 256;
 const MOST: usize = 32;
 
 /// Which events somebody wants. All that is given has to match; a filter with nothing given wants everything.
-///
-/// # Examples
-/// ```
-/// use agentprovision_connectors::webhook::EventFilter;
-///
-/// let text = r#"{ "prefix": "issues.", "attributes": { "repository": "octo/repo" } }"#;
-/// let filter: EventFilter = serde_json::from_str(text).unwrap();
-/// filter.check()?;
-/// # Ok::<(), agentprovision_core::Error>(())
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
@@ -74,6 +64,15 @@ impl EventFilter {
     }
 
     /// Whether the filter can be kept.
+    ///
+    /// ```
+    /// use agentprovision_connectors::webhook::EventFilter;
+    ///
+    /// let text = r#"{ "prefix": "issues.", "attributes": { "repository": "octo/repo" } }"#;
+    /// let filter: EventFilter = serde_json::from_str(text).unwrap();
+    /// filter.check()?;
+    /// # Ok::<(), agentprovision_core::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `invalid_input` for an empty text, which is most likely a mistake; `too_large`.

@@ -1155,18 +1155,7 @@ EndpointState = Literal["active", "disabled"]
 
 @dataclass(frozen=True, slots=True)
 class EventFilter(Record):
-    """Which events somebody wants. All that is given has to match; a filter with nothing given wants everything.
-
-    # Examples
-    ```
-    use agentprovision_connectors::webhook::EventFilter;
-
-    let text = r#"{ "prefix": "issues.", "attributes": { "repository": "octo/repo" } }"#;
-    let filter: EventFilter = serde_json::from_str(text).unwrap();
-    filter.check()?;
-    # Ok::<(), agentprovision_core::Error>(())
-    ```
-    """
+    """Which events somebody wants. All that is given has to match; a filter with nothing given wants everything."""
 
     attributes: dict[str, str] | None = None
     """Attributes of the event and their values, each as a whole. An event without the attribute does not match."""
@@ -2941,18 +2930,7 @@ class WebhookTriggerDict(TypedDict, total=False):
 
 
 class EventFilterDict(TypedDict, total=False):
-    """Which events somebody wants. All that is given has to match; a filter with nothing given wants everything.
-
-    # Examples
-    ```
-    use agentprovision_connectors::webhook::EventFilter;
-
-    let text = r#"{ "prefix": "issues.", "attributes": { "repository": "octo/repo" } }"#;
-    let filter: EventFilter = serde_json::from_str(text).unwrap();
-    filter.check()?;
-    # Ok::<(), agentprovision_core::Error>(())
-    ```
-    """
+    """Which events somebody wants. All that is given has to match; a filter with nothing given wants everything."""
 
     attributes: Mapping[str, str]
     """Attributes of the event and their values, each as a whole. An event without the attribute does not match."""
