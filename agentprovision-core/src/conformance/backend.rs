@@ -118,7 +118,7 @@ async fn after_the_end_everything_is_closed(w: World) -> Outcome {
         endpoints.delete(&ctx, endpoint.id, 1, Effects::none());
         endpoints.lookup(ctx.tenant(), endpoint.id);
         inbox.accept(ctx.tenant(), w.new_delivery(endpoint.id, "late"));
-        inbox.claim(w.env.id(), Duration::ZERO, 1, None);
+        inbox.claim(w.env.id(), super::idempotency::TERM, 1, None);
         inbox.finish(ctx.tenant(), w.env.id(), 1, DeliveryEnd::Done(vec![]), Effects::none());
         inbox.advance(ctx.tenant(), endpoint.id, "key", "1");
         inbox.mark(ctx.tenant(), endpoint.id, "key");
