@@ -258,8 +258,11 @@ async fn writing_goes_on_after_a_restore() {
         assert_eq!(kind(refused), ErrorKind::Fenced);
         stores.secrets.put(&ctx, &path("leased"), sealed(2), None).await.unwrap();
         assert_eq!(kind(end_held(stores, &ctx).await), ErrorKind::Fenced);
-        let taken =
-            stores.inbox.claim(away.world.env.id(), std::time::Duration::ZERO, 9, None).await.unwrap();
+        let taken = stores
+            .inbox
+            .claim(away.world.env.id(), std::time::Duration::from_micros(1), 9, None)
+            .await
+            .unwrap();
         assert!(taken.iter().all(|one| one.epoch > 1 << 32 && one.delivery.attempts == 2));
         assert_eq!(taken.len(), 1);
         let lease = claim().await.unwrap().remove(0);
