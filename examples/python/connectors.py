@@ -51,7 +51,7 @@ async def main(program: str) -> None:
         loopback = {"name": "loopback", "ranges": ["127.0.0.0/8"], "plain_http": True, "any_port": True}
         connectors = {"enabled": ["github", "jira", "slack"], "networks": [loopback]}
         async with Platform.open(connectors=connectors) as platform:
-            operator = platform.operator("ops@host.example", "example")
+            operator = platform.operator("ops@host.example", reason="example")
             tenant = await platform.tenants.create(operator, "acme", domain="acme.example")
             root = await platform.tenants.bootstrap_admin(operator, tenant, "root@acme.example")
             key = await task(platform, await platform.context(tenant, root), at)

@@ -90,7 +90,7 @@ async def test_what_is_no_delivery_is_said(tmp_path: Path) -> None:
         with pytest.raises(InvalidInputError, match="`body` is bytes"):
             await platform.webhooks.receive(made.endpoint.address, {}, "text")  # type: ignore[arg-type]
         with pytest.raises(InvalidInputError):
-            await platform.webhooks.receive(made.endpoint.address, {"a": 1}, b"")  # type: ignore[dict-item]
+            await platform.webhooks.receive(made.endpoint.address, {"a": 1}, b"")  # type: ignore[arg-type]
         with pytest.raises(InvalidInputError, match="nobody"):
             await platform.webhooks.create(acme.admin, "other", "nobody")  # type: ignore[arg-type]
         with pytest.raises(InvalidInputError, match="scheme"):

@@ -46,7 +46,10 @@ class Webhooks(Service):
     __slots__ = ()
 
     async def receive(
-        self, address: str, headers: Mapping[str, str] | Iterable[tuple[str, str]], body: bytes
+        self,
+        address: str,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]],
+        body: bytes | bytearray | memoryview,
     ) -> ReceivedAnswer:
         """Takes a delivery, and says how to answer it: `status`, and `text` as `text/plain`.
 

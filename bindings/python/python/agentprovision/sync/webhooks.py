@@ -49,7 +49,10 @@ class Webhooks(Service):
     __slots__ = ()
 
     def receive(
-        self, address: str, headers: Mapping[str, str] | Iterable[tuple[str, str]], body: bytes
+        self,
+        address: str,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]],
+        body: bytes | bytearray | memoryview,
     ) -> ReceivedAnswer:
         """Takes a delivery, and says how to answer it: `status`, and `text` as `text/plain`.
 
