@@ -35,8 +35,9 @@ async def task(platform: Platform, ctx: Context, at: dict[str, Any]) -> str:
     found = await invoke(ctx, made["github"], "issues.get", issue)
     fields = {"project": {"key": at["jira"]["project"]}, "issuetype": {"name": "Bug"}, "summary": found["title"]}
     # A key of one's own: whoever asks again with it gets the same answer, and no second issue.
-    for _ in range(2):
-        copy = await invoke(ctx, made["jira"], "issues.create", {"fields": fields}, idempotency_key=f"issue-{found['id']}")
+    once = f"issue-{found['id']}"
+    await invoke(ctx, made["jira"], "issues.create", {"fields": fields}, idempotency_key=once)
+    copy = await invoke(ctx, made["jira"], "issues.create", {"fields": fields}, idempotency_key=once)
     await invoke(ctx, made["github"], "comments.create", {**issue, "body": f"See {copy['key']}."})
     text = f"{found['title']}: {copy['key']}"
     await invoke(ctx, made["slack"], "chat.post_message", {"channel": at["slack"]["channel"], "text": text})
