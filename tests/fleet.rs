@@ -190,7 +190,7 @@ impl Yard {
         self.heard.notify_waiters();
     }
 
-    /// Waits until something that the life of this name had is another's; at once, if it had nothing.
+    /// Waits until something that the life of this name had is another's, or nothing of it is left; at once, if it had nothing.
     async fn taken_from(&self, name: &str) {
         let held: Vec<RunId> = {
             let work = self.work();
@@ -201,8 +201,12 @@ impl Yard {
         let taken = async {
             loop {
                 let heard = self.heard.notified();
-                if held.is_empty() || held.iter().any(|run| self.work().holders[run] != name) {
-                    return;
+                {
+                    let work = self.work();
+                    let mut left = held.iter().filter(|run| !work.over.contains(run)).peekable();
+                    if left.peek().is_none() || left.any(|run| work.holders[run] != name) {
+                        return;
+                    }
                 }
                 heard.await;
             }
@@ -247,7 +251,7 @@ impl Yard {
 
     /// The life of a worker. Says how it ended.
     async fn live(&self, name: &str, way: Way) -> Way {
-        let kill_after = match way {
+        let mut kill_after = match way {
             // It has to wait until the duty of handing events over is its.
             Way::Lives | Way::AtSink => None,
             Way::Killed => Some(self.draw.below(150) + 1),
@@ -271,10 +275,21 @@ impl Yard {
                     if stop_after.is_some_and(|after| lines >= after) {
                         stop_after = None;
                         life.pause(true).await;
-                        self.taken_from(name).await;
+                        let mut taken = std::pin::pin!(self.taken_from(name));
+                        loop {
+                            // What it had told before it stood still is heard too, such as that all of it was over.
+                            tokio::select! {
+                                () = &mut taken => break,
+                                Some(line) = life.line() => {
+                                    self.told(name, line, &mut asked);
+                                    lines += 1;
+                                }
+                            }
+                        }
                         life.pause(false).await;
                     }
-                    if Some(lines) == kill_after {
+                    if kill_after.is_some_and(|after| lines >= after) {
+                        kill_after = None;
                         life.kill();
                     }
                 }
