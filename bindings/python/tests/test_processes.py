@@ -209,9 +209,12 @@ def test_ctrl_c_interrupts_a_blocking_call() -> None:
         "-c",
         textwrap.dedent(
             """
+            import signal
             import time
             from agentprovision import testing
             from agentprovision.sync import Platform
+            # A shell starts what goes on in the background without it.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             model = testing.ScriptedModel("m", [testing.stall("thinking")])
             platform = Platform.open(models=[model])
             operator = platform.operator("ops", reason="x")
