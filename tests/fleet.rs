@@ -431,7 +431,9 @@ async fn fleet() {
     let database = TestDatabase::create(&server.url).await.unwrap();
     database.admin(store::TABLES).await.unwrap();
     // What a worker that stands still has locked is soon free.
-    let url = &format!("{}?idle_in_transaction_timeout_ms=3000", database.url());
+    // Whoever stands still may have as many transactions as connections, which wait for the same row and get it one after the
+    // other; all of them have to be over before a watchdog is.
+    let url = &format!("{}?idle_in_transaction_timeout_ms=750", database.url());
     let folder = tempfile::tempdir().unwrap();
     for part in ["effects", "events"] {
         std::fs::create_dir(folder.path().join(part)).unwrap();
