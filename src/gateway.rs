@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use agentprovision_core::authz::{Permission, Resource};
 use agentprovision_core::context::Credentials;
+use agentprovision_core::http::inbound::Authenticate;
 use agentprovision_core::model::{ChatModel, EmbeddingModel, EmbeddingResolver, ModelResolver};
 use agentprovision_core::{Context, Result};
-use agentprovision_llm::gateway::{Gateway, GatewayAuth, GatewayBuilder};
+use agentprovision_llm::gateway::{Gateway, GatewayBuilder};
 use agentprovision_llm::models::UsageWriter;
 use agentprovision_llm::route::Router;
 use async_trait::async_trait;
@@ -47,7 +48,7 @@ impl EmbeddingResolver for Counted {
 struct Keys(Platform);
 
 #[async_trait]
-impl GatewayAuth for Keys {
+impl Authenticate for Keys {
     async fn authenticate(&self, credentials: &Credentials) -> Result<Context> {
         let ctx = self.0.authenticate(credentials).await?;
         self.0.access().check(&ctx, Permission::AGENTS_RUN, Resource::all("models")).await?;

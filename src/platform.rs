@@ -13,6 +13,7 @@ use agentprovision_core::authz::PermissionRegistry;
 use agentprovision_core::backend::Backend;
 use agentprovision_core::context::Credentials;
 use agentprovision_core::event::Events;
+use agentprovision_core::http::inbound::Authenticate;
 use agentprovision_core::id::{TenantId, UserId};
 use agentprovision_core::run::{Engine, LocalEngine, Runs, Sessions};
 use agentprovision_core::usage::UsageReport;
@@ -26,6 +27,7 @@ use agentprovision_tenancy::Tenancy;
 use agentprovision_tenancy::identity::{ApiKeys, Users};
 use agentprovision_tenancy::placement::Placements;
 use agentprovision_tenancy::tenant::{Archives, BackupSchedule, Backups, Tenants};
+use async_trait::async_trait;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -72,6 +74,14 @@ pub(crate) struct Inner {
 impl fmt::Debug for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Platform").field("backend", &self.0.backend).finish_non_exhaustive()
+    }
+}
+
+/// Whoever has a credential of the platform may call what is served, and do there what they may do anyway.
+#[async_trait]
+impl Authenticate for Platform {
+    async fn authenticate(&self, credentials: &Credentials) -> Result<Context> {
+        Platform::authenticate(self, credentials).await
     }
 }
 

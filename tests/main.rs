@@ -24,6 +24,7 @@ mod models;
 mod oauth;
 mod platform;
 mod quickstart;
+mod serve;
 #[cfg(unix)]
 mod storm;
 mod support;

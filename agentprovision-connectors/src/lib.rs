@@ -8,6 +8,8 @@
 
 pub mod answer;
 pub mod auth;
+#[cfg(any(feature = "serve-rest", feature = "webhooks"))]
+mod body;
 pub mod builtin;
 pub mod call;
 mod catalog;
@@ -29,6 +31,8 @@ pub mod param;
 pub mod quota;
 mod renew;
 pub mod request;
+#[cfg(feature = "serve-rest")]
+pub mod serve;
 #[cfg(feature = "_tls")]
 mod tls;
 mod tools;

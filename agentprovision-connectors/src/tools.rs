@@ -17,7 +17,7 @@ use crate::integrations::{CallOptions, Integrations};
 use crate::operation::{Effect, OperationSpec};
 
 /// The field of a tool's input that says which integration is meant.
-const INTEGRATION: &str = "integration";
+pub(crate) const INTEGRATION: &str = "integration";
 
 /// An operation as a tool: `<connector>_<operation>`, with `_` in the place of `.` and `-`.
 ///
@@ -70,12 +70,67 @@ impl OperationTool {
         }
     }
 
+    /// The name.
+    #[cfg(feature = "serve-rest")]
+    pub(crate) fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// What it does.
+    #[cfg(feature = "serve-rest")]
+    pub(crate) fn summary(&self) -> &str {
+        &self.spec.description
+    }
+
+    /// JSON Schema of its input.
+    #[cfg(feature = "serve-mcp")]
+    pub(crate) fn input(&self) -> &Value {
+        &self.spec.input_schema
+    }
+
+    /// Whose operation it is.
+    #[cfg(feature = "serve-rest")]
+    pub(crate) fn connector(&self) -> &Arc<Connector> {
+        &self.connector
+    }
+
+    /// The operation.
+    #[cfg(feature = "serve-rest")]
+    pub(crate) fn operation(&self) -> &Arc<OperationSpec> {
+        &self.operation
+    }
+
+    /// The name of the integration, taken out of an input of the tool.
+    pub(crate) fn take_integration(&self, input: &mut Map<String, Value>) -> Result<Option<String>> {
+        if takes_integration(&self.operation) {
+            return Ok(None);
+        }
+        match input.remove(INTEGRATION) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(name)) => Ok(Some(name)),
+            Some(_) => Err(Error::invalid(format!("`{INTEGRATION}` is a name or an id, in text"))),
+        }
+    }
+
+    /// Carries the operation out with the integration that is meant.
+    pub(crate) async fn invoke(
+        &self,
+        ctx: &Context,
+        integration: Option<&str>,
+        input: Map<String, Value>,
+        options: CallOptions,
+    ) -> Result<Value> {
+        let id = self.integration(ctx, integration).await?;
+        self.integrations.invoke_of(ctx, id, &self.connector, &self.operation.name, input, options).await
+    }
+
     /// The integration that is meant.
     async fn integration(&self, ctx: &Context, named: Option<&str>) -> Result<IntegrationId> {
         if let Some(id) = named.and_then(|named| named.parse().ok()) {
             return Ok(id);
         }
-        let all = self.integrations.of_connector(ctx, &self.connector.name).await?;
+        let query = IntegrationQuery::default().connector(&*self.connector.name);
+        let all = self.integrations.every(ctx, query).await?;
         let mut fitting = all.iter().filter(|integration| match named {
             Some(name) => integration.name == name,
             None => integration.state == IntegrationState::Active,
@@ -105,11 +160,7 @@ impl Tool for OperationTool {
         let Value::Object(mut input) = input else {
             return Err(Error::invalid(format!("the input of `{}` is no object", self.spec.name)));
         };
-        let named = match takes_integration(&self.operation) {
-            true => None,
-            false => input.remove(INTEGRATION),
-        };
-        let id = self.integration(call.ctx(), named.as_ref().and_then(Value::as_str)).await?;
+        let named = self.take_integration(&mut input)?;
         let options = CallOptions {
             // A read is made anew; everything else was done under this key, or was not done.
             idempotency_key: (self.operation.effect != Effect::Read)
@@ -118,9 +169,7 @@ impl Tool for OperationTool {
             agent: call.ctx().agent(),
             ..CallOptions::default()
         };
-        self.integrations
-            .invoke_of(call.ctx(), id, &self.connector, &self.operation.name, input, options)
-            .await
+        self.invoke(call.ctx(), named.as_deref(), input, options).await
     }
 }
 
@@ -133,21 +182,26 @@ fn takes_integration(operation: &OperationSpec) -> bool {
 impl Integrations {
     /// The operations of all connectors, as tools.
     pub fn tools(&self) -> Vec<Arc<dyn Tool>> {
+        self.operation_tools().into_iter().map(|tool| Arc::new(tool) as Arc<dyn Tool>).collect()
+    }
+
+    pub(crate) fn operation_tools(&self) -> Vec<OperationTool> {
         let of = |connector: &Arc<Connector>| {
             let tools =
                 connector.operations().map(|operation| OperationTool::new(connector, operation, self));
-            tools.map(|tool| Arc::new(tool) as Arc<dyn Tool>).collect::<Vec<_>>()
+            tools.collect::<Vec<_>>()
         };
         self.catalog().connectors().flat_map(of).collect()
     }
 
-    /// All integrations of a connector.
-    async fn of_connector(&self, ctx: &Context, connector: &str) -> Result<Vec<Integration>> {
+    /// All integrations that are asked for, page after page.
+    pub(crate) async fn every(&self, ctx: &Context, query: IntegrationQuery) -> Result<Vec<Integration>> {
         let mut all = Vec::new();
         let mut page = PageRequest::limit(100);
         loop {
-            let found =
-                self.store().list(ctx, IntegrationQuery::page(page.clone()).connector(connector)).await?;
+            let mut query = query.clone();
+            query.page = page.clone();
+            let found = self.store().list(ctx, query).await?;
             all.extend(found.items);
             match found.next {
                 Some(next) => page = page.after(next),

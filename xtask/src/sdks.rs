@@ -1,6 +1,5 @@
-//! The official libraries of OpenAI and Anthropic against the gateway: real libraries, a real process, real HTTP.
-
-use std::path::PathBuf;
+//! The official libraries of OpenAI and Anthropic against the gateway, and those of the Model Context Protocol against the
+//! operations of connectors: real libraries, real processes, real HTTP.
 
 use crate::node;
 use crate::python::Venv;
@@ -17,9 +16,10 @@ pub(crate) fn plan(workspace: &Workspace) -> Plan {
 fn test(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     node::needed(workspace)?;
     // With the features of the other tests, so that nothing is built a second time after these.
-    let build = ["build", "--workspace", "--all-features", "--example", "llm_gateway"];
-    steps.run(&mut workspace.cargo(build))?;
-    let gateway = workspace.examples.join("llm_gateway");
+    let build = ["build", "--workspace", "--all-features"];
+    let examples = ["--example", "llm_gateway", "--example", "connector_server"];
+    steps.run(workspace.cargo(build).args(examples))?;
+    let [gateway, server] = ["llm_gateway", "connector_server"].map(|name| workspace.examples.join(name));
     let folder = workspace.root.join(FOLDER);
 
     let venv = Venv::with(workspace, "sdk-venv", &folder.join("requirements.txt"), steps)?;
@@ -31,11 +31,11 @@ fn test(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     // Beside copies of the tests, because that is where a script's imports are looked for.
     let project = workspace.target.join("sdk-node");
     std::fs::create_dir_all(&project)?;
-    for name in ["package.json", "serve.py", "openai.test.mjs"] {
+    for name in ["package.json", "serve.py", "openai.test.mjs", "mcp.test.mjs"] {
         std::fs::copy(folder.join(name), project.join(name))?;
     }
     let mut install = workspace.command("npm", ["install", "--no-package-lock"]);
     steps.run(node::quiet(&mut install).current_dir(&project))?;
-    let mut tests = workspace.command("node", [PathBuf::from("--test"), "openai.test.mjs".into()]);
-    steps.run(tests.current_dir(&project).env("GATEWAY", &gateway))
+    let mut tests = workspace.command("node", ["--test", "openai.test.mjs", "mcp.test.mjs"]);
+    steps.run(tests.current_dir(&project).env("GATEWAY", &gateway).env("SERVER", &server))
 }

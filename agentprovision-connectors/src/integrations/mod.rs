@@ -219,7 +219,11 @@ impl Integrations {
         &self.0.catalog
     }
 
-    fn env(&self) -> &Env {
+    pub(crate) fn access(&self) -> &Access {
+        &self.0.access
+    }
+
+    pub(crate) fn env(&self) -> &Env {
         self.0.access.env()
     }
 

@@ -10,11 +10,11 @@ use std::time::Duration;
 use agentprovision_core::canonical::sha256;
 use agentprovision_core::webhook::{Accepted, EndpointState, MAX_TEXT, NewDelivery};
 use agentprovision_core::{Error, ErrorKind, Result, Timestamp};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use moka::sync::Cache;
 use serde_json::{Map, Value};
 
@@ -22,6 +22,7 @@ use super::endpoint::{Endpoint, EndpointAddress, no_endpoint};
 use super::event::GenericSource;
 use super::service::{Webhooks, secret_of, secrets};
 use super::{Vendor, Verifier, WebhookEvent};
+use crate::body::collect;
 
 /// How long what was read of an endpoint is used without another look.
 const FRESH: Duration = Duration::from_secs(1);
@@ -179,7 +180,8 @@ impl Receiver {
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
             return answer;
         }
-        let collected = self.webhooks.env().timeout(self.options.body_timeout, self.collect(body)).await;
+        let body = collect(body, self.options.max_body_bytes);
+        let collected = self.webhooks.env().timeout(self.options.body_timeout, body).await;
         let taken = match collected {
             Some(Ok(body)) => {
                 let address = head.uri.path().rsplit('/').next().unwrap_or_default();
@@ -190,26 +192,6 @@ impl Receiver {
         };
         let Received { status, text } = Received::of(&taken);
         answered(status, &text)
-    }
-
-    async fn collect<B>(&self, body: B) -> Result<Bytes>
-    where
-        B: Body + Send,
-        B::Error: fmt::Display,
-    {
-        let mut body = std::pin::pin!(body);
-        let mut all = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Error::invalid("the body broke off"))?;
-            if let Ok(mut data) = frame.into_data() {
-                use bytes::Buf as _;
-                if all.len() + data.remaining() > self.options.max_body_bytes {
-                    return Err(Error::too_large("the body is larger than deliveries may be"));
-                }
-                all.extend_from_slice(&data.copy_to_bytes(data.remaining()));
-            }
-        }
-        Ok(all.freeze())
     }
 }
 

@@ -1,6 +1,8 @@
-//! HTTP out of the platform: one small contract, so that hosts and tests can put their own behind it.
+//! HTTP out of the platform: one small contract, so that hosts and tests can put their own behind it. And into it: who calls
+//! ([`inbound`]).
 
 pub mod egress;
+pub mod inbound;
 #[cfg(feature = "http-reqwest")]
 mod reqwest;
 #[cfg(feature = "sigv4")]

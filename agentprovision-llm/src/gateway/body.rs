@@ -6,6 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use agentprovision_core::http::inbound::is_json;
 use agentprovision_core::{Env, Error, Result};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -167,10 +168,4 @@ fn reason(error: &serde_json::Error) -> &'static str {
         serde_json::error::Category::Eof => "it ends too early",
         _ => "there is a mistake",
     }
-}
-
-/// Whether a media type is `application/json` or one with the suffix `+json` (RFC 6839).
-fn is_json(media_type: &str) -> bool {
-    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }

@@ -62,7 +62,6 @@ mod stall;
 mod stream;
 
 pub use body::GatewayBody;
-pub use caller::GatewayAuth;
 pub use models::ModelDirectory;
 
 use std::convert::Infallible;
@@ -72,6 +71,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use agentprovision_core::http::inbound::Authenticate;
 use agentprovision_core::model::{EmbeddingResolver, ModelResolver};
 use agentprovision_core::{Env, Error, ErrorKind, Result};
 use http::{Request, Response};
@@ -151,7 +151,7 @@ impl GatewayConfig {
 #[derive(Debug)]
 #[must_use]
 pub struct GatewayBuilder {
-    auth: Arc<dyn GatewayAuth>,
+    auth: Arc<dyn Authenticate>,
     models: Arc<dyn ModelResolver>,
     embeddings: Option<Arc<dyn EmbeddingResolver>>,
     directory: Option<Arc<dyn ModelDirectory>>,
@@ -197,7 +197,7 @@ impl GatewayBuilder {
 }
 
 struct Parts {
-    auth: Arc<dyn GatewayAuth>,
+    auth: Arc<dyn Authenticate>,
     models: Arc<dyn ModelResolver>,
     embeddings: Option<Arc<dyn EmbeddingResolver>>,
     directory: Option<Arc<dyn ModelDirectory>>,
@@ -221,7 +221,7 @@ impl fmt::Debug for Gateway {
 
 impl Gateway {
     /// Begins to build a gateway over these models for callers whom `auth` knows.
-    pub fn builder(auth: Arc<dyn GatewayAuth>, models: Arc<dyn ModelResolver>) -> GatewayBuilder {
+    pub fn builder(auth: Arc<dyn Authenticate>, models: Arc<dyn ModelResolver>) -> GatewayBuilder {
         GatewayBuilder {
             auth,
             models,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use agentprovision_core::context::Context;
+use agentprovision_core::http::inbound;
 use agentprovision_core::model::{RouteHints, WireFormat};
 use agentprovision_core::{Error, ErrorKind, Result};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -200,8 +201,8 @@ impl Gateway {
         B::Error: fmt::Display,
     {
         // The credential alone says who calls; only then is anything of the body read.
-        let ctx = self.0.auth.authenticate(&caller::credentials(headers)?).await?;
-        let ctx = ctx.with_info(caller::info(headers));
+        let ctx = self.0.auth.authenticate(&inbound::credentials(headers)?).await?;
+        let ctx = ctx.with_info(inbound::info(headers));
         *id = Some(ctx.request_id().to_string());
         permit.assign(ctx.tenant()).map_err(busy)?;
         let caller = Caller { ctx, hints: caller::hints(headers)? };
@@ -369,11 +370,11 @@ fn no_route(shape: Shape, no: NoRoute) -> Response<GatewayBody> {
 /// Puts the ids of the request into the headers of the answer: the client's own where it gave one.
 fn name(asked: &HeaderMap, id: Option<&str>, headers: &mut HeaderMap) {
     let value = |text: &str| HeaderValue::from_str(text).ok();
-    if let Some(found) = caller::request_id(asked).or(id).and_then(value) {
+    if let Some(found) = inbound::request_id(asked).or(id).and_then(value) {
         headers.insert(REQUEST_ID, found.clone());
         headers.insert(REQUEST_ID_SHORT, found);
     }
-    if let Some(key) = caller::idempotency_key(asked).and_then(value) {
+    if let Some(key) = inbound::idempotency_key(asked).and_then(value) {
         headers.insert(IDEMPOTENCY_KEY, key);
     }
 }

@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex};
 
 use agentprovision_core::authz::PermissionSet;
 use agentprovision_core::context::{Context, ContextIssuer, Credentials, Identity, Principal, RequestInfo};
+use agentprovision_core::http::inbound::Authenticate;
 use agentprovision_core::id::TenantId;
 use agentprovision_core::model::{
     ChatAssembler, ChatEvent, ChatModel, ChatRequest, ChatResponse, ChatStream, EmbedRequest, EmbedResponse,
     EmbeddingModel, EmbeddingResolver, FinishReason, ModelInfo, ModelResolver, Usage,
 };
 use agentprovision_core::{Env, Error, ErrorKind, Result};
-use agentprovision_llm::gateway::{Gateway, GatewayAuth, GatewayBody, GatewayBuilder, ModelDirectory};
+use agentprovision_llm::gateway::{Gateway, GatewayBody, GatewayBuilder, ModelDirectory};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -34,7 +35,7 @@ pub(crate) struct Keys {
 }
 
 #[async_trait]
-impl GatewayAuth for Keys {
+impl Authenticate for Keys {
     async fn authenticate(&self, credentials: &Credentials) -> Result<Context> {
         let Credentials::ApiKey(key) = credentials else { panic!("another credential") };
         let tenant = match key.expose_secret() {
