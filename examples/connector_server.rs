@@ -1,7 +1,7 @@
 //! A tenant's connectors over HTTP: each operation of GitHub as REST, and as a tool of the Model Context Protocol.
 //!
 //! ```text
-//! cargo run --example connector_server --features connector-emulator,connector-github,serve-mcp -- --listen 127.0.0.1:8090
+//! cargo run --example connector_server --features connector-emulator,connector-github,serve -- --listen 127.0.0.1:8090
 //! ```
 //!
 //! It prints a key and the URLs, and serves until it is interrupted. GitHub is an emulated one with the repository

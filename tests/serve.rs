@@ -96,6 +96,15 @@ impl Served {
         self.send("POST", "/mcp", &headers, body.to_string().as_bytes()).await
     }
 
+    /// The problem that calling a tool ends with.
+    async fn tool_problem(&self, key: &str, name: &str, arguments: &Value) -> Value {
+        let answer = self.tool(key, name, arguments).await;
+        let result = &answer["result"];
+        // Clients hold what is structured to the schema of the output.
+        assert_eq!((&result["isError"], result.get("structuredContent")), (&json!(true), None), "{answer}");
+        serde_json::from_str(result["content"][0]["text"].as_str().unwrap()).unwrap()
+    }
+
     /// What calling a tool gives, in the version that most clients speak.
     async fn tool(&self, key: &str, name: &str, arguments: &Value) -> Value {
         let version = [("mcp-protocol-version", "2025-11-25")];
@@ -194,9 +203,8 @@ async fn one_operation_is_the_same_by_each_of_its_four_faces() {
     let before = desk.seen().len();
     let refused = served.rest(&reader, "/api/desk/tickets.create", &input).await;
     assert_eq!((refused.status, &refused.body["code"]), (403, &json!("permission_denied")), "{refused:?}");
-    let refused = served.tool(&reader, "desk_tickets_create", &input).await;
-    assert_eq!(refused["result"]["isError"], true);
-    assert_eq!(refused["result"]["structuredContent"]["code"], "permission_denied");
+    let refused = served.tool_problem(&reader, "desk_tickets_create", &input).await;
+    assert_eq!(refused["code"], "permission_denied");
     let listed =
         served.rpc(&reader, &[("mcp-protocol-version", "2025-11-25")], "tools/list", json!({})).await;
     assert_eq!(listed.body["error"]["data"]["code"], "permission_denied", "{listed:?}");
@@ -339,8 +347,8 @@ async fn a_tenant_sees_and_calls_what_it_has_connected_itself() {
     let answer = served.rest(&other, &path, &json!({})).await;
     assert_eq!((answer.status, &answer.body["code"]), (404, &json!("not_found")), "{answer:?}");
     let arguments = json!({ "integration": list.items[0].id });
-    let answer = served.tool(&other, "desk_users_me", &arguments).await;
-    assert_eq!(answer["result"]["structuredContent"]["code"], "not_found", "{answer}");
+    let problem = served.tool_problem(&other, "desk_users_me", &arguments).await;
+    assert_eq!(problem["code"], "not_found", "{problem}");
     assert_eq!(desk.seen().len(), before);
 
     // Only reading, where the host says so.
@@ -367,6 +375,7 @@ async fn clients_of_every_version_of_the_protocol_are_answered() {
     options.origins = vec!["https://app.example.com:443".into()];
     options.resource_metadata = Some("https://x.example/.well-known/oauth-protected-resource".into());
     options.instructions = Some("Tickets of the house.".into());
+    options.tools_per_page = 2;
     let served = Served::open(&platform, RestOptions::default(), options).await;
 
     // With a handshake, without a session after it.
@@ -385,8 +394,16 @@ async fn clients_of_every_version_of_the_protocol_are_answered() {
         assert_eq!(begun.body["result"]["instructions"], "Tickets of the house.");
         assert!(!begun.headers.contains_key("mcp-session-id"), "{begun:?}");
         let header = [("mcp-protocol-version", version)];
-        let listed = served.rpc(&clients, &header, "tools/list", json!({})).await;
-        assert_eq!(listed.body["result"]["tools"].as_array().unwrap().len(), 3, "{listed:?}");
+        let (mut names, mut cursor) = (Vec::new(), json!({}));
+        loop {
+            let listed = served.rpc(&clients, &header, "tools/list", cursor).await;
+            let tools = listed.body["result"]["tools"].as_array().unwrap();
+            names.extend(tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()));
+            let Some(next) = listed.body["result"].get("nextCursor") else { break };
+            assert_eq!(tools.len(), 2);
+            cursor = json!({ "cursor": next });
+        }
+        assert_eq!(names, ["desk_tickets_create", "desk_tickets_delete", "desk_users_me"]);
         let pong = served.rpc(&clients, &header, "ping", json!({})).await;
         assert_eq!(pong.body["result"], json!({}));
     }
@@ -403,21 +420,101 @@ async fn clients_of_every_version_of_the_protocol_are_answered() {
     assert_eq!(called.body["result"]["structuredContent"], json!({ "login": "acme" }), "{called:?}");
     assert_eq!(called.body["result"]["resultType"], "complete");
 
+    let discovered = served
+        .rpc(
+            &clients,
+            &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", "server/discover")],
+            "server/discover",
+            json!({ "_meta": meta }),
+        )
+        .await;
+    let versions = json!(["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]);
+    assert_eq!(discovered.body["result"]["supportedVersions"], versions, "{discovered:?}");
+
     let unknown = served.tool(&clients, "desk_tickets_crate", &json!({})).await;
     assert_eq!(unknown["error"]["code"], -32602);
-    let wrong = served.tool(&clients, "desk_tickets_create", &json!({ "queue": "q" })).await;
-    let told = &wrong["result"]["structuredContent"];
-    assert_eq!((&wrong["result"]["isError"], &told["code"]), (&json!(true), &json!("invalid_input")));
+    let told = served.tool_problem(&clients, "desk_tickets_create", &json!({ "queue": "q" })).await;
+    assert_eq!(told["code"], "invalid_input");
     assert!(told["detail"].as_str().unwrap().contains("title"), "{told}");
-    let wrong = served.tool(&clients, "desk_users_me", &json!({ "integration": 7 })).await;
-    assert_eq!(wrong["result"]["structuredContent"]["code"], "invalid_input");
+    let wrong = served.tool_problem(&clients, "desk_users_me", &json!({ "integration": 7 })).await;
+    assert_eq!(wrong["code"], "invalid_input");
+
+    // What the headers say is what the body says, where the version has them.
+    let stateless = |version: &'static str, method: &'static str, name: &'static str| {
+        [("mcp-protocol-version", version), ("mcp-method", method), ("mcp-name", name)]
+    };
+    let me = "desk_users_me";
+    let wrapped = "=?base64?ZGVza191c2Vyc19tZQ==?=";
+    let mut bare = call(me);
+    bare.as_object_mut().unwrap().remove("_meta");
+    for (headers, method, params, status, code) in [
+        (&stateless("2026-07-28", "tools/call", me)[..], "tools/call", call(me), 200, None),
+        (&stateless("2026-07-28", "tools/call", wrapped)[..], "tools/call", call(me), 200, None),
+        (&stateless("2026-07-28", "tools/list", me)[..], "tools/call", call(me), 400, Some(-32020)),
+        (&stateless("2026-07-28", "tools/call", "other")[..], "tools/call", call(me), 400, Some(-32020)),
+        (&stateless("2025-11-25", "tools/call", me)[..], "tools/call", call(me), 400, Some(-32020)),
+        (&[][..], "tools/call", call(me), 400, Some(-32020)),
+        (&stateless("2026-07-28", "tools/call", me)[..], "tools/call", bare, 400, Some(-32602)),
+        (&stateless("2026-07-28", "ping", me)[..], "ping", json!({ "_meta": meta }), 404, Some(-32601)),
+        (&stateless("2027-01-01", "tools/call", me)[1..], "ping", json!({}), 200, None),
+        (&[("mcp-protocol-version", "2027-01-01")][..], "ping", json!({}), 400, Some(-32022)),
+        (&[][..], "resources/list", json!({}), 200, Some(-32601)),
+        (&[][..], "tools/list", json!({ "cursor": 7 }), 200, Some(-32602)),
+        (&[][..], "tools/call", json!({ "name": me, "arguments": [] }), 200, Some(-32602)),
+        (&[][..], "initialize", json!({}), 200, Some(-32602)),
+    ] {
+        let answer = served.rpc(&clients, headers, method, params).await;
+        let found = answer.body["error"]["code"].as_i64();
+        assert_eq!((answer.status, found), (status, code), "{headers:?} {method} {answer:?}");
+    }
+    let bearer = format!("Bearer {clients}");
+    let post = async |more: &[(&str, &str)], body: &str| {
+        let mut headers = vec![("authorization", &*bearer)];
+        headers.extend_from_slice(more);
+        served.send("POST", "/mcp", &headers, body.as_bytes()).await
+    };
+    let json = ("content-type", "application/json");
+    let notified = r#"{"jsonrpc": "2.0", "method": "notifications/initialized"}"#;
+    let ping = r#"{"jsonrpc": "2.0", "id": "a", "method": "ping"}"#;
+    for (headers, body, status, told) in [
+        (&[json][..], notified, 202, Value::Null),
+        (&[json][..], r#"{"jsonrpc": "2.0", "id": 1, "result": {}}"#, 202, Value::Null),
+        (&[json][..], ping, 200, json!("a")),
+        (&[json, ("accept", "text/html, application/*;q=0.1")][..], ping, 200, json!("a")),
+        (&[json, ("accept", "text/event-stream, application/json;q=0")][..], ping, 406, json!(406)),
+        (&[("content-type", "text/plain")][..], ping, 415, json!(415)),
+        (&[][..], ping, 415, json!(415)),
+        (&[json][..], "{", 400, json!(-32700)),
+        (&[json][..], "7", 400, json!(-32600)),
+        (&[json][..], r#"{"id": 1, "method": "ping"}"#, 400, json!(-32600)),
+        (&[json][..], r#"{"jsonrpc": "2.0", "id": null, "method": "ping"}"#, 400, json!(-32600)),
+        (&[json][..], r#"{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": []}"#, 400, json!(-32600)),
+        (&[json][..], "[]", 400, json!(-32600)),
+        (&[json, ("mcp-protocol-version", "2025-11-25")][..], "[1]", 400, json!(-32600)),
+    ] {
+        let answer = post(headers, body).await;
+        let body_ = &answer.body;
+        let found = [&body_["error"]["code"], &body_["id"], &body_["status"]];
+        let found = found.into_iter().find(|found| !found.is_null()).cloned().unwrap_or_default();
+        assert_eq!((answer.status, &found), (status, &told), "{headers:?} {body} {answer:?}");
+    }
+    // Several at once, in the version that has that.
+    let several = post(&[json], &format!("[{ping}, {notified}, 7]")).await;
+    assert_eq!(several.body.as_array().unwrap().len(), 2, "{several:?}");
+    assert_eq!((&several.body[0]["id"], &several.body[1]["error"]["code"]), (&json!("a"), &json!(-32600)));
+    assert_eq!(post(&[json], &format!("[{notified}]")).await.status, 202);
 
     let params = json!({ "name": "desk_users_me", "arguments": {} });
-    let without = served.send("POST", "/mcp", &[], params.to_string().as_bytes()).await;
+    let without = served.send("POST", "/mcp", &[json], params.to_string().as_bytes()).await;
     let challenge = r#"Bearer resource_metadata="https://x.example/.well-known/oauth-protected-resource""#;
     assert_eq!((without.status, without.headers["www-authenticate"].to_str().unwrap()), (401, challenge));
     for (headers, status) in [
         ([("host", "evil.example"), ("mcp-protocol-version", "2025-11-25")], 403),
+        ([("host", "localhost@evil.example"), ("mcp-protocol-version", "2025-11-25")], 403),
+        ([("host", "LOCALHOST:80"), ("mcp-protocol-version", "2025-11-25")], 200),
+        ([("host", "[::1]:8080"), ("mcp-protocol-version", "2025-11-25")], 200),
+        ([("origin", "null"), ("mcp-protocol-version", "2025-11-25")], 403),
+        ([("origin", "http://app.example.com"), ("mcp-protocol-version", "2025-11-25")], 403),
         ([("origin", "https://evil.example"), ("mcp-protocol-version", "2025-11-25")], 403),
         ([("origin", "https://app.example.com"), ("mcp-protocol-version", "2025-11-25")], 200),
         ([("x-more", "1"), ("mcp-protocol-version", "1999-01-01")], 400),
@@ -428,7 +525,6 @@ async fn clients_of_every_version_of_the_protocol_are_answered() {
     let long = json!({ "name": "x".repeat(2000) });
     let answer = served.rpc(&clients, &[], "tools/call", long).await;
     assert_eq!((answer.status, &answer.body["code"]), (413, &json!("too_large")), "{answer:?}");
-    let bearer = format!("Bearer {clients}");
     let headers = [("authorization", &*bearer), ("accept", "text/event-stream")];
     assert_eq!(served.send("GET", "/mcp", &headers, b"").await.status, 405);
     let mut quoted = McpOptions::default();

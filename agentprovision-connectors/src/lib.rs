@@ -8,7 +8,7 @@
 
 pub mod answer;
 pub mod auth;
-#[cfg(any(feature = "serve-rest", feature = "webhooks"))]
+#[cfg(any(feature = "serve", feature = "webhooks"))]
 mod body;
 pub mod builtin;
 pub mod call;
@@ -31,7 +31,7 @@ pub mod param;
 pub mod quota;
 mod renew;
 pub mod request;
-#[cfg(feature = "serve-rest")]
+#[cfg(feature = "serve")]
 pub mod serve;
 #[cfg(feature = "_tls")]
 mod tls;

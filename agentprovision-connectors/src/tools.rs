@@ -71,31 +71,31 @@ impl OperationTool {
     }
 
     /// The name.
-    #[cfg(feature = "serve-rest")]
+    #[cfg(feature = "serve")]
     pub(crate) fn name(&self) -> &str {
         &self.spec.name
     }
 
     /// What it does.
-    #[cfg(feature = "serve-rest")]
+    #[cfg(feature = "serve")]
     pub(crate) fn summary(&self) -> &str {
         &self.spec.description
     }
 
     /// JSON Schema of its input.
-    #[cfg(feature = "serve-mcp")]
+    #[cfg(feature = "serve")]
     pub(crate) fn input(&self) -> &Value {
         &self.spec.input_schema
     }
 
     /// Whose operation it is.
-    #[cfg(feature = "serve-rest")]
+    #[cfg(feature = "serve")]
     pub(crate) fn connector(&self) -> &Arc<Connector> {
         &self.connector
     }
 
     /// The operation.
-    #[cfg(feature = "serve-rest")]
+    #[cfg(feature = "serve")]
     pub(crate) fn operation(&self) -> &Arc<OperationSpec> {
         &self.operation
     }

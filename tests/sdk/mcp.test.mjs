@@ -75,16 +75,23 @@ for (const [name, connect] of Object.entries(clients)) {
     const made = await client.callTool({ name: 'github_issues_create', arguments: { ...repo, title } })
     assert.equal(made.isError ?? false, false, JSON.stringify(made))
     const { number } = made.structuredContent
-    const read = await client.callTool({ name: 'github_issues_get', arguments: { ...repo, number } })
+    const read = await client.callTool({ name: 'github_issues_get', arguments: { ...repo, issue_number: number } })
     assert.equal(read.structuredContent.title, title)
 
-    const wrong = await client.callTool({ name: 'github_issues_get', arguments: { ...repo, number: 'one' } })
+    const wrong = await client.callTool({ name: 'github_issues_get', arguments: { ...repo, issue_number: 'one' } })
     assert.equal(wrong.isError, true)
     assert.equal(JSON.parse(wrong.content[0].text).code, 'invalid_input')
     await assert.rejects(client.callTool({ name: 'github_issues_gte', arguments: {} }), /no tool/)
     await client.close()
   })
 }
+
+test('schemas have nothing that JSON Schema does not know', async () => {
+  const client = await former()
+  const { tools } = await client.listTools()
+  assert.doesNotMatch(JSON.stringify(tools), /"format":"u?int/)
+  await client.close()
+})
 
 test('a key that does not hold', async () => {
   await assert.rejects(latest('legacy', 'apk_wrong'))

@@ -9,11 +9,9 @@
 //! call says which is meant, by name or id.
 
 mod document;
-#[cfg(feature = "serve-mcp")]
 mod mcp;
 mod rest;
 
-#[cfg(feature = "serve-mcp")]
 pub use self::mcp::{Mcp, McpOptions};
 pub use self::rest::{Rest, RestOptions};
 
