@@ -19,8 +19,6 @@ use async_trait::async_trait;
 use axum::http::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use serde_json::Value;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -281,14 +279,7 @@ impl World {
 
     /// Has the file of the store carry this out, behind the platform's back; nothing on a server.
     pub(super) async fn behind(&self, sql: &'static str) -> bool {
-        if store::on_server() {
-            return false;
-        }
-        let options = SqliteConnectOptions::new().filename(self.folder.path().join("hooks.db"));
-        let mut conn = options.connect().await.unwrap();
-        sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
-        conn.close().await.unwrap();
-        true
+        store::behind(&self.folder.path().join("hooks.db"), sql).await
     }
 
     pub(super) async fn agent(&self) -> AgentId {

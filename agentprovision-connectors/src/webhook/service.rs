@@ -272,8 +272,9 @@ impl Webhooks {
             "previous": before,
             "previous_until": until,
         });
-        self.0.secrets.put(ctx, &path, SecretString::from(value.to_string()), version, None).await?;
+        // Before the secret: of two who rotate it at the same time one is refused, and has changed nothing.
         let endpoint = self.replace(ctx, endpoint, "webhooks.rotate", "webhook.rotated").await?;
+        self.0.secrets.put(ctx, &path, SecretString::from(value.to_string()), version, None).await?;
         Ok(MadeEndpoint { endpoint, secret })
     }
 
