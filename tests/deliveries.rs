@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use agentprovision::connectors::webhook::{EventFilter, Trigger, Vendor};
+use agentprovision::connectors::webhook::{EventFilter, Trigger, Vendor, WorkOptions};
 use agentprovision::id::DeliveryId;
 use agentprovision::page::PageRequest;
 use agentprovision::run::RunQuery;
@@ -18,7 +18,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use crate::support::hooks::Point;
-use crate::support::{home, in_time};
+use crate::support::{home, in_time, store};
 use world::{Door, Pairs, World};
 
 fn message(event_id: &str, ts: &str) -> Value {
@@ -368,4 +368,69 @@ async fn a_handler_that_panics_is_a_failed_attempt_and_leaves_its_place() {
     let ends: Vec<_> = kept.iter().map(|one| (one.state, one.attempts, one.error)).collect();
     let failed = (DeliveryState::Pending, 1, Some(ErrorKind::Internal));
     assert_eq!(ends, [failed, (DeliveryState::Done, 1, None)]);
+}
+
+/// What a delivery is at, how often it was begun, and how it failed.
+async fn at(w: &World, door: &Door) -> (DeliveryState, u32, Option<ErrorKind>) {
+    let kept = w.acme_kept(door).await;
+    let [one] = kept.as_slice() else { panic!("{kept:?}") };
+    (one.state, one.attempts, one.error)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_that_ends_every_process_is_given_up_and_a_replay_gives_it_as_many_attempts() {
+    // A term on a server runs out by the server's time.
+    if store::on_server() {
+        return;
+    }
+    let mut w = World::open(0).await;
+    let door = w.acme_door(Vendor::Github).await;
+    assert_eq!(w.github(&door, "d-1", &json!({ "action": "opened" })).await, 200);
+    let id = w.acme_kept(&door).await[0].new.id;
+    let given_up = |attempts| (DeliveryState::Failed, attempts, Some(ErrorKind::Uncertain));
+    for round in 1..=2 {
+        w.open.send_replace(false);
+        for _ in 0..7 {
+            let worker = w.work(1);
+            assert_eq!(w.next().await, "d-1");
+            w.lose(worker).await;
+            assert_eq!(at(&w, &door).await.0, DeliveryState::Pending);
+            w.clock.advance(WorkOptions::default().term);
+        }
+        w.open.send_replace(true);
+        let worker = w.work(1);
+        assert!(w.until_over(round).await.is_empty(), "it was begun once more");
+        worker.close().await;
+        assert_eq!((at(&w, &door).await, w.told(&w.acme.admin).await), (given_up(round as u32 * 8), vec![]));
+        w.webhooks.replay(&w.acme.admin, id).await.unwrap();
+        let again = w.webhooks.replay(&w.acme.admin, id).await.unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::Conflict);
+    }
+    w.work(1);
+    assert_eq!(w.until_over(3).await, ["d-1"]);
+    assert_eq!(at(&w, &door).await, (DeliveryState::Done, 17, None));
+    assert_eq!(w.told(&w.acme.admin).await, [id]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_that_failed_seven_times_is_given_up_and_a_replay_gives_it_as_many_attempts() {
+    if store::on_server() {
+        return;
+    }
+    let mut w = World::open(0).await;
+    let door = w.acme_door(Vendor::Github).await;
+    assert_eq!(w.github(&door, "panic", &json!({ "action": "opened" })).await, 200);
+    let id = w.acme_kept(&door).await[0].new.id;
+    for attempt in 1..=14 {
+        // It looks once as it begins, and would be late for the clock otherwise.
+        let worker = w.work(1);
+        assert_eq!(w.until_over(attempt).await, ["panic"]);
+        worker.close().await;
+        let state = if attempt % 7 == 0 { DeliveryState::Failed } else { DeliveryState::Pending };
+        assert_eq!(at(&w, &door).await, (state, attempt as u32, Some(ErrorKind::Internal)));
+        match attempt {
+            7 => w.webhooks.replay(&w.acme.admin, id).await.unwrap(),
+            _ => w.clock.advance(Duration::from_secs(6 * 3600)),
+        }
+    }
 }

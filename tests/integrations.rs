@@ -401,3 +401,35 @@ async fn connectors_have_a_json_form() {
         assert!(!error.message().contains("c2hvcnQ"), "{error}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_whose_credentials_cannot_be_kept_is_taken_back() {
+    let (folder, desk) = (tempfile::tempdir().unwrap(), Desk::open().await);
+    let file = folder.path().join("platform.db");
+    let platform =
+        builder(json!({})).store(store::new(&file)).sealing_keys(desk::keys()).build().await.unwrap();
+    let acme = home(&platform, "acme").await;
+    let (admin, integrations) = (&acme.admin, platform.integrations());
+    let made = integrations.create(admin, desk.by_token("Our desk", "acme", "token-acme")).await.unwrap();
+    let full = "CREATE TRIGGER full BEFORE UPDATE ON secrets BEGIN SELECT RAISE(ABORT, 'full'); END";
+    if !store::behind(&file, full).await {
+        return;
+    }
+    let update = || IntegrationUpdate {
+        name: Some("Their desk".into()),
+        credentials: Some(object(json!({"token": "new-acme"}))),
+        ..IntegrationUpdate::default()
+    };
+    integrations.update(admin, made.id, update()).await.unwrap_err();
+    store::behind(&file, "DROP TRIGGER full").await;
+    assert_eq!(integrations.get(admin, made.id).await.unwrap().name, "Our desk");
+    let token = async || {
+        let input = object(json!({"queue": "q", "title": "t"}));
+        let options = CallOptions::default();
+        integrations.invoke(admin, made.id, "tickets.create", input, options).await.unwrap();
+        desk.seen().last().unwrap().headers["authorization"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(token().await, "Bearer token-acme");
+    assert_eq!(integrations.update(admin, made.id, update()).await.unwrap().name, "Their desk");
+    assert_eq!(token().await, "Bearer new-acme");
+}

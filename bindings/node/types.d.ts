@@ -2991,7 +2991,7 @@ export interface StripeWebhookScheme {
 
 /**
  * `webhook-signature: v1,<base64> v1,<base64>`, over `<id>.<timestamp>.<body>`, also by the names `svix-…`. Secrets
- * are `whsec_<base64>`.
+ * are `whsec_<base64>`; signatures by a key pair, `v1a,<base64>`, are passed over.
  */
 export interface StandardWebhooksWebhookScheme {
   scheme: 'standard_webhooks'

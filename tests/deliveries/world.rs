@@ -19,9 +19,8 @@ use async_trait::async_trait;
 use axum::http::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use serde_json::Value;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::aftermath::all_events;
@@ -45,9 +44,10 @@ impl std::fmt::Debug for Heard {
 #[async_trait]
 impl WebhookHandler for Heard {
     async fn handle(&self, _: &Context, delivery: &HandledDelivery<'_>) -> Result<()> {
+        let mut open = self.open.clone();
         self.began.send(delivery.event.delivery_id.clone()).unwrap();
         assert!(!delivery.event.delivery_id.starts_with("panic"), "the host does not like it");
-        self.open.clone().wait_for(|open| *open).await.unwrap();
+        open.wait_for(|open| *open).await.unwrap();
         Ok(())
     }
 }
@@ -61,6 +61,7 @@ pub(super) struct World {
     pub(super) platform: Platform,
     pub(super) backend: Arc<dyn Backend>,
     pub(super) webhooks: Webhooks,
+    heard: Arc<dyn WebhookHandler>,
     url: String,
     client: Sender,
     pub(super) acme: Home,
@@ -78,6 +79,20 @@ pub(super) struct World {
 impl Drop for World {
     fn drop(&mut self) {
         self.closing.cancel();
+    }
+}
+
+/// A worker, as of a process of its own.
+pub(super) struct Worker {
+    closing: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Worker {
+    /// It takes nothing any more, and ends what it was at.
+    pub(super) async fn close(self) {
+        self.closing.cancel();
+        in_time(self.task).await.unwrap();
     }
 }
 
@@ -140,18 +155,13 @@ impl World {
         let open = watch::Sender::new(true);
         let (sender, began) = mpsc::unbounded_channel();
         let heard: Arc<dyn WebhookHandler> = Arc::new(Heard { began: sender, open: open.subscribe() });
-        let mut options = WorkOptions::default();
-        options.at_once = at_once;
-        tokio::spawn({
-            let (webhooks, closing) = (webhooks.clone(), closing.clone());
-            async move { webhooks.work(options, vec![heard], closing).await }
-        });
         let url = hooks::serve(webhooks.receiver(ReceiverOptions::default())).await;
-        Self {
+        let world = Self {
             clock,
             platform,
             backend,
             webhooks,
+            heard,
             url,
             client: Sender::new(),
             acme,
@@ -162,6 +172,27 @@ impl World {
             closing,
             closes,
             folder,
+        };
+        world.work(at_once);
+        world
+    }
+
+    /// Another worker.
+    pub(super) fn work(&self, at_once: usize) -> Worker {
+        let mut options = WorkOptions::default();
+        options.at_once = at_once;
+        let closing = self.closing.child_token();
+        let task = tokio::spawn(self.webhooks.work(options, vec![self.heard.clone()], closing.clone()));
+        Worker { closing, task }
+    }
+
+    /// The process of a worker ends: what it was at stays as it is.
+    pub(super) async fn lose(&self, worker: Worker) {
+        worker.task.abort();
+        assert!(in_time(worker.task).await.unwrap_err().is_cancelled());
+        // An attempt has one of its own for as long as it is under way.
+        while self.open.receiver_count() > 1 {
+            tokio::task::yield_now().await;
         }
     }
 
@@ -248,14 +279,7 @@ impl World {
 
     /// Has the file of the store carry this out, behind the platform's back; nothing on a server.
     pub(super) async fn behind(&self, sql: &'static str) -> bool {
-        if store::on_server() {
-            return false;
-        }
-        let options = SqliteConnectOptions::new().filename(self.folder.path().join("hooks.db"));
-        let mut conn = options.connect().await.unwrap();
-        sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
-        conn.close().await.unwrap();
-        true
+        store::behind(&self.folder.path().join("hooks.db"), sql).await
     }
 
     pub(super) async fn agent(&self) -> AgentId {

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use agentprovision::tenancy::store::postgres::TestDatabase;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 
 /// The databases that stand for files, by URL. They stay until the server goes, as their names may be in use elsewhere.
 static DATABASES: Mutex<Option<HashMap<String, TestDatabase>>> = Mutex::new(None);
@@ -46,6 +48,17 @@ pub(crate) fn new(file: &Path) -> String {
         database.admin(TABLES).await.unwrap();
         database
     }))
+}
+
+/// Has the file of a store carry this out, behind the platform's back; nothing on a server.
+pub(crate) async fn behind(file: &Path, sql: &'static str) -> bool {
+    if on_server() {
+        return false;
+    }
+    let mut conn = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
+    sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
+    conn.close().await.unwrap();
+    true
 }
 
 /// The URL of a copy of a store that is closed.

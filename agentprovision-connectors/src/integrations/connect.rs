@@ -144,8 +144,8 @@ impl Integrations {
         let response = self.0.exchange.exchange(request).await?;
         let tokens = oauth.tokens(&response, now, None)?;
         let credentials = Credentials { tokens: Some(tokens), ..Credentials::clone(&held.credentials) };
-        let integration = self.learn(&connector, integration, &credentials).await?;
-        self.adopt(ctx, &connector, integration, credentials).await
+        let learned = self.learn(&connector, integration.clone(), &credentials).await?;
+        self.adopt(ctx, &connector, integration, learned, credentials).await
     }
 
     /// Asks the vendor for the setting that it tells now that access has been granted.
@@ -182,6 +182,7 @@ impl Integrations {
         &self,
         ctx: &Context,
         connector: &Arc<Connector>,
+        before: Integration,
         mut integration: Integration,
         credentials: Credentials,
     ) -> Result<Integration> {
@@ -193,14 +194,14 @@ impl Integrations {
             None => None,
         };
         same_account(&integration, account.as_ref())?;
-        self.replace_credentials(ctx, integration.id, &credentials).await?;
         integration.account = account.or(integration.account);
         if integration.state == IntegrationState::NeedsReconnect {
             integration.state = IntegrationState::Active;
         }
         let checked_at = self.env().now();
         integration.health = Some(Health { healthy: true, error: None, message: None, checked_at });
-        self.replace(ctx, integration, "integrations.connect", "integration.connected").await
+        let told = ("integrations.connect", "integration.connected");
+        self.replace_with(ctx, before, integration, &credentials, told).await
     }
 
     async fn for_update(&self, ctx: &Context, id: IntegrationId) -> Result<(Arc<Connector>, Integration)> {

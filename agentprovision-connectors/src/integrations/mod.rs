@@ -352,7 +352,8 @@ impl Integrations {
         let inner = &*self.0;
         let (change, seen) = (Permission::INTEGRATIONS_UPDATE, Permission::INTEGRATIONS_READ);
         inner.access.change(ctx, change, seen, Resource::one("integrations", id)).await?;
-        let mut integration = inner.store.get(ctx, id).await?;
+        let before = inner.store.get(ctx, id).await?;
+        let mut integration = before.clone();
         let connector = inner.catalog.get(&integration.connector)?;
         let auth = connector.auth(Some(&integration.auth))?;
         if let Some(name) = update.name {
@@ -378,11 +379,12 @@ impl Integrations {
             (_, IntegrationState::NeedsReconnect) if credentials.is_some() => IntegrationState::Active,
             (_, state) => state,
         };
-        if let Some(credentials) = credentials {
-            self.check_account(ctx, connector, &integration, &credentials).await?;
-            self.replace_credentials(ctx, id, &credentials).await?;
-        }
-        self.replace(ctx, integration, "integrations.update", "integration.updated").await
+        let told = ("integrations.update", "integration.updated");
+        let Some(credentials) = credentials else {
+            return self.replace(ctx, integration, told).await;
+        };
+        self.check_account(ctx, connector, &integration, &credentials).await?;
+        self.replace_with(ctx, before, integration, &credentials, told).await
     }
 
     /// Refuses credentials of another account than the one an integration is connected to.
@@ -403,30 +405,43 @@ impl Integrations {
         }
     }
 
-    async fn replace_credentials(
+    /// Replaces an integration and its credentials. The record comes first, as its revision tells two who do the same at the same
+    /// time apart: whoever is refused has changed nothing. When this ends in between, the old credentials go on to be used, or
+    /// are found to be refused, and can be given again.
+    async fn replace_with(
         &self,
         ctx: &Context,
-        id: IntegrationId,
+        before: Integration,
+        integration: Integration,
         credentials: &Credentials,
-    ) -> Result<()> {
-        let path = secret_of(id)?;
+        told: (&str, &str),
+    ) -> Result<Integration> {
+        let path = secret_of(integration.id)?;
         let version = match self.0.secrets.get(ctx, &path).await {
             Ok(secret) => secret.version,
             Err(error) if error.is(ErrorKind::NotFound) => 0,
             // One that does not open any more can be replaced, by whoever says which one it was.
             Err(error) => return Err(error),
         };
-        self.0.secrets.put(ctx, &path, credentials.to_secret(), version, None).await?;
-        self.0.exchange.forget(ctx, id);
-        Ok(())
+        let kept = self.replace(ctx, integration, told).await?;
+        let put = self.0.secrets.put(ctx, &path, credentials.to_secret(), version, None).await;
+        self.0.exchange.forget(ctx, kept.id);
+        if let Err(error) = put {
+            let before = Integration { revision: kept.revision, ..before };
+            if let Err(left) = self.replace(ctx, before, told).await {
+                tracing::warn!(integration = %kept.id, error = ?left, "a change without its credentials is left");
+            }
+            return Err(error);
+        }
+        Ok(kept)
     }
 
+    /// Replaces an integration, and tells it by the names of the action and of the event.
     async fn replace(
         &self,
         ctx: &Context,
         mut integration: Integration,
-        action: &str,
-        event: &str,
+        (action, event): (&str, &str),
     ) -> Result<Integration> {
         let expected = integration.revision;
         integration.revision = expected + 1;
@@ -451,9 +466,8 @@ impl Integrations {
                 message: Some(why.message().to_owned()),
                 checked_at: self.env().now(),
             });
-            self.replace(ctx, integration, "integrations.needs_reconnect", "integration.needs_reconnect")
-                .await
-                .map(drop)
+            let told = ("integrations.needs_reconnect", "integration.needs_reconnect");
+            self.replace(ctx, integration, told).await.map(drop)
         };
         // Somebody else may have said so, or may have just connected it again.
         if let Err(error) = marked.await {
@@ -533,7 +547,7 @@ impl Integrations {
             message: result.message.clone(),
             checked_at: self.env().now(),
         });
-        self.replace(ctx, integration, "integrations.test", "integration.tested").await?;
+        self.replace(ctx, integration, ("integrations.test", "integration.tested")).await?;
         Ok(result)
     }
 

@@ -13,7 +13,7 @@ use agentprovision_core::id::{DeliveryId, EndpointId};
 use agentprovision_core::page::{Page, PageRequest};
 use agentprovision_core::run::Runs;
 use agentprovision_core::secret::{SecretPath, SecretStore};
-use agentprovision_core::webhook::{Delivery, EndpointState, EndpointStore, Inbox};
+use agentprovision_core::webhook::{Delivery, DeliveryState, EndpointState, EndpointStore, Inbox};
 use agentprovision_core::{Env, Error, ErrorKind, Result, Timestamp, text};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -69,6 +69,11 @@ fn usual(vendor: Vendor) -> Result<Scheme> {
 /// Where the secret of an endpoint is.
 pub(super) fn secret_of(id: EndpointId) -> Result<SecretPath> {
     SecretPath::new(format!("webhooks/{id}"))
+}
+
+/// The mark that says how many attempts a delivery had had when it was replayed. A store counts over all replays.
+pub(super) fn replayed(id: DeliveryId) -> String {
+    format!("replayed/{id}")
 }
 
 /// What the secret keeps: the current one, and the one before it with its end.
@@ -267,8 +272,9 @@ impl Webhooks {
             "previous": before,
             "previous_until": until,
         });
-        self.0.secrets.put(ctx, &path, SecretString::from(value.to_string()), version, None).await?;
+        // Before the secret: of two who rotate it at the same time one is refused, and has changed nothing.
         let endpoint = self.replace(ctx, endpoint, "webhooks.rotate", "webhook.rotated").await?;
+        self.0.secrets.put(ctx, &path, SecretString::from(value.to_string()), version, None).await?;
         Ok(MadeEndpoint { endpoint, secret })
     }
 
@@ -308,7 +314,8 @@ impl Webhooks {
         self.0.inbox.get(ctx, id).await
     }
 
-    /// Works on a delivery that is over once more. What it started then is not started again.
+    /// Works on a delivery that is over once more, with as many attempts as a new one has. What it started then is not started
+    /// again.
     ///
     /// # Errors
     /// `permission_denied` without `integrations:update`, `not_found` without `integrations:read` too; `conflict` for one that is
@@ -317,6 +324,12 @@ impl Webhooks {
         let resource = Resource::one("webhooks", id);
         let (change, seen) = (Permission::INTEGRATIONS_UPDATE, Permission::INTEGRATIONS_READ);
         self.0.access.change(ctx, change, seen, resource).await?;
+        let Delivery { new, state, attempts, .. } = self.0.inbox.get(ctx, id).await?;
+        // Before it is pending: whoever takes it then finds the mark. One that is pending has got its attempts.
+        if state != DeliveryState::Pending {
+            let version = format!("{attempts:010}");
+            self.0.inbox.advance(ctx.tenant(), new.endpoint, &replayed(id), &version).await?;
+        }
         let record = AuditRecord::of(ctx, self.env(), "webhooks.replay", "webhooks", id);
         self.0.inbox.replay(ctx, id, Effects::audited(record)).await
     }

@@ -23,13 +23,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::endpoint::{Endpoint, Trigger};
 use super::receive::{bounded, event_of};
-use super::service::Webhooks;
+use super::service::{Webhooks, replayed};
 use super::{Template, WebhookEvent};
 
 /// How often deliveries that are over for long enough are looked for, and the most that are removed at a time.
 const SWEEP: (Duration, u32) = (Duration::from_secs(10 * 60), 500);
 /// Pauses before an attempt after a failed one; after the last of them a delivery is given up.
 const PAUSES: [u64; 6] = [5, 30, 120, 600, 3600, 21_600];
+/// The most attempts at a delivery, however they end, from when it came or was replayed.
+const ATTEMPTS: u32 = PAUSES.len() as u32 + 1;
 
 /// How deliveries are worked on.
 #[derive(Clone, Debug)]
@@ -60,11 +62,14 @@ impl Default for WorkOptions {
 #[async_trait]
 pub trait WebhookHandler: fmt::Debug + Send + Sync + 'static {
     /// Acts on an event of an endpoint, on behalf of its owner. It is called again, with the same delivery, when it fails or the
-    /// process ends before it is over: tell repeats by the id of the delivery.
+    /// process ends before it is over: tell repeats by the id of the delivery. An attempt whose process ended counts like one
+    /// that failed: after seven of both the delivery is given up as `uncertain`, so that one that ends every process that
+    /// works on it does not do so for ever. What was worked on beside it has lost those attempts too.
     ///
     /// # Errors
     /// `invalid_input`, `not_found`, `permission_denied`, `unsupported`, `too_large` and `idempotency_mismatch` give the delivery
-    /// up. Any other, and a panic, is tried again, after longer and longer pauses: seven attempts within eight hours.
+    /// up. Any other, and a panic, is tried again, after longer and longer pauses: seven attempts within eight hours, and as
+    /// many after each [`Webhooks::replay`].
     async fn handle(&self, ctx: &Context, delivery: &HandledDelivery<'_>) -> Result<()>;
 }
 
@@ -167,12 +172,19 @@ impl Work {
     }
 
     async fn deliver(&self, claimed: ClaimedDelivery) {
-        let attempt = claimed.delivery.attempts;
         let limit = self.options.term;
-        let worked = AssertUnwindSafe(self.work_on(&claimed)).catch_unwind();
-        let worked = match self.webhooks.env().timeout(limit, worked).await {
-            Some(worked) => worked.unwrap_or_else(|_| Err(Error::internal("the handler panicked"))),
-            None => Err(late()),
+        let (attempt, worked) = match self.attempt(&claimed).await {
+            Ok(attempt) if attempt > ATTEMPTS => (attempt, Err(unended())),
+            Ok(attempt) => {
+                let worked = AssertUnwindSafe(self.work_on(&claimed)).catch_unwind();
+                let worked = match self.webhooks.env().timeout(limit, worked).await {
+                    Some(worked) => worked.unwrap_or_else(|_| Err(Error::internal("the handler panicked"))),
+                    None => Err(late()),
+                };
+                (attempt, worked)
+            }
+            // It is not known to be one too many.
+            Err(error) => (1, Err(error)),
         };
         let (tenant, id, epoch) = (claimed.tenant, claimed.delivery.new.id, claimed.epoch);
         let (end, effects) = match worked {
@@ -186,6 +198,18 @@ impl Work {
             // It is taken up again when its time is over.
             tracing::warn!(%tenant, delivery = %id, ?error, "the end of a delivery could not be kept");
         }
+    }
+
+    /// Which attempt this is since the delivery came or was replayed.
+    async fn attempt(&self, claimed: &ClaimedDelivery) -> Result<u32> {
+        let (all, new) = (claimed.delivery.attempts, &claimed.delivery.new);
+        // What was replayed was begun before.
+        if all <= 1 {
+            return Ok(all);
+        }
+        let mark = self.webhooks.0.inbox.mark(claimed.tenant, new.endpoint, &replayed(new.id)).await?;
+        let before = mark.and_then(|attempts| attempts.parse().ok()).unwrap_or(0);
+        Ok(all.saturating_sub(before))
     }
 
     /// What comes of a failed attempt.
@@ -283,6 +307,11 @@ async fn sweep(inbox: &dyn Inbox, env: &Env, keep: Duration) {
 
 fn late() -> Error {
     Error::new(ErrorKind::DeadlineExceeded, "the delivery was not worked on in time")
+}
+
+/// Of a delivery whose last attempt, of all that it has, was begun and never ended.
+fn unended() -> Error {
+    Error::new(ErrorKind::Uncertain, format!("the delivery was begun {ATTEMPTS} times and never ended"))
 }
 
 /// The headers that were kept.

@@ -1,12 +1,16 @@
 //! Integrations: made, changed, tested, deleted, and whose account they are connected to.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use agentprovision_connectors::{IntegrationUpdate, NewIntegration};
-use agentprovision_core::ErrorKind;
 use agentprovision_core::integration::{IntegrationQuery, IntegrationState};
 use agentprovision_core::page::PageRequest;
+use agentprovision_core::{Env, ErrorKind};
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
 
-use super::world::World;
+use super::world::{GetTicket, World};
 
 fn object(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
@@ -154,6 +158,42 @@ async fn pitfall_06_another_account_under_the_same_integration_is_refused() {
     let result = world.integrations.test(&world.ctx, desk.id).await.unwrap();
     assert_eq!((result.healthy, result.error), (false, Some(ErrorKind::Conflict)));
     assert_eq!(world.integrations.get(&world.ctx, desk.id).await.unwrap().account.unwrap().id, "42");
+}
+
+#[tokio::test]
+async fn credentials_that_come_with_a_change_that_is_refused_are_not_kept() {
+    let world = World::new().await;
+    let desk = world.integration().await;
+    world.answers(200, &[], &json!({ "id": 42, "login": "ada" }));
+    world.integrations.test(&world.ctx, desk.id).await.unwrap();
+    // The change waits for the vendor to say whose the credentials are; another one does not.
+    let held = Arc::new(Semaphore::new(0));
+    world.script.lock().unwrap().held = Some(held.clone());
+    world.answers(200, &[], &json!({ "id": 42, "login": "ada" }));
+    let (name, credentials) = (Some("help".into()), Some(object(json!({ "token": "canary-token-2" }))));
+    let late = IntegrationUpdate { name: Some("late".into()), credentials, ..Default::default() };
+    let before = world.seen().len();
+    let soon = async {
+        while world.seen().len() == before {
+            tokio::task::yield_now().await;
+        }
+        let soon = IntegrationUpdate { name, ..Default::default() };
+        world.integrations.update(&world.ctx, desk.id, soon).await.unwrap();
+        held.add_permits(1);
+    };
+    let both = async { tokio::join!(world.integrations.update(&world.ctx, desk.id, late), soon) };
+    let (late, ()) = Env::default().timeout(Duration::from_secs(30), both).await.expect("the test hangs");
+    assert_eq!(late.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(world.seen().pop().unwrap().headers["authorization"], "Bearer canary-token-2");
+    world.script.lock().unwrap().held = None;
+    // Those that were there are used, by whoever reads them now too.
+    for service in [world.integrations.clone(), (world.service)()] {
+        world.answers(200, &[], &json!({ "number": 7, "title": "t" }));
+        let input = GetTicket { queue: "q".into(), number: 7 };
+        service.call(&world.ctx, desk.id, &input).await.unwrap();
+        assert_eq!(world.seen().pop().unwrap().headers["authorization"], "Bearer canary-token-1");
+    }
+    assert_eq!(world.integrations.get(&world.ctx, desk.id).await.unwrap().name, "help");
 }
 
 #[tokio::test]

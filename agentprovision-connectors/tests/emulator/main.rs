@@ -7,7 +7,10 @@ mod faults;
 mod github;
 mod jira;
 mod oauth;
+#[cfg(all(feature = "github", feature = "jira", feature = "slack"))]
+mod operations;
 mod receiver;
 mod slack;
 mod support;
 mod webhooks;
+mod wrong;

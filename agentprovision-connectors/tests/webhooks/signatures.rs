@@ -253,6 +253,18 @@ fn pitfall_17_two_secrets_hold_until_the_older_one_ends() {
     rotating.verify(NOW, &sent, b"{}").unwrap();
     rotating.verify(after(99), &sent, b"{}").unwrap();
     assert_eq!(kind(rotating.verify(end, &sent, b"{}")), Some(ErrorKind::Unauthenticated));
+    // An asymmetric one, as in the example of the specification, is none that a shared secret can prove.
+    let asymmetric =
+        "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==";
+    for (signatures, expected) in [
+        (format!("{asymmetric} {good}"), None),
+        (format!("{good} {asymmetric}"), None),
+        (format!("{asymmetric} v1,AAAA"), Some(ErrorKind::Unauthenticated)),
+        (asymmetric.to_owned(), Some(ErrorKind::InvalidInput)),
+    ] {
+        sent.insert("webhook-signature", signatures.parse().unwrap());
+        assert_eq!(kind(rotating.verify(NOW, &sent, b"{}")), expected, "{signatures}");
+    }
 }
 
 #[test]
@@ -298,6 +310,7 @@ fn secrets_and_schemes_are_checked_when_they_are_made_and_never_shown() {
         Verifier::github(Secrets::new("")),
         Verifier::github(Secrets::new("x").with_previous("", NOW)),
         Verifier::standard_webhooks(Secrets::new("whsec_")),
+        Verifier::standard_webhooks(Secrets::new(STANDARD.replace("whsec_", "whpk_"))),
         Verifier::standard_webhooks(Secrets::new(canary)),
         Verifier::basic("a:b", Secrets::new(canary)),
     ] {

@@ -162,7 +162,16 @@ impl World {
         let fields = Fields::of(call)?;
         let (events, active) = (fields.names("events")?, fields.flag("active")?);
         let (more, fewer) = (fields.names("add_events")?, fields.names("remove_events")?.unwrap_or_default());
-        let config = fields.object("config")?;
+        let config = match fields.object("config")? {
+            Some(config) => {
+                let [url, form, secret] = ["url", "content_type", "secret"].map(|name| config.text(name));
+                let (url, form, secret) = (url?, form?.map(|kind| kind != "json"), secret?);
+                // The whole configuration is replaced: one without a secret has none.
+                let secret = secret.filter(|secret| !secret.is_empty()).map(str::to_owned);
+                Some((url.map(str::to_owned), form, secret))
+            }
+            None => None,
+        };
         let now = self.now();
         let repository = self.github.repository_mut(full_name).ok_or_else(not_found)?;
         let hook = repository.hooks.iter_mut().find(|hook| hook.id == id).ok_or_else(not_found)?;
@@ -170,11 +179,9 @@ impl World {
         hook.events.extend(more.unwrap_or_default());
         hook.events.retain(|event| !fewer.contains(event));
         hook.active = active.unwrap_or(hook.active);
-        if let Some(config) = config {
-            hook.url = config.text("url")?.unwrap_or(&hook.url).to_owned();
-            hook.form = config.text("content_type")?.map_or(hook.form, |kind| kind != "json");
-            // The whole configuration is replaced: one without a secret has none.
-            hook.secret = config.text("secret")?.filter(|secret| !secret.is_empty()).map(str::to_owned);
+        if let Some((url, form, secret)) = config {
+            hook.url = url.unwrap_or_else(|| hook.url.clone());
+            (hook.form, hook.secret) = (form.unwrap_or(hook.form), secret);
         }
         hook.updated = now;
         self.hook_reply(200, full_name, id)

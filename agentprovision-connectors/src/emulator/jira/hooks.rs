@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::jql::{self, Asker};
-use super::route::{body, error};
+use super::route::{body, error, malformed};
 use super::store::Webhook;
 use crate::emulator::state::{Call, Outcome, Reply, Vendor, World, text, texts};
 use crate::emulator::webhooks::Message;
@@ -203,5 +203,5 @@ fn ids(call: &Call) -> Result<Vec<u64>, Reply> {
     let body = body(call)?;
     let ids = body.get("webhookIds").and_then(Value::as_array);
     let ids = ids.ok_or_else(|| error(400, "webhookIds is missing"))?;
-    Ok(ids.iter().filter_map(Value::as_u64).collect())
+    ids.iter().map(|id| id.as_u64().ok_or_else(malformed)).collect()
 }

@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::hooks::Flow;
-use super::route::{body, error, invalid, no_issue};
+use super::route::{body, error, invalid, malformed, no_issue, object};
 use super::store::{Change, Comment, Issue, PRIORITIES, STATUSES, TRANSITIONS, TYPES};
 use crate::emulator::state::{Call, Outcome, Reply, World, text, texts};
 
@@ -134,7 +134,7 @@ impl World {
     fn create_jira_issue(&mut self, call: &Call, who: &str) -> Outcome {
         let body = body(call)?;
         let none = Map::new();
-        let fields = body.get("fields").and_then(Value::as_object).unwrap_or(&none);
+        let fields = object(&body, "fields")?.unwrap_or(&none);
         let project = fields.get("project").and_then(Value::as_object).unwrap_or(&none);
         let project = text(project, "key").or(text(project, "id")).and_then(|key| self.jira.project(key));
         let project =
@@ -230,6 +230,9 @@ impl World {
                     issue.labels = labels;
                 }
                 "assignee" => {
+                    if !value.is_object() && !value.is_null() {
+                        return Err(invalid(name, "data was not an object"));
+                    }
                     let account = match value.get("accountId").or(value.get("id")) {
                         None | Some(Value::Null) => None,
                         Some(Value::String(id)) if id == "-1" => None,
@@ -293,20 +296,14 @@ impl World {
     }
 
     fn change_jira_issue(&mut self, who: &str, key: &str, body: &Map<String, Value>) -> Result<(), Reply> {
-        let fields = body.get("fields").and_then(Value::as_object).cloned().unwrap_or_default();
-        let mut fields = fields;
-        // Of the operations of `update` those on labels.
-        if let Some(operations) =
-            body.get("update").and_then(|update| update.get("labels")).and_then(Value::as_array)
-        {
-            let issue = self.jira.issue(key).ok_or_else(no_issue)?;
-            let mut labels = issue.labels.clone();
-            for operation in operations {
-                let label = |name: &str| operation.get(name).and_then(Value::as_str);
-                labels.extend(label("add").map(str::to_owned));
-                labels.retain(|there| label("remove") != Some(there));
+        let mut fields = object(body, "fields")?.cloned().unwrap_or_default();
+        for (name, operations) in object(body, "update")?.into_iter().flatten() {
+            if name != "labels" {
+                return Err(invalid(name, &format!("Field '{name}' cannot be changed by operations here.")));
             }
-            fields.insert("labels".to_owned(), json!(labels));
+            let issue = self.jira.issue(key).ok_or_else(no_issue)?;
+            let labels = operate(issue.labels.clone(), operations)?;
+            fields.insert(name.clone(), json!(labels));
         }
         let id = self.jira.issue(key).ok_or_else(no_issue)?.id;
         let mut issue = self.jira.issues.remove(&id).ok_or_else(no_issue)?;
@@ -353,7 +350,7 @@ impl World {
         let words =
             format!("It seems that you have tried to perform an illegal workflow operation ({asked}).");
         let (_, to) = found.ok_or_else(|| error(400, &words))?;
-        if body.contains_key("fields") {
+        if body.contains_key("fields") || body.contains_key("update") {
             self.change_jira_issue(who, key, &body)?;
         }
         let now = self.now();
@@ -376,13 +373,32 @@ fn no_comment(id: u64) -> Reply {
     error(404, &format!("Can not find a comment for the id: {id}."))
 }
 
+/// What operations make of labels: each adds one, removes one, or sets them all.
+fn operate(mut labels: Vec<String>, operations: &Value) -> Result<Vec<String>, Reply> {
+    for operation in operations.as_array().ok_or_else(malformed)? {
+        for (name, value) in operation.as_object().ok_or_else(malformed)? {
+            match (name.as_str(), value) {
+                ("add", Value::String(label)) => labels.push(label.clone()),
+                ("remove", Value::String(label)) => labels.retain(|there| there != label),
+                ("set", Value::Array(all)) => {
+                    let all = all.iter().map(|label| label.as_str().map(str::to_owned));
+                    labels = all.collect::<Option<_>>().ok_or_else(malformed)?;
+                }
+                _ => return Err(malformed()),
+            }
+        }
+    }
+    Ok(labels)
+}
+
 /// A document in Atlassian's format, which has to be one.
 fn adf(value: Option<&Value>, field: &str) -> Result<Value, Reply> {
     let value = value.ok_or_else(|| invalid(field, "Comment body can not be empty!"))?;
     let is = |name: &str, what: Value| value.get(name) == Some(&what);
     match is("type", json!("doc"))
         && is("version", json!(1))
-        && value.get("content").is_some_and(Value::is_array)
+        && value.get("content").is_some()
+        && is_node(value)
     {
         true => Ok(value.clone()),
         false => Err(invalid(
@@ -390,6 +406,16 @@ fn adf(value: Option<&Value>, field: &str) -> Result<Value, Reply> {
             "Operation value must be an Atlassian Document (see the Atlassian Document Format)",
         )),
     }
+}
+
+/// Whether this is a part of a document: with a type, and parts and a text that are such.
+fn is_node(value: &Value) -> bool {
+    let parts = |parts: &Value| parts.as_array().is_some_and(|parts| parts.iter().all(is_node));
+    value.get("type").is_some_and(Value::is_string)
+        && value.get("content").is_none_or(parts)
+        && value.get("marks").is_none_or(parts)
+        && value.get("text").is_none_or(Value::is_string)
+        && value.get("attrs").is_none_or(Value::is_object)
 }
 
 /// The texts of a document, one after the other.

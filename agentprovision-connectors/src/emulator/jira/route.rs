@@ -33,6 +33,22 @@ pub(super) fn body(call: &Call) -> Result<Map<String, Value>, Reply> {
         .ok_or_else(|| error(400, "There was an error parsing JSON. Check that your request body is valid."))
 }
 
+/// A body that is not what it should be.
+pub(super) fn malformed() -> Reply {
+    error(400, "Invalid request payload. Refer to the REST API documentation and try again.")
+}
+
+/// An object of a body, if it is there.
+pub(super) fn object<'a>(
+    body: &'a Map<String, Value>,
+    name: &str,
+) -> Result<Option<&'a Map<String, Value>>, Reply> {
+    match body.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value.as_object().map(Some).ok_or_else(malformed),
+    }
+}
+
 /// The part of a list that is asked for by number, as pages of the API are.
 fn page(world: &World, call: &Call, values: Vec<Value>) -> Reply {
     let (start, size) = (call.number("startAt").unwrap_or(0), size(call.number("maxResults")));
@@ -233,8 +249,16 @@ impl World {
             None | Some(Value::Null) => None,
             Some(value) => Some(value.as_u64().ok_or_else(|| wrong("maxResults"))?),
         };
-        if asked.get("jql").is_some_and(|jql| !jql.is_string()) {
-            return Err(wrong("jql"));
+        let is_text = |value: &Value| value.is_string() || value.is_null();
+        for name in ["jql", "nextPageToken", "expand"] {
+            if asked.get(name).is_some_and(|value| !is_text(value)) {
+                return Err(wrong(name));
+            }
+        }
+        let is_list =
+            |value: &Value| value.as_array().is_some_and(|names| names.iter().all(Value::is_string));
+        if asked.get("fields").is_some_and(|fields| !fields.is_null() && !is_list(fields)) {
+            return Err(wrong("fields"));
         }
         let found = self.found(text(&asked, "jql").unwrap_or_default(), who)?;
         let start = match text(&asked, "nextPageToken").filter(|token| !token.is_empty()) {

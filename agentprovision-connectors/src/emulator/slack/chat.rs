@@ -38,7 +38,7 @@ impl World {
     pub(super) fn post_message(&mut self, who: &str, with: &Arguments) -> Outcome {
         let channel = with.required("channel", "channel_not_found")?;
         let found = self.seen_channel(who, channel)?;
-        let (id, blocks) = (found.id.clone(), with.structure("blocks")?);
+        let (id, blocks) = (found.id.clone(), with.blocks()?);
         if found.archived {
             return Err(error("is_archived"));
         }
@@ -89,7 +89,7 @@ impl World {
         let channel = with.required("channel", "channel_not_found")?;
         let id = self.seen_channel(who, channel)?.id.clone();
         let ts = with.required("ts", "message_not_found")?;
-        let (text, blocks) = (with.text("text")?.map(str::to_owned), with.structure("blocks")?);
+        let (text, blocks) = (with.text("text")?.map(str::to_owned), with.blocks()?);
         if text.is_none() && blocks.is_none() {
             return Err(error("no_text"));
         }

@@ -128,12 +128,11 @@ impl World {
         if kinds.iter().any(|kind| !KINDS.contains(kind)) {
             return Err(error("invalid_types"));
         }
+        let all = !with.flag("exclude_archived")?;
         let wanted = |channel: &&Channel| {
             let kind = if channel.private { "private_channel" } else { "public_channel" };
             let member = self.member(channel, who).is_ok();
-            kinds.contains(&kind)
-                && (member || !(mine || channel.private))
-                && !(channel.archived && with.flag("exclude_archived"))
+            kinds.contains(&kind) && (member || !(mine || channel.private)) && (all || !channel.archived)
         };
         let found: Vec<Value> = self
             .slack
@@ -158,11 +157,12 @@ impl World {
         if self.slack.channel(&name).is_some() {
             return Err(error("name_taken"));
         }
+        let private = with.flag("is_private")?;
         let (id, now) = (format!("C{:09X}", self.id()), self.now());
         self.slack.channels.push(Channel {
             id: id.clone(),
             name: name.clone(),
-            private: with.flag("is_private"),
+            private,
             archived: false,
             creator: who.to_owned(),
             created: now,
@@ -185,7 +185,7 @@ fn within<'a>(
         let wrong = || error(&format!("invalid_ts_{name}"));
         with.text(name)?.map(|text| text.parse::<f64>().map_err(|_| wrong())).transpose()
     };
-    let (oldest, latest, inclusive) = (time("oldest")?, time("latest")?, with.flag("inclusive"));
+    let (oldest, latest, inclusive) = (time("oldest")?, time("latest")?, with.flag("inclusive")?);
     let fits = |message: &&Message| {
         let ts: f64 = message.ts.parse().unwrap_or(0.0);
         let after = oldest.is_none_or(|oldest| ts > oldest || (inclusive && ts >= oldest));

@@ -73,19 +73,38 @@ impl Arguments {
         self.text(name)?.ok_or_else(|| error(code))
     }
 
-    pub(super) fn flag(&self, name: &str) -> bool {
-        matches!(self.0.get(name), Some(Value::Bool(true)))
-            || matches!(self.0.get(name), Some(Value::String(text)) if text == "true" || text == "1")
+    pub(super) fn flag(&self, name: &str) -> Result<bool, Reply> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(set)) => Ok(*set),
+            // As forms and queries have it.
+            Some(Value::String(text)) if text == "true" || text == "1" => Ok(true),
+            Some(Value::String(text)) if text == "false" || text == "0" || text.is_empty() => Ok(false),
+            Some(_) => Err(error("invalid_arguments")),
+        }
     }
 
-    /// A list or an object, in JSON or as a text of it.
-    pub(super) fn structure(&self, name: &str) -> Result<Option<Value>, Reply> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(None),
+    /// The blocks of a message, in JSON or as a text of it.
+    pub(super) fn blocks(&self) -> Result<Option<Value>, Reply> {
+        let blocks = match self.0.get("blocks") {
+            None | Some(Value::Null) => return Ok(None),
             Some(Value::String(text)) => {
-                serde_json::from_str(text).map(Some).map_err(|_| error("invalid_blocks_format"))
+                serde_json::from_str(text).map_err(|_| error("invalid_blocks_format"))?
             }
-            Some(value) => Ok(Some(value.clone())),
+            Some(value) => value.clone(),
+        };
+        let is_text = |value: &Value, name: &str| value.get(name).is_some_and(Value::is_string);
+        let is_block = |block: &Value| {
+            let says = |text: &Value| match block.get("type").and_then(Value::as_str) {
+                Some("markdown") => text.is_string(),
+                _ => is_text(text, "type") && is_text(text, "text"),
+            };
+            is_text(block, "type") && block.get("text").is_none_or(says)
+        };
+        match blocks.as_array() {
+            None => Err(error("invalid_blocks_format")),
+            Some(all) if !all.iter().all(is_block) => Err(error("invalid_blocks")),
+            Some(_) => Ok(Some(blocks)),
         }
     }
 

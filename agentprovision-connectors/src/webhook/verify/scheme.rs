@@ -29,7 +29,7 @@ pub enum Scheme {
     /// `stripe-signature: t=<timestamp>,v1=<hex>`, over `<timestamp>.<body>`.
     Stripe,
     /// `webhook-signature: v1,<base64> v1,<base64>`, over `<id>.<timestamp>.<body>`, also by the names `svix-…`. Secrets
-    /// are `whsec_<base64>`.
+    /// are `whsec_<base64>`; signatures by a key pair, `v1a,<base64>`, are passed over.
     StandardWebhooks,
     /// `authorization: Bearer <secret>` (Alertmanager).
     Bearer,

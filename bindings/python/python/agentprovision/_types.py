@@ -1411,7 +1411,7 @@ class WebhookSchemeStripe(Record):
 @dataclass(frozen=True, slots=True)
 class WebhookSchemeStandardWebhooks(Record):
     """`webhook-signature: v1,<base64> v1,<base64>`, over `<id>.<timestamp>.<body>`, also by the names `svix-…`. Secrets
-    are `whsec_<base64>`.
+    are `whsec_<base64>`; signatures by a key pair, `v1a,<base64>`, are passed over.
     """
 
     scheme: Literal["standard_webhooks"]
@@ -3414,7 +3414,7 @@ class WebhookSchemeStripeDict(TypedDict, total=False):
 
 class WebhookSchemeStandardWebhooksDict(TypedDict, total=False):
     """`webhook-signature: v1,<base64> v1,<base64>`, over `<id>.<timestamp>.<body>`, also by the names `svix-…`. Secrets
-    are `whsec_<base64>`.
+    are `whsec_<base64>`; signatures by a key pair, `v1a,<base64>`, are passed over.
     """
 
     scheme: Required[Literal["standard_webhooks"]]
