@@ -377,6 +377,23 @@ impl TenantTx<'_> {
         result.map_err(|lost| self.conn.note(lost))
     }
 
+    /// As [`TenantTx::execute_columns`], of a change that answers with rows.
+    #[cfg(feature = "store-postgres")]
+    pub(super) async fn rows_of_columns(
+        &mut self,
+        sql: TenantSql,
+        values: Vec<Value>,
+        columns: Vec<postgres::columns::Column>,
+    ) -> Result<Vec<Row>> {
+        let (text, values) = self.bound(sql, values).await?;
+        let result = each!(
+            &mut self.conn.raw,
+            _raw => { let _ = (text, values, columns); return Err(Error::internal("a file takes no columns")) },
+            session => session.rows_of_columns(text, values, columns).await
+        );
+        result.map_err(|lost| self.conn.note(lost))
+    }
+
     /// As [`TenantTx::rows`], of a system table and beyond this tenant.
     pub(super) async fn rows_above(&mut self, sql: TenantSql, values: Vec<Value>) -> Result<Vec<Row>> {
         if !self.conn.reads_alone() {

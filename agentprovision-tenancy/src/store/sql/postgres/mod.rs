@@ -3,6 +3,7 @@
 pub(super) mod check;
 pub(super) mod columns;
 pub(super) mod enlist;
+pub(super) mod gather;
 pub(super) mod listen;
 pub(super) mod pool;
 pub(in crate::store) mod prepare;
@@ -393,12 +394,22 @@ impl Session {
         columns: Vec<Column>,
     ) -> Result<u64, Lost> {
         let persistent = self.settings.prepared && !self.is_lent();
+        let result =
+            async { self.wire.execute(sql.into_sql_str(), with_columns(values, columns)?, persistent).await };
+        result.await.map_err(error)
+    }
+
+    /// As [`Session::execute_columns`], of a change that answers with rows.
+    pub(super) async fn rows_of_columns(
+        &mut self,
+        sql: &'static str,
+        values: Vec<Value>,
+        columns: Vec<Column>,
+    ) -> Result<Vec<Row>, Lost> {
+        let persistent = self.settings.prepared && !self.is_lent();
         let result = async {
-            let mut arguments = arguments(values)?;
-            for column in columns {
-                arguments.add(column).map_err(sqlx::Error::Encode)?;
-            }
-            self.wire.execute(sql.into_sql_str(), arguments, persistent).await
+            let rows = self.wire.rows(sql.into_sql_str(), with_columns(values, columns)?, persistent).await?;
+            rows.iter().map(row).collect::<Result<Vec<_>, _>>()
         };
         result.await.map_err(error)
     }
@@ -550,6 +561,14 @@ fn arguments(values: Vec<Value>) -> Result<PgArguments, sqlx::Error> {
     arguments.reserve(values.len(), 0);
     for value in values {
         arguments.add(Bound(value)).map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+fn with_columns(values: Vec<Value>, columns: Vec<Column>) -> Result<PgArguments, sqlx::Error> {
+    let mut arguments = arguments(values)?;
+    for column in columns {
+        arguments.add(column).map_err(sqlx::Error::Encode)?;
     }
     Ok(arguments)
 }
