@@ -13,9 +13,9 @@ use agentprovision_core::{Error, Result};
 use super::conn::TenantTx;
 #[cfg(feature = "store-sqlite")]
 use super::multi::Multi;
-use super::value::{Row, Value, values};
 #[cfg(feature = "store-postgres")]
-use super::value::{tenant_sql, timed};
+use super::value::timed;
+use super::value::{Row, Value, tenant_sql, values};
 use super::{effects, endpoints, residence, tenants};
 
 /// What a delivery does to the one that is there under its key, and what is there then.
@@ -84,6 +84,21 @@ mod of_a_file {
     use super::super::writer::Merge;
     use super::*;
 
+    /// Why a delivery for an endpoint was not kept.
+    async fn refusal(tx: &mut TenantTx<'_>, endpoint: EndpointId) -> Error {
+        if let Err(refusal) = takes(tx).await {
+            return refusal;
+        }
+        let sql = tenant_sql!(
+            "SELECT 1 FROM webhook_endpoints WHERE tenant_id = $1 AND id = $2 AND state = 'active'"
+        );
+        match tx.exists(sql, values![endpoint]).await {
+            Ok(true) => Error::conflict("the id of the delivery is another one's"),
+            Ok(false) => endpoints::missing(),
+            Err(error) => error,
+        }
+    }
+
     /// Keeps deliveries of active tenants' endpoints, or counts that they were there. The rows that are given come first: a
     /// key that came twice is whose it was first.
     pub(in super::super) static KEEP: Multi = Multi::new(
@@ -98,7 +113,8 @@ mod of_a_file {
              WHERE t.state = 'active' AND e.state = 'active' AND NOT EXISTS \
              (SELECT 1 FROM residences r WHERE r.tenant_id = n.tenant_id AND r.state <> 'home')",
             counted!(),
-            "RETURNING tenant_id, endpoint_id, key, id, digest, repeats + conflicts = 0"
+            "ON CONFLICT (tenant_id, id) DO NOTHING \
+             RETURNING tenant_id, endpoint_id, key, id, digest, repeats + conflicts = 0"
         ),
     );
 
@@ -147,10 +163,12 @@ mod of_a_file {
                     }
                     Some(accepted) => Ok(accepted),
                     None => {
-                        if !refusals.contains_key(tenant) {
-                            refusals.insert(*tenant, takes(&mut tx.tenant(*tenant)).await.err());
+                        let place = (*tenant, delivery.endpoint);
+                        if !refusals.contains_key(&place) {
+                            let why = refusal(&mut tx.tenant(*tenant), delivery.endpoint).await;
+                            refusals.insert(place, why);
                         }
-                        Err(refusals.get(tenant).cloned().flatten().unwrap_or_else(endpoints::missing))
+                        Err(refusals.get(&place).cloned().unwrap_or_else(endpoints::missing))
                     }
                 });
             }

@@ -18,6 +18,8 @@ use super::value::{Dialect, Value, system_sql, values};
 use super::{SqlBackend, SqlStore};
 use super::{accept, claims, inbox, merge, migrate};
 
+mod accepts;
+
 /// A folder that goes with the value.
 struct Folder(PathBuf);
 
