@@ -457,8 +457,14 @@ impl TenantTx<'_> {
         Ok(each!(
             &self.conn.raw,
             _raw => None,
-            session => (session.writes() && !session.alone).then(|| session.said.clone())
+            session => (session.writes() && !session.alone && session.asks).then(|| session.said.clone())
         ))
+    }
+
+    /// Lets this transaction enter its tenant without asking how it is, because its first statement asks that itself.
+    #[cfg(feature = "store-postgres")]
+    pub(super) fn unasked(&mut self) {
+        each!(&mut self.conn.raw, _raw => {}, session => session.asks = false);
     }
 
     async fn advisory(&mut self, sql: &'static str, turn: Option<Turn>) -> Result<()> {

@@ -197,10 +197,10 @@ async fn the_statement_that_keeps_deliveries_begins_with_them() {
         }
         let steps: Vec<_> =
             steps.into_iter().filter(|step| step.starts_with("SCAN") || step.starts_with("SEARCH")).collect();
-        assert!(steps.last().is_some_and(|step| step.starts_with("SEARCH r")), "{steps:#?}");
         let given = steps.iter().position(|step| step == "SCAN n").unwrap();
-        let others: Vec<_> = steps[given + 1..].iter().map(|step| &step[..8]).collect();
-        assert_eq!(others, ["SEARCH t", "SEARCH e", "SEARCH r"], "{steps:#?}");
+        let mut others: Vec<_> = steps[given + 1..].iter().map(|step| &step[..8]).collect();
+        others.sort_unstable();
+        assert_eq!(others, ["SEARCH e", "SEARCH r", "SEARCH t"], "{steps:#?}");
     }
     conn.close().await.unwrap();
 }

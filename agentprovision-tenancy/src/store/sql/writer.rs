@@ -157,6 +157,10 @@ impl Writer {
                 }
                 Some(Request::Begin(begin)) => run_tx::drive(&mut self.conn, &self.env, begin).await,
                 Some(first) => {
+                    // Deliveries come in crowds, and whoever brings the first of them wakes this task before the others ask.
+                    if matches!(first, Request::Accept(_)) {
+                        tokio::task::yield_now().await;
+                    }
                     let mut rows = rows(&first);
                     let mut batch = vec![first];
                     while rows < ROWS && put_back.is_none() {

@@ -57,7 +57,9 @@ pub(super) struct Session {
     tool: bool,
     /// Whether the transaction waits for its tenant alone, and not among other writers.
     pub(super) alone: bool,
-    /// What the database said of the tenant when the open transaction entered it to write.
+    /// Whether a transaction that enters its tenant to write asks how it is.
+    pub(super) asks: bool,
+    /// What the database said of the tenant then.
     pub(super) said: Said,
 }
 
@@ -117,7 +119,19 @@ impl Session {
 
     fn over(wire: Wire, settings: Arc<Settings>) -> Self {
         let (state, tenant, xid, era, said) = (State::Idle, None, None, None, Said::default());
-        Self { wire, settings, state, tenant, above: false, xid, era, tool: false, alone: false, said }
+        Self {
+            wire,
+            settings,
+            state,
+            tenant,
+            above: false,
+            xid,
+            era,
+            tool: false,
+            alone: false,
+            asks: true,
+            said,
+        }
     }
 
     /// Whether transactions are parts of one of the host's.
@@ -138,7 +152,7 @@ impl Session {
 
     pub(super) fn begin(&mut self, mode: Mode) {
         (self.state, self.tenant, self.xid) = (State::Due(mode), None, None);
-        (self.above, self.alone) = (false, false);
+        (self.above, self.alone, self.asks) = (false, false, true);
     }
 
     /// Begins what is due, and makes what follows the work of a tenant, or, without one, lets it look above tenants; all
@@ -194,7 +208,7 @@ impl Session {
         if asks_era {
             asked.push(ERA.to_owned());
         }
-        let entered = tenant.filter(|_| other && mode == Mode::Write);
+        let entered = tenant.filter(|_| other && mode == Mode::Write && self.asks);
         for table in entered.iter().flat_map(|_| ["residences", "tenants"]) {
             asked.push(format!(
                 "(SELECT state FROM {table} WHERE tenant_id='{}')",

@@ -132,8 +132,8 @@ async fn each_delivery_of_a_lot_has_its_own_answer() {
         Err(ErrorKind::NotFound),
         Err(ErrorKind::Conflict),
     ];
-    let again =
-        accepts[..10].iter().map(|accept| Accept { tenant: accept.tenant, ..clone(accept) }).collect();
+    let copy = |Accept { tenant, delivery }: &Accept| Accept { tenant: *tenant, delivery: delivery.clone() };
+    let again = accepts[..10].iter().map(copy).collect();
     for (place, result) in w.together(accepts).await.into_iter().enumerate() {
         assert_eq!(result.map_err(|error| error.kind()), expected[place % 10], "{place}");
     }
