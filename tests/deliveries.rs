@@ -227,6 +227,9 @@ async fn pitfall_20_of_a_hundred_copies_at_once_one_counts_and_another_body_is_a
     let kept = w.acme_kept(&door).await;
     let one = kept.iter().find(|one| one.new.key == "d-1").unwrap();
     assert_eq!((one.repeats, one.conflicts, one.attempts), (99, 10, 1));
+    // Both bodies are told by their digests.
+    let digest = |body: &Value| agentprovision::canonical::sha256(&[body.to_string().as_bytes()]);
+    assert_eq!((one.new.digest, one.conflict_digest), (digest(&first), Some(digest(&second))));
     let whole = w.webhooks.delivery(&w.acme.admin, one.new.id).await.unwrap();
     assert_eq!(whole.new.body, first.to_string().into_bytes());
     assert_eq!(w.told(&w.acme.admin).await.len(), 2);

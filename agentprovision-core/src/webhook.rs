@@ -243,6 +243,8 @@ pub struct Delivery {
     pub repeats: u32,
     /// How often its key came with another body; none of these was kept.
     pub conflicts: u32,
+    /// The SHA-256 of the last such body; none where there was none.
+    pub conflict_digest: Option<[u8; 32]>,
     /// When it was over.
     pub finished_at: Option<Timestamp>,
 }
@@ -254,7 +256,7 @@ pub enum Accepted {
     New,
     /// It was there, with the same body.
     Again,
-    /// Its key was there with another body: it is counted and not kept.
+    /// Its key was there with another body: it is counted, its digest is recorded, and it is not kept.
     Conflict,
 }
 
@@ -295,7 +297,7 @@ pub fn check_term(term: Duration) -> Result<()> {
 #[async_trait]
 pub trait Inbox: fmt::Debug + Send + Sync + 'static {
     /// Keeps a delivery of an active tenant's endpoint, once: deciding whether it is new and keeping it are one thing. One that
-    /// was there is counted, and stays as it is.
+    /// was there is counted, and stays as it is; of another body under its key the digest is recorded.
     ///
     /// # Errors
     /// `not_found` without such an endpoint, or with one that is disabled; those of a tenant that is not active; those of

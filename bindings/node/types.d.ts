@@ -2886,8 +2886,12 @@ export type VersionHash = string
 export interface WebhookDelivery {
   /** How often work on it was begun, over all replays. */
   attempts: number
+  /** The SHA-256 of the last such body, in hexadecimal; absent where there was none. */
+  conflictDigest: string | null
   /** How often its key came with another body; none of these was kept. */
   conflicts: number
+  /** The SHA-256 of its body, in hexadecimal. */
+  digest: string
   /** The endpoint. */
   endpoint: EndpointId
   /** How the last attempt that ended has failed, as a code of errors; absent where it went well. */

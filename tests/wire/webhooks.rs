@@ -170,7 +170,15 @@ async fn what_is_wrong_with_a_delivery_is_said_by_the_answer() {
     let page = w.ask("webhooks.deliveries", json!({ "endpoint": made["endpoint"]["id"] })).await.unwrap();
     let states: Vec<&Value> = page["items"].as_array().unwrap().iter().map(|item| &item["state"]).collect();
     assert_eq!(states, ["pending", "pending"]);
-    assert_eq!(page["items"][0]["conflicts"], 1);
+    let (first, second) = (&page["items"][0], &page["items"][1]);
+    assert_eq!((&first["conflicts"], &second["conflicts"]), (&json!(1), &json!(0)));
+    let digest = |body: &str| {
+        let bytes = agentprovision::canonical::sha256(&[body.as_bytes()]);
+        Value::from(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    };
+    let other = digest(&OPENED.replace("opened", "closed"));
+    assert_eq!((&first["digest"], &first["conflict_digest"]), (&digest(OPENED), &other));
+    assert_eq!(second["conflict_digest"], Value::Null);
     for (given, named) in [
         (json!({ "address": address }), "headers"),
         (json!({ "address": address, "headers": [], "body": "", "bodi": "" }), "bodi"),

@@ -62,6 +62,7 @@ fn fresh(new: NewDelivery) -> Delivery {
         runs: Vec::new(),
         repeats: 0,
         conflicts: 0,
+        conflict_digest: None,
         finished_at: None,
     }
 }
@@ -106,8 +107,11 @@ async fn what_comes_again_is_counted(w: World) -> Outcome {
     for _ in 0..3 {
         equal("another body", &accept(other.clone()).await?, &Accepted::Conflict)?;
     }
+    let last = NewDelivery { digest: [9; 32], body: vec![9], ..w.new_delivery(endpoint, "once") };
+    equal("a third body", &accept(last.clone()).await?, &Accepted::Conflict)?;
     equal("the first body again", &accept(first.clone()).await?, &Accepted::Again)?;
-    let expected = Delivery { repeats: 3, conflicts: 3, ..fresh(first.clone()) };
+    let counts = Delivery { repeats: 3, conflicts: 4, ..fresh(first.clone()) };
+    let expected = Delivery { conflict_digest: Some(last.digest), ..counts };
     same("what is kept", &inbox.get(&ctx, first.id).await?, &expected)?;
     refused("the other one", inbox.get(&ctx, other.id).await, NotFound)?;
     Ok(())
@@ -158,6 +162,10 @@ async fn of_many_at_once_with_other_bodies_one_is_kept(w: World) -> Outcome {
         let delivery = w.stores.inbox.get(&ctx, *id).await?;
         equal("its body", &delivery.new.digest, kept)?;
         equal("the counts", &(delivery.repeats, delivery.conflicts), &(4, 15))?;
+        let other = delivery.conflict_digest;
+        let told =
+            other.is_some_and(|other| other != *kept && answers.iter().any(|(seen, ..)| *seen == other));
+        holds("the digest of another body", told)?;
     }
     Ok(())
 }

@@ -45,6 +45,7 @@ impl Row {
             runs: Vec::new(),
             repeats: 0,
             conflicts: 0,
+            conflict_digest: None,
             finished_at: None,
         };
         Self { delivery, ready_at: now, until: None, epoch: 0 }
@@ -138,8 +139,12 @@ impl Inbox for MemoryDb {
                     return Accepted::New;
                 };
                 if let Some(row) = inbox.deliveries.get_mut(&id) {
-                    let Delivery { repeats, conflicts, .. } = &mut row.delivery;
-                    *(if same { repeats } else { conflicts }) += 1;
+                    if same {
+                        row.delivery.repeats += 1;
+                    } else {
+                        row.delivery.conflicts += 1;
+                        row.delivery.conflict_digest = Some(delivery.digest);
+                    }
                 }
                 if same { Accepted::Again } else { Accepted::Conflict }
             })

@@ -360,6 +360,7 @@ CREATE TABLE deliveries (
     received_at bigint NOT NULL,
     repeats bigint NOT NULL CHECK (repeats >= 0),
     conflicts bigint NOT NULL CHECK (conflicts >= 0),
+    conflict_digest bytea CHECK (octet_length(conflict_digest) = 32),
     body bytea NOT NULL,
     PRIMARY KEY (tenant_id, id),
     UNIQUE (tenant_id, endpoint_id, key)

@@ -30,6 +30,7 @@ CREATE TABLE deliveries (
     received_at INTEGER NOT NULL,
     repeats INTEGER NOT NULL CHECK (repeats >= 0),
     conflicts INTEGER NOT NULL CHECK (conflicts >= 0),
+    conflict_digest BLOB CHECK (length(conflict_digest) = 32),
     body BLOB NOT NULL,
     PRIMARY KEY (tenant_id, id),
     UNIQUE (tenant_id, endpoint_id, key)

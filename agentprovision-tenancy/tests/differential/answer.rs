@@ -108,10 +108,11 @@ impl Told for idempotency::Begun {
 
 /// A delivery's own `Debug` hides what it says. When it was over is the store's to say.
 fn delivery(of: &Delivery) -> impl Debug + use<> {
-    let Delivery { new, state, attempts, error, runs, repeats, conflicts, finished_at } = of.clone();
+    let Delivery { new, state, attempts, error, runs, repeats, conflicts, conflict_digest, finished_at } =
+        of.clone();
     let NewDelivery { id, endpoint, key, digest, kind, headers, body, received_at } = new;
     let new = (id, endpoint, key, digest, kind, headers, body, received_at);
-    (new, state, attempts, error, runs, repeats, conflicts, finished_at.is_some())
+    (new, state, attempts, error, runs, repeats, conflicts, conflict_digest, finished_at.is_some())
 }
 
 impl Told for Delivery {

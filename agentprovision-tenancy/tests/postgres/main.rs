@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod accepts;
 mod backups;
 mod cancelled;
 mod commits;
@@ -66,6 +67,7 @@ fn run<F: Future<Output = ()>>(body: impl FnOnce() -> F + Send + 'static) -> Res
 
 fn main() -> ExitCode {
     let topics = [
+        accepts::trials(),
         backups::trials(),
         cancelled::trials(),
         commits::trials(),

@@ -38,6 +38,8 @@ pub(in crate::wire) struct Delivery {
     endpoint: EndpointId,
     /// By which repeats are told, within the endpoint.
     key: String,
+    /// The SHA-256 of its body, in hexadecimal.
+    digest: String,
     /// What happened, in the vendor's words.
     kind: String,
     /// What became of it.
@@ -53,6 +55,8 @@ pub(in crate::wire) struct Delivery {
     repeats: u32,
     /// How often its key came with another body; none of these was kept.
     conflicts: u32,
+    /// The SHA-256 of the last such body, in hexadecimal; absent where there was none.
+    conflict_digest: Option<String>,
     /// When it came.
     received_at: Timestamp,
     /// When it was over.
@@ -61,11 +65,12 @@ pub(in crate::wire) struct Delivery {
 
 impl From<store::Delivery> for Delivery {
     fn from(delivery: store::Delivery) -> Self {
-        let store::Delivery { new, state, attempts, error, runs, repeats, conflicts, finished_at } = delivery;
+        let store::Delivery { new, state, attempts, error, runs, repeats, conflicts, .. } = delivery;
         Self {
             id: new.id,
             endpoint: new.endpoint,
             key: new.key,
+            digest: hex::encode(new.digest),
             kind: new.kind,
             state,
             attempts,
@@ -73,8 +78,9 @@ impl From<store::Delivery> for Delivery {
             runs,
             repeats,
             conflicts,
+            conflict_digest: delivery.conflict_digest.map(hex::encode),
             received_at: new.received_at,
-            finished_at,
+            finished_at: delivery.finished_at,
         }
     }
 }

@@ -377,6 +377,23 @@ impl TenantTx<'_> {
         result.map_err(|lost| self.conn.note(lost))
     }
 
+    /// As [`TenantTx::execute_columns`], of a change that answers with rows.
+    #[cfg(feature = "store-postgres")]
+    pub(super) async fn rows_of_columns(
+        &mut self,
+        sql: TenantSql,
+        values: Vec<Value>,
+        columns: Vec<postgres::columns::Column>,
+    ) -> Result<Vec<Row>> {
+        let (text, values) = self.bound(sql, values).await?;
+        let result = each!(
+            &mut self.conn.raw,
+            _raw => { let _ = (text, values, columns); return Err(Error::internal("a file takes no columns")) },
+            session => session.rows_of_columns(text, values, columns).await
+        );
+        result.map_err(|lost| self.conn.note(lost))
+    }
+
     /// As [`TenantTx::rows`], of a system table and beyond this tenant.
     pub(super) async fn rows_above(&mut self, sql: TenantSql, values: Vec<Value>) -> Result<Vec<Row>> {
         if !self.conn.reads_alone() {
@@ -440,8 +457,14 @@ impl TenantTx<'_> {
         Ok(each!(
             &self.conn.raw,
             _raw => None,
-            session => (session.writes() && !session.alone).then(|| session.said.clone())
+            session => (session.writes() && !session.alone && session.asks).then(|| session.said.clone())
         ))
+    }
+
+    /// Lets this transaction enter its tenant without asking how it is, because its first statement asks that itself.
+    #[cfg(feature = "store-postgres")]
+    pub(super) fn unasked(&mut self) {
+        each!(&mut self.conn.raw, _raw => {}, session => session.asks = false);
     }
 
     async fn advisory(&mut self, sql: &'static str, turn: Option<Turn>) -> Result<()> {

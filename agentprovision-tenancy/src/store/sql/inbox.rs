@@ -17,13 +17,13 @@ use super::conn::{SystemTx, TenantTx};
 use super::value::{
     Dialect, Row, SystemSql, TenantSql, system_sql, tenant_sql, timed, timed_sql, to_json, values,
 };
-use super::{SqlBackend, SqlStore, claims, effects, endpoints, residence, start, tenants};
+use super::{Engine, SqlBackend, SqlStore, accept, claims, endpoints, residence, start};
 
 /// Of a delivery `d` and its work `w`, all but the body.
 macro_rules! columns {
     () => {
         "d.id, d.endpoint_id, d.key, d.digest, d.kind, d.headers, d.received_at, d.repeats, d.conflicts, \
-         w.state, w.attempts, w.error, w.runs, w.finished_at"
+         d.conflict_digest, w.state, w.attempts, w.error, w.runs, w.finished_at"
     };
 }
 
@@ -90,94 +90,14 @@ fn read(row: &mut Row, body: bool) -> Result<Delivery> {
         received_at: row.next()?,
         body: Vec::new(),
     };
-    let (repeats, conflicts) = (row.next()?, row.next()?);
+    let (repeats, conflicts, conflict_digest) = (row.next()?, row.next()?, row.next()?);
     let state = state(row)?;
     let (attempts, error) = (row.next()?, error(row)?);
     let (runs, finished_at) = (row.json()?, row.next()?);
     if body {
         new.body = row.next()?;
     }
-    Ok(Delivery { new, state, attempts, error, runs, repeats, conflicts, finished_at })
-}
-
-macro_rules! kept {
-    ($id:literal, $key:literal, $digest:literal, $kind:literal, $headers:literal, $at:literal, $body:literal, $takes:literal) => {
-        concat!(
-            "INSERT INTO deliveries (tenant_id, id, endpoint_id, key, digest, kind, headers, received_at, repeats, \
-             conflicts, body) SELECT e.tenant_id, ",
-            $id,
-            ", e.id, ",
-            $key,
-            ", ",
-            $digest,
-            ", ",
-            $kind,
-            ", ",
-            $headers,
-            ", ",
-            $at,
-            ", 0, 0, ",
-            $body,
-            " FROM webhook_endpoints e WHERE e.tenant_id = $1 AND e.id = $2 AND e.state = 'active'",
-            $takes,
-            " ON CONFLICT (tenant_id, endpoint_id, key) DO UPDATE SET \
-             repeats = deliveries.repeats + CASE WHEN deliveries.digest = excluded.digest THEN 1 ELSE 0 END, \
-             conflicts = deliveries.conflicts + CASE WHEN deliveries.digest = excluded.digest THEN 0 ELSE 1 END \
-             RETURNING repeats, conflicts, digest = $5"
-        )
-    };
-}
-
-/// Keeps a delivery, or counts that it was there: where the database can, with its work in one statement. Elsewhere it is asked
-/// in the same statement whether the tenant takes any; see [`takes`].
-const KEEP: TenantSql = TenantSql::new(
-    kept!(
-        "$3",
-        "$4",
-        "$5",
-        "$6",
-        "$7",
-        "$8",
-        "$9",
-        " AND EXISTS (SELECT 1 FROM tenants t WHERE t.tenant_id = $1 AND t.state = 'active') \
-         AND NOT EXISTS (SELECT 1 FROM residences r WHERE r.tenant_id = $1 AND r.state <> 'home')"
-    ),
-    concat!(
-        "WITH kept (repeats, conflicts, same) AS (",
-        kept!("$3::uuid", "$4::text", "$5::bytea", "$6::text", "$7::text", "$8::bigint", "$9::bytea", ""),
-        "), waits AS (INSERT INTO delivery_work (tenant_id, delivery_id, state, ready_at, epoch, attempts, runs) \
-         SELECT $1::uuid, $3::uuid, 'pending', ",
-        timed!(postgres "$8" now),
-        ", 0, 0, '[]' FROM kept WHERE repeats = 0 AND conflicts = 0) SELECT repeats, conflicts, same FROM kept"
-    ),
-);
-
-/// Whether the tenant takes deliveries, and here.
-async fn takes(tx: &mut TenantTx<'_>) -> Result<()> {
-    residence::at_home(tx).await?;
-    effects::active(tenants::state_beside(tx).await?)
-}
-
-async fn accept(tx: &mut TenantTx<'_>, new: NewDelivery) -> Result<Accepted> {
-    // The message that begins a transaction says it there, so that asking costs nothing.
-    if tx.dialect() == Dialect::Postgres {
-        takes(tx).await?;
-    }
-    let NewDelivery { id, endpoint, key, digest, kind, headers, body, received_at } = new;
-    let row = values![endpoint, id, key, digest, kind, headers, received_at, body];
-    let Some(mut found) = tx.row(KEEP, row).await? else {
-        takes(tx).await?;
-        return Err(endpoints::missing());
-    };
-    let accepted = NewDelivery::accepted(found.next()?, found.next()?, found.next()?);
-    if accepted == Accepted::New && tx.dialect() == Dialect::Sqlite {
-        let sql = tenant_sql!(
-            "INSERT INTO delivery_work (tenant_id, delivery_id, state, ready_at, epoch, attempts, runs) \
-             VALUES ($1, $2, 'pending', $3, 0, 0, '[]')"
-        );
-        tx.execute(sql, values![id, tx.env.now()]).await?;
-    }
-    Ok(accepted)
+    Ok(Delivery { new, state, attempts, error, runs, repeats, conflicts, conflict_digest, finished_at })
 }
 
 /// Who takes deliveries, and for how long.
@@ -391,11 +311,20 @@ impl SqlStore {
 impl Inbox for SqlStore {
     async fn accept(&self, tenant: TenantId, delivery: NewDelivery) -> Result<Accepted> {
         delivery.check()?;
-        let accepted = self
-            .write_system(move |tx| {
-                Box::pin(async move { accept(&mut tx.into_tenant(tenant), delivery).await })
-            })
-            .await?;
+        self.check_open()?;
+        let accepted = match &self.engine {
+            #[cfg(feature = "store-sqlite")]
+            Engine::Sqlite(lanes) => lanes.merge(accept::Accept { tenant, delivery }).await?,
+            #[cfg(feature = "store-postgres")]
+            Engine::Postgres(pool) => self.gathered.accept(pool, &self.env, tenant, delivery).await?,
+            #[cfg(feature = "store-postgres")]
+            Engine::Lent(_) => {
+                let one = self.write_system(move |tx| {
+                    Box::pin(async move { accept::keep(&mut tx.into_tenant(tenant), &[delivery]).await })
+                });
+                accept::only(one.await?)?
+            }
+        };
         if accepted == Accepted::New {
             self.delivered.notify_waiters();
         }

@@ -2,18 +2,15 @@
 
 use std::path::Path;
 
-use agentprovision_core::effect::Effects;
-use agentprovision_core::run::{Fence, JournalBatch};
 use agentprovision_core::{Env, Error, ErrorKind, Result};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use super::conn::{Conn, SystemTx};
-use super::merge::Commit;
 use super::readers::{Lent, Readers};
 use super::sqlite::{self, Access};
-use super::writer::{self, Call, Queue, Request, Work};
+use super::writer::{self, Asked, Call, Merge, Queue, Request, Work};
 use super::{closed, migrate};
 
 /// The ways into a file.
@@ -66,10 +63,13 @@ impl Lanes {
         self.ask(Request::Call(call), answer).await
     }
 
-    /// Commits rows together with those of other runs.
-    pub(super) async fn merge(&self, fence: Fence, batch: JournalBatch, effects: Effects) -> Result<u64> {
+    /// Carries a request out together with others of its kind.
+    pub(super) async fn merge<R: Merge>(&self, request: R) -> Result<R::Answer>
+    where
+        Request: From<Asked<R>>,
+    {
         let (reply, answer) = oneshot::channel();
-        self.ask(Request::Commit(Commit { fence, batch, effects }, reply), answer).await
+        self.ask(Asked { request, reply }.into(), answer).await
     }
 
     pub(super) async fn read<T, F>(&self, env: &Env, work: F) -> Result<T>

@@ -16,6 +16,7 @@ use agentprovision_core::{Error, Result, Timestamp};
 use super::conn::SystemTx;
 use super::multi::{AUDIT_PENDING, JOURNAL, Multi, OUTBOX, PAYLOADS, USAGE};
 use super::value::{Value, to_json, values};
+use super::writer::Merge;
 use super::{effects, runs, tenants};
 
 /// Where runs stand, by tenant and id.
@@ -52,11 +53,38 @@ pub(super) fn mergeable(batch: &JournalBatch, all: &Effects) -> bool {
     plain && all.quota.is_empty() && all.guards.iter().all(|guard| *guard == Guard::TenantActive)
 }
 
-impl Commit {
-    /// Rows it writes.
-    pub(super) fn rows(&self) -> usize {
+impl Merge for Commit {
+    type Answer = u64;
+
+    fn rows(&self) -> usize {
         let Effects { audit, usage, events, .. } = &self.effects;
         1 + self.batch.entries.len() + self.batch.payloads.len() + audit.len() + usage.len() + events.len()
+    }
+
+    async fn write(tx: &mut SystemTx<'_>, commits: &[Self]) -> Result<Vec<Result<u64>>> {
+        let mut runs = standing(tx, commits).await?;
+        let states = states(tx, commits).await?;
+        let mut rows = Rows::default();
+        let mut results = Vec::with_capacity(commits.len());
+        for commit in commits {
+            results.push(add(commit, &mut runs, &states, &mut rows));
+        }
+        let now = tx.env.now();
+        JOURNAL.execute(tx.conn, rows.journal).await?;
+        PAYLOADS.execute(tx.conn, rows.payloads).await?;
+        let mut moved = Vec::new();
+        for ((tenant, id), run) in runs.into_iter().filter(|(_, run)| run.moved) {
+            let RunPatch { status, totals, output, error, release: _ } = run.patch;
+            let totals = totals.as_ref().map(to_json).transpose()?;
+            let error = error.as_ref().map(to_json).transpose()?;
+            let status = status.map(RunStatus::name);
+            moved.extend(values![tenant, id, run.seq, run.head, now, status, totals, output, error]);
+        }
+        MOVE.execute(tx.conn, moved).await?;
+        AUDIT_PENDING.execute(tx.conn, rows.audit).await?;
+        USAGE.execute(tx.conn, rows.usage).await?;
+        OUTBOX.execute(tx.conn, rows.outbox).await?;
+        Ok(results)
     }
 }
 
@@ -83,33 +111,6 @@ struct Rows {
 
 type Runs = HashMap<(TenantId, RunId), Run>;
 type States = HashMap<TenantId, Option<TenantState>>;
-
-/// Writes the commits, in order. The outer error is the database's: then nothing counts.
-pub(super) async fn write(tx: &mut SystemTx<'_>, commits: &[Commit]) -> Result<Vec<Result<u64>>> {
-    let mut runs = standing(tx, commits).await?;
-    let states = states(tx, commits).await?;
-    let mut rows = Rows::default();
-    let mut results = Vec::with_capacity(commits.len());
-    for commit in commits {
-        results.push(add(commit, &mut runs, &states, &mut rows));
-    }
-    let now = tx.env.now();
-    JOURNAL.execute(tx.conn, rows.journal).await?;
-    PAYLOADS.execute(tx.conn, rows.payloads).await?;
-    let mut moved = Vec::new();
-    for ((tenant, id), run) in runs.into_iter().filter(|(_, run)| run.moved) {
-        let RunPatch { status, totals, output, error, release: _ } = run.patch;
-        let totals = totals.as_ref().map(to_json).transpose()?;
-        let error = error.as_ref().map(to_json).transpose()?;
-        let status = status.map(RunStatus::name);
-        moved.extend(values![tenant, id, run.seq, run.head, now, status, totals, output, error]);
-    }
-    MOVE.execute(tx.conn, moved).await?;
-    AUDIT_PENDING.execute(tx.conn, rows.audit).await?;
-    USAGE.execute(tx.conn, rows.usage).await?;
-    OUTBOX.execute(tx.conn, rows.outbox).await?;
-    Ok(results)
-}
 
 async fn standing(tx: &mut SystemTx<'_>, commits: &[Commit]) -> Result<Runs> {
     let mut wanted: Vec<(TenantId, RunId)> =

@@ -4,6 +4,7 @@
 //! binds the tenant; their texts are constants, mostly the same for every database. On SQLite one task writes and a few
 //! connections read beside it; on PostgreSQL every request is a transaction of its own.
 
+mod accept;
 mod agents;
 mod archive;
 mod audit;
@@ -91,6 +92,9 @@ struct SqlStore {
     ready: Notify,
     /// Rung when a delivery became ready through this process.
     delivered: Notify,
+    /// Deliveries that wait to be kept.
+    #[cfg(feature = "store-postgres")]
+    gathered: postgres::gather::Gathered,
     /// Counts what other processes told of changed metadata.
     told: tokio::sync::watch::Sender<u64>,
 }
@@ -159,7 +163,17 @@ impl SqlBackend {
         let (closed, shard) = (AtomicBool::new(false), AtomicBool::new(false));
         let told = tokio::sync::watch::Sender::new(0);
         let (ready, delivered) = (Notify::new(), Notify::new());
-        Self(Arc::new(SqlStore { engine, env, closed, shard, ready, delivered, told }))
+        Self(Arc::new(SqlStore {
+            engine,
+            env,
+            closed,
+            shard,
+            ready,
+            delivered,
+            #[cfg(feature = "store-postgres")]
+            gathered: postgres::gather::Gathered::default(),
+            told,
+        }))
     }
 }
 

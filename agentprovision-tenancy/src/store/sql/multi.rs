@@ -17,6 +17,7 @@ pub(super) struct Multi {
     head: &'static str,
     width: usize,
     tail: &'static str,
+    padded: bool,
     texts: [[OnceLock<String>; SIZES]; 2],
 }
 
@@ -24,7 +25,16 @@ impl Multi {
     /// The text before the rows, the number of columns, the text behind them. The first column of a row is its tenant's
     /// id, or its log's.
     pub(super) const fn new(head: &'static str, width: usize, tail: &'static str) -> Self {
-        Self { head, width, tail, texts: [const { [const { OnceLock::new() }; SIZES] }; 2] }
+        let texts = [const { [const { OnceLock::new() }; SIZES] }; 2];
+        Self { head, width, tail, padded: false, texts }
+    }
+
+    /// The same as one statement for all rows that fit, filled up with rows of nothing but absent values, which it has to
+    /// pass over.
+    #[cfg(feature = "store-sqlite")]
+    pub(super) const fn padded(mut self) -> Self {
+        self.padded = true;
+        self
     }
 
     pub(super) const fn width(&self) -> usize {
@@ -56,11 +66,14 @@ impl Multi {
         let mut rows = values.len() / self.width;
         let mut values = values.into_iter();
         let mut parts = Vec::new();
-        while let Some(power) = rows.checked_ilog2() {
+        while rows > 0 {
+            let power = if self.padded { rows.next_power_of_two().ilog2() } else { rows.ilog2() };
             let power = (power as usize).min(SIZES - 1);
             let Some(text) = self.text(dialect, power) else { break };
-            parts.push((text, values.by_ref().take(self.width << power).collect()));
-            rows -= 1 << power;
+            let mut part: Vec<Value> = values.by_ref().take(self.width << power).collect();
+            part.resize(self.width << power, Value::Null);
+            parts.push((text, part));
+            rows = rows.saturating_sub(1 << power);
         }
         parts
     }
@@ -124,6 +137,21 @@ mod tests {
                 assert_eq!(text.matches('?').count(), values.len());
                 assert!((values.len() / 5).is_power_of_two());
             }
+        }
+    }
+
+    #[cfg(feature = "store-sqlite")]
+    #[test]
+    fn padded_rows_are_filled_up() {
+        static PADDED: Multi = Multi::new("VALUES ", 3, "").padded();
+        for (rows, sizes) in
+            [(0, &[][..]), (1, &[1]), (2, &[2]), (3, &[4]), (33, &[64]), (256, &[256]), (300, &[256, 64])]
+        {
+            let parts = PADDED.parts(Dialect::Sqlite, vec![Value::Int(7); rows * 3]);
+            assert_eq!(parts.iter().map(|(_, values)| values.len() / 3).collect::<Vec<_>>(), sizes);
+            let values: Vec<Value> = parts.into_iter().flat_map(|(_, values)| values).collect();
+            assert!(values.iter().skip(rows * 3).all(|value| *value == Value::Null));
+            assert!(values.iter().take(rows * 3).all(|value| *value == Value::Int(7)));
         }
     }
 }

@@ -254,7 +254,7 @@ impl RunStore for SqlStore {
             && merge::mergeable(&batch, &all)
         {
             self.check_open()?;
-            return lanes.merge(fence, batch, all).await;
+            return lanes.merge(merge::Commit { fence, batch, effects: all }).await;
         }
         let released = batch.patch.release.is_some();
         let committed = self

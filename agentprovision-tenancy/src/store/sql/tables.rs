@@ -153,7 +153,7 @@ tables! {
     ) "AND id > $2 ORDER BY id LIMIT $3" After(&[1]);
     deliveries [Gone] (
         tenant_id, id Id, endpoint_id Id, key Text, digest Hash, kind Text, headers Text, received_at Int, repeats Int,
-        conflicts Int, body Bytes
+        conflicts Int, conflict_digest Hash null, body Bytes
     ) "AND id > $2 ORDER BY id LIMIT $3" After(&[1]);
     delivery_work [Gone] (
         tenant_id, delivery_id Id, state Text, ready_at Int null, lease_until Int null, worker_id Id null, epoch Int,

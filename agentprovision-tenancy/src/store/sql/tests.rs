@@ -16,7 +16,9 @@ use super::conn::Conn;
 use super::sqlite::{self, Access};
 use super::value::{Dialect, Value, system_sql, values};
 use super::{SqlBackend, SqlStore};
-use super::{claims, inbox, merge, migrate};
+use super::{accept, claims, inbox, merge, migrate};
+
+mod accepts;
 
 /// A folder that goes with the value.
 struct Folder(PathBuf);
@@ -176,6 +178,29 @@ async fn the_statements_of_the_journal_look_runs_up() {
             }
             assert_eq!(found, 1);
         }
+    }
+    conn.close().await.unwrap();
+}
+
+/// The rows that are given come first and in their order, so that of a key that came twice the first is kept.
+#[tokio::test]
+async fn the_statement_that_keeps_deliveries_begins_with_them() {
+    let folder = Folder::new();
+    let mut conn = Conn::open(&sqlite::options(&folder.file(), Access::Write)).await.unwrap();
+    migrate::run(&mut conn, &Env::default(), migrate::MIGRATIONS).await.unwrap();
+    for power in [0, 8] {
+        let text = format!("EXPLAIN QUERY PLAN {}", accept::KEEP.text(Dialect::Sqlite, power).unwrap());
+        let mut steps = Vec::new();
+        for row in conn.rows(text.leak(), vec![]).await.unwrap() {
+            let Some(Value::Text(step)) = row.into_values().pop() else { panic!("a plan has no text") };
+            steps.push(step);
+        }
+        let steps: Vec<_> =
+            steps.into_iter().filter(|step| step.starts_with("SCAN") || step.starts_with("SEARCH")).collect();
+        let given = steps.iter().position(|step| step == "SCAN n").unwrap();
+        let mut others: Vec<_> = steps[given + 1..].iter().map(|step| &step[..8]).collect();
+        others.sort_unstable();
+        assert_eq!(others, ["SEARCH e", "SEARCH r", "SEARCH t"], "{steps:#?}");
     }
     conn.close().await.unwrap();
 }

@@ -1,16 +1,18 @@
 //! The one task that writes.
 //!
 //! Requests wait in a bounded queue. The task takes what waits, up to [`ROWS`] rows, into one transaction: commits of
-//! runs are merged, everything else runs in a savepoint of its own. Answers leave after the commit, and an answer nobody
-//! waits for any more changes nothing.
+//! runs are merged, and so are deliveries that come in; everything else runs in a savepoint of its own. Answers leave after
+//! the commit, and an answer nobody waits for any more changes nothing.
 
+use agentprovision_core::webhook::Accepted;
 use agentprovision_core::{Env, Error, Result};
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::SqliteConnectOptions;
 use tokio::sync::{mpsc, oneshot};
 
+use super::accept::Accept;
 use super::conn::{Conn, SystemTx};
-use super::merge::{self, Commit};
+use super::merge::Commit;
 use super::{audit, run_tx};
 
 /// Rows of one transaction, about.
@@ -24,13 +26,48 @@ const PENDING: usize = 4096;
 #[expect(clippy::large_enum_variant, reason = "most requests are commits")]
 pub(super) enum Request {
     /// A commit that may be merged with others.
-    Commit(Commit, oneshot::Sender<Result<u64>>),
+    Commit(Asked<Commit>),
+    /// A delivery, which is merged with others.
+    Accept(Asked<Accept>),
     /// Anything else, in a savepoint of its own.
     Call(Box<dyn Call>),
     /// The transaction of a step, which holds the writer until it ends.
     Begin(run_tx::Begin),
     /// Finish what was accepted, and close.
     Close(oneshot::Sender<Result<()>>),
+}
+
+/// Requests of a kind that are written together, in few statements.
+pub(super) trait Merge: Send + Sync + Sized {
+    /// The answer to one of them.
+    type Answer: Send;
+
+    /// Rows it writes, about.
+    fn rows(&self) -> usize;
+
+    /// Writes requests, in order. The outer error is the database's: then nothing counts.
+    fn write(
+        tx: &mut SystemTx<'_>,
+        requests: &[Self],
+    ) -> impl Future<Output = Result<Vec<Result<Self::Answer>>>> + Send;
+}
+
+/// One of them, and who waits for its answer.
+pub(super) struct Asked<R: Merge> {
+    pub(super) request: R,
+    pub(super) reply: oneshot::Sender<Result<R::Answer>>,
+}
+
+impl From<Asked<Commit>> for Request {
+    fn from(asked: Asked<Commit>) -> Self {
+        Self::Commit(asked)
+    }
+}
+
+impl From<Asked<Accept>> for Request {
+    fn from(asked: Asked<Accept>) -> Self {
+        Self::Accept(asked)
+    }
 }
 
 /// Work inside a transaction, whose result is kept until the transaction is committed.
@@ -120,6 +157,10 @@ impl Writer {
                 }
                 Some(Request::Begin(begin)) => run_tx::drive(&mut self.conn, &self.env, begin).await,
                 Some(first) => {
+                    // Deliveries come in crowds, and whoever brings the first of them wakes this task before the others ask.
+                    if matches!(first, Request::Accept(_)) {
+                        tokio::task::yield_now().await;
+                    }
                     let mut rows = rows(&first);
                     let mut batch = vec![first];
                     while rows < ROWS && put_back.is_none() {
@@ -167,38 +208,45 @@ impl Writer {
         }
     }
 
-    /// Runs the requests in order, commits that stand next to each other as one. An error is the whole batch's.
+    /// Runs the requests: those that are merged together, but not past others, and the others in order. An error is the
+    /// whole batch's.
     async fn run(&mut self, batch: Batch, answers: &mut Vec<Answer>) -> Result<()> {
         let alone = batch.len() == 1;
-        let sole = batch.iter().all(|request| matches!(request, Request::Commit(..)));
+        let sole = batch.iter().all(|request| matches!(request, Request::Commit(_)))
+            || batch.iter().all(|request| matches!(request, Request::Accept(_)));
         let mut failed = Ok(());
-        let (mut commits, mut replies) = (Vec::new(), Vec::new());
+        let (mut commits, mut accepts) = (Vec::new(), Vec::new());
         for request in batch {
             match request {
                 request if failed.is_err() => answers.push(Answer::unwritten(request)),
-                Request::Commit(commit, reply) => {
-                    self.pending += commit.effects.audit.len();
-                    commits.push(commit);
-                    replies.push(reply);
+                Request::Commit(asked) => {
+                    self.pending += asked.request.effects.audit.len();
+                    commits.push(asked);
                 }
+                Request::Accept(asked) => accepts.push(asked),
                 Request::Call(call) => {
-                    failed = self.merged(&mut commits, &mut replies, answers, sole).await;
-                    if failed.is_err() {
-                        answers.push(Answer::unwritten(Request::Call(call)));
-                    } else {
+                    failed = self.merged(&mut commits, answers, sole).await;
+                    if failed.is_ok() {
+                        failed = self.merged(&mut accepts, answers, sole).await;
+                    }
+                    if failed.is_ok() {
                         failed = self.call(call, alone, answers).await;
+                    } else {
+                        answers.push(Answer::unwritten(Request::Call(call)));
                     }
                 }
                 request => answers.push(Answer::unwritten(request)),
             }
         }
-        match failed {
-            Ok(()) => self.merged(&mut commits, &mut replies, answers, sole).await,
-            failed => {
-                answers.extend(replies.into_iter().map(|reply| Answer::Commit(reply, None)));
-                failed
-            }
+        if failed.is_ok() {
+            failed = self.merged(&mut commits, answers, sole).await;
         }
+        if failed.is_ok() {
+            failed = self.merged(&mut accepts, answers, sole).await;
+        }
+        answers.extend(commits.into_iter().map(|asked| Answer::unwritten(asked.into())));
+        answers.extend(accepts.into_iter().map(|asked| Answer::unwritten(asked.into())));
+        failed
     }
 
     async fn call(&mut self, mut call: Box<dyn Call>, alone: bool, answers: &mut Vec<Answer>) -> Result<()> {
@@ -223,56 +271,65 @@ impl Writer {
         }
     }
 
-    /// Writes commits as one; where that does not go, one by one, so that none fails by its neighbour.
-    async fn merged(
+    /// Writes the requests that have gathered.
+    async fn merged<R: Merge>(
         &mut self,
-        commits: &mut Vec<Commit>,
-        replies: &mut Vec<oneshot::Sender<Result<u64>>>,
+        gathered: &mut Vec<Asked<R>>,
         answers: &mut Vec<Answer>,
         sole: bool,
-    ) -> Result<()> {
-        let (commits, replies) = (std::mem::take(commits), std::mem::take(replies));
-        if commits.is_empty() {
-            return Ok(());
-        }
-        let mut results = self.merge(&commits, sole).await;
-        if let (Ok(None), 2..) = (&results, commits.len()) {
-            let mut all = Vec::new();
-            for commit in &commits {
-                match self.merge(std::slice::from_ref(commit), false).await {
-                    Ok(Some(mut one)) => all.append(&mut one),
-                    Ok(None) => all.push(Err(Error::internal("the journal rows cannot be written"))),
-                    Err(error) => {
-                        results = Err(error);
-                        break;
-                    }
-                }
-            }
-            if results.is_ok() {
-                results = Ok(Some(all));
-            }
-        }
-        let (results, failed) = match results {
-            Ok(Some(results)) => (results.into_iter().map(Some).collect(), Ok(())),
-            Ok(None) => (vec![Some(Err(Error::internal("the journal rows cannot be written")))], Ok(())),
-            Err(error) => (replies.iter().map(|_| None).collect::<Vec<_>>(), Err(error)),
+    ) -> Result<()>
+    where
+        Answer: From<Reply<R::Answer>>,
+    {
+        let gathered = std::mem::take(gathered).into_iter().map(|asked| (asked.request, asked.reply));
+        let (requests, replies): (Vec<_>, Vec<_>) = gathered.unzip();
+        let (mut results, failed) = match self.each(&requests, sole).await {
+            Ok(results) => (results, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
         };
-        answers.extend(replies.into_iter().zip(results).map(|(reply, result)| Answer::Commit(reply, result)));
+        let mut results = results.drain(..);
+        answers.extend(replies.into_iter().map(|reply| Reply { reply, result: results.next() }.into()));
         failed
     }
 
-    /// Writes commits as one; `None`, and nothing written, when the database refused a statement of theirs. Those that
+    /// Writes requests as one; where that does not go, one by one, so that none fails by its neighbour.
+    async fn each<R: Merge>(&mut self, requests: &[R], sole: bool) -> Result<Vec<Result<R::Answer>>> {
+        let refusal = match self.merge(requests, sole).await? {
+            Ok(results) => return Ok(results),
+            Err(refusal) => refusal,
+        };
+        if requests.len() == 1 {
+            return Ok(vec![Err(refusal)]);
+        }
+        tracing::warn!(error = ?refusal, requests = requests.len(), "requests could not be merged");
+        let mut results = Vec::with_capacity(requests.len());
+        for request in requests {
+            match self.merge(std::slice::from_ref(request), false).await? {
+                Ok(mut result) => results.append(&mut result),
+                Err(refusal) => results.push(Err(refusal)),
+            }
+        }
+        Ok(results)
+    }
+
+    /// Writes requests as one; a refusal, and nothing written, when the database refused a statement of theirs. Those that
     /// are `sole` in their transaction need no savepoint in it.
-    async fn merge(&mut self, commits: &[Commit], sole: bool) -> Result<Option<Vec<Result<u64>>>> {
+    async fn merge<R: Merge>(
+        &mut self,
+        requests: &[R],
+        sole: bool,
+    ) -> Result<Result<Vec<Result<R::Answer>>>> {
+        if requests.is_empty() {
+            return Ok(Ok(Vec::new()));
+        }
         if !sole {
             self.conn.execute("SAVEPOINT merged", vec![]).await?;
         }
-        let result = merge::write(&mut SystemTx { conn: &mut self.conn, env: &self.env }, commits).await;
+        let result = R::write(&mut SystemTx { conn: &mut self.conn, env: &self.env }, requests).await;
         if let Some(error) = self.conn.take_lost() {
             return Err(error);
         }
-        if let Err(error) = &result {
-            tracing::warn!(?error, commits = commits.len(), "commits could not be merged");
+        if result.is_err() {
             let (undo, go_on) = match sole {
                 true => ("ROLLBACK", "BEGIN IMMEDIATE"),
                 false => ("ROLLBACK TO merged", "RELEASE merged"),
@@ -282,7 +339,7 @@ impl Writer {
         } else if !sole {
             self.conn.execute("RELEASE merged", vec![]).await?;
         }
-        Ok(result.ok())
+        Ok(result)
     }
 
     /// Moves pending audit records into their logs. A failure leaves them pending, and the next reader tries again.
@@ -320,22 +377,56 @@ impl Writer {
 
 fn rows(request: &Request) -> usize {
     match request {
-        Request::Commit(commit, _) => commit.rows(),
+        Request::Commit(asked) => asked.request.rows(),
+        Request::Accept(asked) => asked.request.rows(),
         _ => 8,
+    }
+}
+
+/// The answer to a request that was merged, if it was.
+struct Reply<T> {
+    reply: oneshot::Sender<Result<T>>,
+    result: Option<Result<T>>,
+}
+
+impl<T> Reply<T> {
+    fn leave(self, failed: Option<&Error>) {
+        let result = match (self.result, failed) {
+            (Some(Err(refusal)), _) => Err(refusal),
+            (_, Some(error)) => Err(error.clone()),
+            (Some(result), None) => result,
+            (None, None) => Err(Error::internal("the request was not written")),
+        };
+        // Whoever asked may be gone; the rows are written all the same.
+        let _ = self.reply.send(result);
     }
 }
 
 /// A request that was carried out, or not, and waits for the end of its transaction.
 enum Answer {
-    Commit(oneshot::Sender<Result<u64>>, Option<Result<u64>>),
+    Commit(Reply<u64>),
+    Accept(Reply<Accepted>),
     Call(Box<dyn Call>),
     Other,
+}
+
+impl From<Reply<u64>> for Answer {
+    fn from(reply: Reply<u64>) -> Self {
+        Self::Commit(reply)
+    }
+}
+
+impl From<Reply<Accepted>> for Answer {
+    fn from(reply: Reply<Accepted>) -> Self {
+        Self::Accept(reply)
+    }
 }
 
 impl Answer {
     fn unwritten(request: Request) -> Self {
         match request {
-            Request::Commit(_, reply) => Self::Commit(reply, None),
+            Request::Commit(Asked { reply, .. }) => Self::Commit(Reply { reply, result: None }),
+            Request::Accept(Asked { reply, .. }) => Self::Accept(Reply { reply, result: None }),
             Request::Call(call) => Self::Call(call),
             Request::Begin(_) | Request::Close(_) => Self::Other,
         }
@@ -344,16 +435,8 @@ impl Answer {
     fn leave(self, failed: Option<&Error>) {
         match self {
             Self::Call(call) => call.answer(failed.cloned()),
-            Self::Commit(reply, result) => {
-                let result = match (result, failed) {
-                    (Some(Err(refusal)), _) => Err(refusal),
-                    (_, Some(error)) => Err(error.clone()),
-                    (Some(result), None) => result,
-                    (None, None) => Err(Error::internal("the commit was not written")),
-                };
-                // Whoever asked may be gone; the rows are written all the same.
-                let _ = reply.send(result);
-            }
+            Self::Commit(reply) => reply.leave(failed),
+            Self::Accept(reply) => reply.leave(failed),
             Self::Other => {}
         }
     }

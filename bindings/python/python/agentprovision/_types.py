@@ -2212,8 +2212,12 @@ class WebhookDelivery(Record):
 
     attempts: int
     """How often work on it was begun, over all replays."""
+    conflict_digest: str | None
+    """The SHA-256 of the last such body, in hexadecimal; absent where there was none."""
     conflicts: int
     """How often its key came with another body; none of these was kept."""
+    digest: str
+    """The SHA-256 of its body, in hexadecimal."""
     endpoint: str
     """The endpoint."""
     error: str | None

@@ -92,6 +92,7 @@ impl SqlBackend {
             shard: AtomicBool::new(false),
             ready: tokio::sync::Notify::new(),
             delivered: tokio::sync::Notify::new(),
+            gathered: super::gather::Gathered::default(),
             told: tokio::sync::watch::Sender::new(0),
         });
         let stores = SqlBackend(lent.clone()).stores();

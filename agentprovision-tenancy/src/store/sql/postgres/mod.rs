@@ -3,6 +3,7 @@
 pub(super) mod check;
 pub(super) mod columns;
 pub(super) mod enlist;
+pub(super) mod gather;
 pub(super) mod listen;
 pub(super) mod pool;
 pub(in crate::store) mod prepare;
@@ -56,7 +57,9 @@ pub(super) struct Session {
     tool: bool,
     /// Whether the transaction waits for its tenant alone, and not among other writers.
     pub(super) alone: bool,
-    /// What the database said of the tenant when the open transaction entered it to write.
+    /// Whether a transaction that enters its tenant to write asks how it is.
+    pub(super) asks: bool,
+    /// What the database said of the tenant then.
     pub(super) said: Said,
 }
 
@@ -116,7 +119,19 @@ impl Session {
 
     fn over(wire: Wire, settings: Arc<Settings>) -> Self {
         let (state, tenant, xid, era, said) = (State::Idle, None, None, None, Said::default());
-        Self { wire, settings, state, tenant, above: false, xid, era, tool: false, alone: false, said }
+        Self {
+            wire,
+            settings,
+            state,
+            tenant,
+            above: false,
+            xid,
+            era,
+            tool: false,
+            alone: false,
+            asks: true,
+            said,
+        }
     }
 
     /// Whether transactions are parts of one of the host's.
@@ -137,7 +152,7 @@ impl Session {
 
     pub(super) fn begin(&mut self, mode: Mode) {
         (self.state, self.tenant, self.xid) = (State::Due(mode), None, None);
-        (self.above, self.alone) = (false, false);
+        (self.above, self.alone, self.asks) = (false, false, true);
     }
 
     /// Begins what is due, and makes what follows the work of a tenant, or, without one, lets it look above tenants; all
@@ -193,7 +208,7 @@ impl Session {
         if asks_era {
             asked.push(ERA.to_owned());
         }
-        let entered = tenant.filter(|_| other && mode == Mode::Write);
+        let entered = tenant.filter(|_| other && mode == Mode::Write && self.asks);
         for table in entered.iter().flat_map(|_| ["residences", "tenants"]) {
             asked.push(format!(
                 "(SELECT state FROM {table} WHERE tenant_id='{}')",
@@ -393,12 +408,22 @@ impl Session {
         columns: Vec<Column>,
     ) -> Result<u64, Lost> {
         let persistent = self.settings.prepared && !self.is_lent();
+        let result =
+            async { self.wire.execute(sql.into_sql_str(), with_columns(values, columns)?, persistent).await };
+        result.await.map_err(error)
+    }
+
+    /// As [`Session::execute_columns`], of a change that answers with rows.
+    pub(super) async fn rows_of_columns(
+        &mut self,
+        sql: &'static str,
+        values: Vec<Value>,
+        columns: Vec<Column>,
+    ) -> Result<Vec<Row>, Lost> {
+        let persistent = self.settings.prepared && !self.is_lent();
         let result = async {
-            let mut arguments = arguments(values)?;
-            for column in columns {
-                arguments.add(column).map_err(sqlx::Error::Encode)?;
-            }
-            self.wire.execute(sql.into_sql_str(), arguments, persistent).await
+            let rows = self.wire.rows(sql.into_sql_str(), with_columns(values, columns)?, persistent).await?;
+            rows.iter().map(row).collect::<Result<Vec<_>, _>>()
         };
         result.await.map_err(error)
     }
@@ -550,6 +575,14 @@ fn arguments(values: Vec<Value>) -> Result<PgArguments, sqlx::Error> {
     arguments.reserve(values.len(), 0);
     for value in values {
         arguments.add(Bound(value)).map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+fn with_columns(values: Vec<Value>, columns: Vec<Column>) -> Result<PgArguments, sqlx::Error> {
+    let mut arguments = arguments(values)?;
+    for column in columns {
+        arguments.add(column).map_err(sqlx::Error::Encode)?;
     }
     Ok(arguments)
 }

@@ -15,26 +15,32 @@ where
 {
     let (pool, env) = (pool.clone(), env.clone());
     let runtime = pool.runtime().clone();
-    let done = runtime.spawn(async move {
-        let mut attempt = 1;
-        loop {
-            let mut lent = pool.lend().await?;
-            lent.conn.begin(Mode::Write).await?;
-            let result = work.clone()(SystemTx { conn: &mut lent.conn, env: &env }).await;
-            let result = match result {
-                Ok(value) => lent.conn.commit().await.map(|()| value),
-                refused => refused,
-            };
-            match end(&pool, lent, result).await {
-                Err((error, true)) if attempt < pool.settings().attempts => {
-                    tracing::debug!(?error, attempt, "a transaction is tried again");
-                    attempt += 1;
-                }
-                result => return result.map_err(|(error, _)| error),
-            }
-        }
-    });
+    let done = runtime.spawn(async move { write_here(&pool, &env, work).await });
     done.await.map_err(|error| Error::internal("the work was broken off").with_source(error))?
+}
+
+/// As [`write`], within a task of the pool's runtime that nobody gives up.
+pub(in crate::store::sql) async fn write_here<T, F>(pool: &Pool, env: &Env, work: F) -> Result<T>
+where
+    F: for<'t> FnOnce(SystemTx<'t>) -> BoxFuture<'t, Result<T>> + Clone + Send,
+{
+    let mut attempt = 1;
+    loop {
+        let mut lent = pool.lend().await?;
+        lent.conn.begin(Mode::Write).await?;
+        let result = work.clone()(SystemTx { conn: &mut lent.conn, env }).await;
+        let result = match result {
+            Ok(value) => lent.conn.commit().await.map(|()| value),
+            refused => refused,
+        };
+        match end(pool, lent, result).await {
+            Err((error, true)) if attempt < pool.settings().attempts => {
+                tracing::debug!(?error, attempt, "a transaction is tried again");
+                attempt += 1;
+            }
+            result => return result.map_err(|(error, _)| error),
+        }
+    }
 }
 
 /// Reads. Dropped in the middle, it takes its connection with it.
