@@ -78,6 +78,8 @@ pub(super) use of_a_file::KEEP;
 /// On a file: deliveries of all tenants, by its one writer.
 #[cfg(feature = "store-sqlite")]
 mod of_a_file {
+    use std::collections::hash_map::Entry;
+
     use agentprovision_core::id::TenantId;
 
     use super::super::conn::SystemTx;
@@ -154,7 +156,8 @@ mod of_a_file {
                 let key: (TenantId, EndpointId, String) = (row.next()?, row.next()?, row.next()?);
                 note(&mut kept, key, &mut row)?;
             }
-            let (now, mut waiting, mut refusals) = (tx.env.now(), Vec::new(), HashMap::new());
+            let (now, mut waiting) = (tx.env.now(), Vec::new());
+            let mut refusals: HashMap<(TenantId, EndpointId), Error> = HashMap::new();
             let mut results = Vec::with_capacity(accepts.len());
             for Accept { tenant, delivery } in accepts {
                 let key = (*tenant, delivery.endpoint, delivery.key.clone());
@@ -166,11 +169,13 @@ mod of_a_file {
                     Some(accepted) => Ok(accepted),
                     None => {
                         let place = (*tenant, delivery.endpoint);
-                        if !refusals.contains_key(&place) {
-                            let why = refusal(&mut tx.tenant(*tenant), delivery.endpoint).await;
-                            refusals.insert(place, why);
-                        }
-                        Err(refusals.get(&place).cloned().unwrap_or_else(endpoints::missing))
+                        Err(match refusals.entry(place) {
+                            Entry::Occupied(known) => known.get().clone(),
+                            Entry::Vacant(unknown) => {
+                                let mut tx = tx.tenant(*tenant);
+                                unknown.insert(refusal(&mut tx, delivery.endpoint).await).clone()
+                            }
+                        })
                     }
                 });
             }

@@ -46,6 +46,8 @@ pub(super) fn options(path: &Path, access: Access) -> SqliteConnectOptions {
             .create_if_missing(true)
             .synchronous(SqliteSynchronous::Full)
             .pragma("wal_autocheckpoint", "4000")
+            // Rows of a merged statement are handed over without a wait for whoever takes them.
+            .row_buffer_size(256)
             // In KiB. The pages that every commit touches, of some hundred runs, and not much of the process.
             .pragma("cache_size", "-16384"),
         Access::Read => options.read_only(true),

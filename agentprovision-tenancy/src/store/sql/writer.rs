@@ -23,7 +23,6 @@ const QUEUE: usize = 1024;
 const PENDING: usize = 4096;
 
 /// What the task is asked for.
-#[expect(clippy::large_enum_variant, reason = "most requests are commits")]
 pub(super) enum Request {
     /// A commit that may be merged with others.
     Commit(Asked<Commit>),
