@@ -42,7 +42,7 @@ const ROWS: &str = "
     INSERT INTO integrations VALUES ('{t}', '{t}', '{t}', '{t}', 'a', '{}', NULL, 'active', NULL, '{t}', 0, 0, 1);
     INSERT INTO idempotency_keys VALUES ('{t}', '{t}', '{t}', {hash}, 1, NULL, '{t}', 0, 0);
     INSERT INTO webhook_endpoints VALUES ('{t}', '{t}', '{t}', '{t}', '{}', NULL, '[]', 'active', '{t}', 0, 0, 1);
-    INSERT INTO deliveries VALUES ('{t}', '{t}', '{t}', '{t}', {hash}, '{t}', '{}', 0, 0, 0, '{t}');
+    INSERT INTO deliveries VALUES ('{t}', '{t}', '{t}', '{t}', {hash}, '{t}', '{}', 0, 0, 0, NULL, '{t}');
     INSERT INTO delivery_work VALUES ('{t}', '{t}', 'pending', 0, 0, '{t}', 1, 1, NULL, '[]', NULL);
     INSERT INTO webhook_marks VALUES ('{t}', '{t}', '{t}', '{t}');
     INSERT INTO duties VALUES ('{t}', 'relay', '{t}', 0);
