@@ -219,6 +219,7 @@ impl Integrations {
         &self.0.catalog
     }
 
+    #[cfg(feature = "serve")]
     pub(crate) fn access(&self) -> &Access {
         &self.0.access
     }
