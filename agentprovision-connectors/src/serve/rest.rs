@@ -26,8 +26,8 @@ use crate::tools::{INTEGRATION, OperationTool};
 pub struct RestOptions {
     /// What is let in.
     pub serve: ServeOptions,
-    /// The URL under which clients reach the service, for the description; default none, which means where the description
-    /// is.
+    /// The URL under which clients reach the service, for the description. Default none, which OpenAPI takes for the root of
+    /// the host: say it where the service is mounted anywhere else.
     pub base_url: Option<String>,
 }
 
